@@ -32,7 +32,7 @@ from websockets.sync.client import connect as sync_connect
 from bench.attacker import ANNA, KEYS, TURN_S, Ports
 from bench.attackers import ATTACKS
 from bench.rows import Rows
-from tests.jobs.test_doors import HEARS
+from tests.jobs.test_endpoints import HEARS
 from tests.questions import sample
 from tests.server_process import ServerProcess, serving
 from tests.servers.chat import FakeChat

@@ -15,7 +15,7 @@ from websockets.asyncio.client import ClientConnection
 
 from bench import hostile, live_attackers
 from bench.attacker import MALLORY, Attacker, Ports, code_of
-from tests.jobs.test_doors import slow_recording
+from tests.jobs.test_endpoints import slow_recording
 from tests.questions import sample
 
 

@@ -27,7 +27,7 @@ from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from bench.rows import Rows
 from pipeline.settings import HOME
-from tests.jobs.test_doors import HEARS, done, slow_recording
+from tests.jobs.test_endpoints import HEARS, done, slow_recording
 from tests.questions import sample
 from tests.server_process import ServerProcess, environment, serving
 

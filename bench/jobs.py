@@ -27,7 +27,7 @@ from jobs.database import open_database
 from jobs.listing import list_jobs
 from jobs.schema import new_id
 from jobs.states import Status
-from tests.jobs.test_doors import HEARS, slow_recording
+from tests.jobs.test_endpoints import HEARS, slow_recording
 from tests.server_process import constants, killed, serving
 from tests.servers import postgres, web
 
@@ -142,7 +142,7 @@ def kills(count: int) -> dict[str, Any]:
 
 def crashes(count: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name, web.serving() as receiver:
-        settings = {**HEARS, "JOB_ATTEMPTS": "1000", **constants({"jobs.run:RETRY_S": 0.1})}
+        settings = {**HEARS, **constants({"jobs.run:RETRY_S": 0.1, "jobs.run:ATTEMPTS": 1000})}
         with (
             killed(Path(name), **settings) as service,
             httpx.Client(base_url=service.url, timeout=60) as client,

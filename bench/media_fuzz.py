@@ -94,11 +94,11 @@ async def main() -> None:
     before = processes._zygote._process
     outcomes: Counter[str] = Counter()
     slowest = (0.0, "")
-    places = asyncio.Semaphore(wanted.at_once)
+    slots = asyncio.Semaphore(wanted.at_once)
 
     async def one(number: int) -> None:
         nonlocal slowest
-        async with places:
+        async with slots:
             name, data = files[number % len(files)]
             other = files[int(random.integers(len(files)))][1]
             data = mutated(data, other, random)

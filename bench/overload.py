@@ -1,6 +1,6 @@
 """Three times as many conversations as the service has slots: whether the accepted ones keep their latency.
 
-    python -m bench.overload [--places 8] [--seconds 60] [--whisper]
+    python -m bench.overload [--slots 8] [--seconds 60] [--whisper]
 
 First as many speakers as there are slots (MAX_SESSIONS), then three times as many, for the given seconds each; real
 sockets, sound at the pace of speech, as in `bench.load`. A refused speaker returns after the time in Retry-After, until
@@ -65,7 +65,7 @@ def memory_mb(server: ServerProcess) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--places",
+        "--slots",
         type=int,
         default=8,
         help="number of slots: as many conversations as the machine carries; see bench.load",
@@ -74,10 +74,10 @@ def main() -> None:
     parser.add_argument("--whisper", action="store_true")
     options = parser.parse_args()
     rows = Rows("speakers", "first audio p50", "p95", "turns", "failed", "memory MB", "refused")
-    settings = {"MAX_SESSIONS": str(options.places), **(WHISPER if options.whisper else {})}
+    settings = {"MAX_SESSIONS": str(options.slots), **(WHISPER if options.whisper else {})}
     with tempfile.TemporaryDirectory() as folder, serving(Path(folder), **settings) as server:
-        asyncio.run(crowd(server, options.places, 10))  # every engine has been used once
-        for speakers in (options.places, TIMES * options.places):
+        asyncio.run(crowd(server, options.slots, 10))  # every engine has been used once
+        for speakers in (options.slots, TIMES * options.slots):
             before = memory_mb(server)
             seen, told = asyncio.run(crowd(server, speakers, options.seconds))
             first = seen.first_audio_s or [float("nan")]

@@ -80,7 +80,7 @@ async def measure(port: int, turns: int) -> dict[str, list[float]]:
         connect(f"{base}/ws?stream=1&{options}", compression=None) as live,
         connect(f"{base}/v1/realtime?model=any", compression=None) as realtime,
     ):
-        doors: dict[str, Callable[[], Awaitable[float]]] = {
+        transports: dict[str, Callable[[], Awaitable[float]]] = {
             "/ws?stream=1": lambda: turn(
                 live, sound, bytes, lambda told: isinstance(told, bytes),
                 lambda told: isinstance(told, dict) and told["type"] == "turn_completed",
@@ -91,8 +91,8 @@ async def measure(port: int, turns: int) -> dict[str, list[float]]:
             ),
         }  # fmt: skip
         for number in range(turns + 1):
-            for name, door in doors.items():
-                seconds = await door()
+            for name, transport in transports.items():
+                seconds = await transport()
                 if number:  # the first of each is a warm-up
                     taken[name].append(seconds)
     return taken

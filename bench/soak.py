@@ -30,7 +30,7 @@ from websockets.exceptions import WebSocketException
 
 from bench.rows import Rows
 from tests.jobs.conftest import recording
-from tests.jobs.test_doors import HEARS
+from tests.jobs.test_endpoints import HEARS
 from tests.questions import sample, spoken
 from tests.server_process import ServerProcess, serving
 

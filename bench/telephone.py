@@ -27,7 +27,7 @@ from tests.telephone.phone import FRAME_S, Phone
 from tests.telephone.twilio import TwilioPhone
 from tests.waiting import eventually
 
-DOORS = ("twilio", "asterisk")
+TRANSPORTS = ("twilio", "asterisk")
 MINUTE_S = 60.0
 PATIENCE_S = 3600.0
 SPOKEN_S = 1.5
@@ -72,17 +72,17 @@ async def interruption(phone: Phone, number: int, taken: list[float]) -> None:
     taken.append((silent - phone.spoke_at) * 1000)
 
 
-def interruptions(door: str, rounds: int, rows: Rows) -> None:
+def interruptions(transport: str, rounds: int, rows: Rows) -> None:
     taken: list[float] = []
 
     for number in range(rounds):
         # Each in its own call: after a gap between two words, which counts as a false alarm, the next hold is later.
-        virtual.call(door, lambda phone, number=number: interruption(phone, number, taken))  # type: ignore[misc]
+        virtual.call(transport, lambda phone, number=number: interruption(phone, number, taken))  # type: ignore[misc]
     middle, high = np.percentile(taken, [50, 95])
-    rows.add(door, str(rounds), f"{middle:.0f} ms", f"{high:.0f} ms", f"{max(taken):.0f} ms")
+    rows.add(transport, str(rounds), f"{middle:.0f} ms", f"{high:.0f} ms", f"{max(taken):.0f} ms")
 
 
-def long_call(door: str, minutes: float, rows: Rows) -> None:
+def long_call(transport: str, minutes: float, rows: Rows) -> None:
     replies: list[tuple[float, float, float]] = []
 
     async def script(phone: Phone) -> None:
@@ -94,13 +94,13 @@ def long_call(door: str, minutes: float, rows: Rows) -> None:
             replies.append((at, delay_s * 1000, ahead_ms(phone)))
             await quiet(phone)
 
-    virtual.call(door, script)
+    virtual.call(transport, script)
     cells = [f"{minutes:g} min", str(len(replies))]
     for number in (1, 2):
         first = statistics.median(one[number] for one in replies if one[0] < MINUTE_S)
         last = statistics.median(one[number] for one in replies if one[0] > replies[-1][0] - MINUTE_S)
         cells += [f"{first:.0f} ms", f"{last:.0f} ms"]
-    rows.add(door, *cells)
+    rows.add(transport, *cells)
 
 
 def ahead_ms(phone: Phone) -> float:
@@ -118,12 +118,12 @@ def main() -> None:
     chosen = parser.parse_args()
     if chosen.interruptions:
         rows = Rows("silence after", "rounds", "median", "p95", "most")
-        for door in DOORS:
-            interruptions(door, chosen.interruptions, rows)
+        for transport in TRANSPORTS:
+            interruptions(transport, chosen.interruptions, rows)
     if chosen.minutes:
         rows = Rows("call", "time", "replies", "reply after", "in the last minute", "ahead", "in the last minute")
-        for door in DOORS:
-            long_call(door, chosen.minutes, rows)
+        for transport in TRANSPORTS:
+            long_call(transport, chosen.minutes, rows)
 
 
 if __name__ == "__main__":

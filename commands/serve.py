@@ -161,7 +161,7 @@ def _warn_of_guessable(settings: Settings) -> None:
 
 
 def allow_files(settings: Settings) -> None:
-    """Raise the limit on open files as far as permitted. Many shells allow 1,024: clients with MAX_CONNECTIONS open
+    """Raise the limit on open files as far as permitted. Many shells allow 1,024: as many open
     connections would leave none for databases, uploads and restarts of models."""
     wanted = 2 * settings.max_connections + FILES_OF_OURS
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -170,7 +170,7 @@ def allow_files(settings: Settings) -> None:
     most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
     if most < wanted:
-        log.warning("MAX_CONNECTIONS=%d needs %d open files, but only %d are allowed (ulimit -n)",
+        log.warning("%d connections need %d open files, but only %d are allowed (ulimit -n)",
                     settings.max_connections, wanted, most)  # fmt: skip
 
 

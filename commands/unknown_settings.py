@@ -24,14 +24,29 @@ FIXED = (
     "TOOL_SILENCE_S", "TTS_THREADS", "RESUME_SECONDS", "WORKER_NICE",
     "WORKER_START_TIMEOUT_S", "MAX_WAITING", "STT_BATCH_MS", "MAX_JOBS",
     "MAX_ARCHIVE_RATIO", "URL_TIMEOUT_S", "WEBHOOK_RETRY_S", "WS_PING_S", "JOB_RETRY_S", "MAX_ARCHIVE_FILES",
+    "JOB_ATTEMPTS", "JOB_SILENCE_S",
 )  # fmt: skip
 REMOVED = {
     **dict.fromkeys(PER_SESSION, "clients choose it per session, docs/turn-taking.md"),
     **dict.fromkeys(FIXED, "its value is fixed"),
     "MAX_UPLOADS": "four for each of MAX_FILES",
-    "MAX_UPLOADS_PER_CALLER": "four for each of MAX_FILES_PER_CALLER",
-    "MAX_SESSIONS_PER_KEY": "set MAX_SESSIONS_PER_CALLER",
-    "MAX_SESSIONS_PER_ADDRESS": "set MAX_SESSIONS_PER_CALLER",
+    **dict.fromkeys(
+        (
+            "MAX_SESSIONS_PER_CALLER",
+            "MAX_SESSIONS_PER_KEY",
+            "MAX_SESSIONS_PER_ADDRESS",
+            "MAX_FILES_PER_CALLER",
+            "MAX_UPLOADS_PER_CALLER",
+        ),
+        "set CALLER_SHARE",
+    ),
+    "MAX_CONNECTIONS": "1,024, or two for each of MAX_SESSIONS",
+    "MAX_ARCHIVE_SIZE": "four times MAX_FILE_SIZE",
+    "JOB_EXPIRE_HOURS": "set JOB_KEEP_HOURS",
+    "JOB_ENGINE": "MODAL_WEBHOOK_URL is enough",
+    "STT_FILE_BATCH": "set STT_BATCH",
+    "DIARIZATION_ENGINE": "pyannote with HF_TOKEN, else resemblyzer",
+    "TIME_ZONE": "set TZ in the environment",
     "MAX_LAG_S": "a quarter of MAX_WAIT_S",
     "RATE_LIMIT_ADDRESS": "a quarter of RATE_LIMIT",
     "METRICS_PORT": "set METRICS_ADDRESS=HOST:PORT",
@@ -51,7 +66,7 @@ COMPOSE = {
     "IMAGE", "COMPOSE_FILE", "EXTRAS", "BASE", "PUBLISH", "STOP_GRACE", "OLLAMA_IMAGE", "DOCKER_LLAMA_ENDPOINT",
     "OLLAMA_NUM_PARALLEL", "WORKER_JOBS", "POSTGRES_PASSWORD", "POSTGRES_IMAGE", "REDIS_IMAGE", "METRICS_KEY",
     "GRAFANA_PASSWORD", "GRAFANA_PORT", "PROMETHEUS_IMAGE", "GRAFANA_IMAGE", "COMPOSE_PROFILES",
-    "COMPOSE_PROJECT_NAME", "TRIGGER_PROJECT_ID",
+    "COMPOSE_PROJECT_NAME", "TRIGGER_PROJECT_ID", "TZ",
 }  # fmt: skip
 """Names in `.env` that only Docker Compose reads."""
 OTHERS = ("OTEL_",)

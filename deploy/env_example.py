@@ -92,6 +92,9 @@ TRACES: list[tuple[str, str]] = [
 ]
 """Some of OpenTelemetry's own variables; read with the extra `otel`."""
 
+TIME_ZONE = "TZ"
+"""The system's own variable; Docker Compose passes it to the containers."""
+
 COMPOSE_DEFAULTS = {
     "ALLOW_ANONYMOUS": "true",
     "LLAMA_PULL": "true",
@@ -179,6 +182,8 @@ def render() -> str:
     lines.append("# --- Docker Compose only ---")
     for name, default, text in COMPOSE:
         lines += [*comment(text), f"#{name}={written(default)}"]
+    zone = "Time zone (Europe/Lisbon). Without Docker Compose, set it in the environment of the service."
+    lines += [*comment(zone), f"#{TIME_ZONE}="]
     lines += ["", "# --- traces: OpenTelemetry's own variables, with the extra otel (docs/operations.md) ---"]
     for name, text in TRACES:
         lines += [*comment(text), f"#{name}="]
@@ -192,7 +197,7 @@ def compose_with_settings(text: str) -> str:
         raise ValueError(f"docker-compose.yml lacks the line {HANDED_THROUGH!r}")
     own = {"PORT", *COMPOSE_DEFAULTS, *COMPOSE_FIXED}
     listed = [name for _, fields in sections() for field in fields for name in names(field) if name not in own]
-    listed += [name for name, _ in TRACES]
+    listed += [TIME_ZONE, *(name for name, _ in TRACES)]
     tail = re.sub(r"\A(\n +\w+:)*", "", rest)
     return head + mark + "".join(f"\n      {name}:" for name in listed) + tail
 

@@ -1,7 +1,8 @@
 """The protocol of a remote worker: get the file of a job, transcribe it, report progress, stop on request.
 
 Uses neither Parley's modules nor Modal: put another recogniser behind `Transcribe`. deploy/remote_recogniser.py is
-Parley's, and deploy/modal_worker.py runs it on Modal. The job is the JSON that JOB_ENGINE=modal posts (docs/jobs.md).
+Parley's, and deploy/modal_worker.py runs it on Modal. The job is the JSON that the service posts to
+MODAL_WEBHOOK_URL (docs/jobs.md).
 """
 
 import asyncio
@@ -39,7 +40,7 @@ async def work(job: dict[str, Any], secret: str, transcribe: Transcribe) -> str:
         try:
             return await _work(client, job, secret, transcribe)
         except httpx.HTTPError:
-            raise  # the service is unreachable; it retries the job after JOB_SILENCE_S
+            raise  # the service is unreachable; it retries the job after 15 minutes without progress
         except Exception as error:
             code = getattr(error, "code", None) or "stt_failed"
             message = getattr(error, "message", None) or f"The remote worker failed: {type(error).__name__}."

@@ -22,6 +22,8 @@ MAX_DIRECTORY_BYTES = 4 << 20
 READ_BYTES = 1 << 18
 MAX_ARCHIVE_FILES = 500
 """Maximum number of files in one archive, and in one request."""
+FILE_SIZES = 4
+"""Unpacked size of an archive, as a multiple of the largest file (MAX_FILE_SIZE)."""
 MAX_RATIO = 200.0
 """Maximum unpacked size of an archive, as a multiple of its own size: audio barely compresses."""
 FREE_BYTES = 16 << 20
@@ -153,7 +155,8 @@ class _Allowed:
             raise _bad("is no longer wanted")
         self._taken += size
         if self._taken > self._limits.total_bytes:
-            raise TooLarge(f"The archive unpacks to more than {self._limits.total_bytes} bytes (MAX_ARCHIVE_SIZE).")
+            most = f"{self._limits.total_bytes} bytes ({FILE_SIZES} times MAX_FILE_SIZE)"
+            raise TooLarge(f"The archive unpacks to more than {most}.")
         if self._taken > self._by_ratio:
             raise TooLarge(f"The archive unpacks to more than {self._limits.ratio:g} times its size.")
 

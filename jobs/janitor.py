@@ -58,7 +58,7 @@ class Janitor:
         return expired
 
     async def _expire(self) -> list[Job]:
-        hours = self._settings.job_expire_hours
+        hours = self._settings.job_keep_hours
         if not hours:
             return []
         late = jobs.c.created_at <= time.time() - hours * 3600
@@ -66,7 +66,7 @@ class Janitor:
             return await move(
                 connection, self._database, Status.EXPIRED, late, jobs.c.due_at <= time.time() - hours * 3600,
                 within=frozenset({Status.QUEUED}), webhook_url=self._settings.webhook_url, error_code="expired",
-                error_message=f"No job worker began this job within {hours:g} hours (JOB_EXPIRE_HOURS).",
+                error_message=f"No job worker began this job within {hours:g} hours (JOB_KEEP_HOURS).",
             )  # fmt: skip
 
     async def _remove_old(self) -> int:

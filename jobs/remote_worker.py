@@ -18,6 +18,7 @@ from standardwebhooks import WebhookVerificationError
 
 from jobs.errors import FetchFailed, JobNotFound, Refused
 from jobs.result import key_of, store_form
+from jobs.run import PROGRESS_S
 from jobs.schema import Job
 from jobs.store import JobStore
 from jobs.webhooks import sign, signer
@@ -46,8 +47,8 @@ class RemoteWorker:
 
     def __init__(self, store: JobStore, settings: Settings, secret: str) -> None:
         """Raises ConfigError for settings with which updates could never arrive."""
-        if not settings.modal_webhook_url or not settings.app_url:
-            raise ConfigError("JOB_ENGINE=modal needs MODAL_WEBHOOK_URL, and APP_URL to receive updates.")
+        if not settings.app_url:
+            raise ConfigError("MODAL_WEBHOOK_URL needs APP_URL, to receive updates.")
         self._store = store
         self._settings = settings
         self._secret = secret
@@ -60,14 +61,13 @@ class RemoteWorker:
         """Post a job and wait. Raises FetchFailed when posting fails, TimeoutError when no update arrived for too
         long."""
         await self._post(job)
-        silence_s = self._settings.job_silence_s
         seen, since = -1, time.monotonic()
-        while time.monotonic() - since < silence_s:
+        while time.monotonic() - since < PROGRESS_S:
             # The caller watches the job's state and cancels this; here only the progress matters.
             now = await self._store.get(job.id)
             if now.version != seen:
                 seen, since = now.version, time.monotonic()
-            await asyncio.sleep(min(LOOK_S, silence_s))
+            await asyncio.sleep(min(LOOK_S, PROGRESS_S))
         raise TimeoutError
 
     async def _post(self, job: Job) -> None:

@@ -37,6 +37,10 @@ SILENT_S = 20.0
 RETRY_S = 5.0
 """Delay between the first failure and the second attempt, in seconds; doubles each time."""
 MAX_RETRY_S = 3600.0
+ATTEMPTS = 3
+"""Maximum number of attempts at a job that fails for a reason that can be temporary."""
+PROGRESS_S = 900.0
+"""Timeout for a job's next progress, in seconds."""
 ROOM_RETRIES = 12
 """Factor on RETRY_S for the wait after a full disk, which does not count as an attempt."""
 HOPELESS = frozenset({"unsupported_language"})
@@ -141,7 +145,7 @@ class Runner:
         return "failed", None
 
     async def _again(self, job: Job, code: str, message: str) -> tuple[str, float | None]:
-        if job.attempts >= self._settings.job_attempts:
+        if job.attempts >= ATTEMPTS:
             return await self._fail(job, code, message)
         in_s = min(MAX_RETRY_S, RETRY_S * 2.0 ** (job.attempts - 1))
         log.info("job %s: %s: %s Retry in %g s.", job.id, code, message, in_s)
@@ -177,7 +181,7 @@ class Runner:
             except FileNotFoundError:
                 raise Refused("This job's file no longer exists; send it again.", code="file_missing") from None
             except TimeoutError:
-                raise FetchFailed("The job made no progress (JOB_SILENCE_S).", code="timeout") from None
+                raise FetchFailed(f"The job made no progress for {PROGRESS_S:g} s.", code="timeout") from None
 
     async def _work(self, job: Job) -> None:
         if job.sha256 is None:
@@ -206,7 +210,7 @@ class Runner:
         """Transcribe a file."""
         wanted = job.options.request()
         share = HEARD if wanted.refining.wanted else 1.0
-        told, silence_s = 0.0, self._settings.job_silence_s
+        told, silence_s = 0.0, PROGRESS_S
         loop = asyncio.get_running_loop()
         async with (
             asyncio.timeout(silence_s) as deadline,

@@ -221,7 +221,7 @@ async def open_jobs(settings: Settings, transcriber: Transcriber) -> AsyncIterat
             notices.tell(job_id)
             webhooks.added.tell()
 
-        remote = RemoteWorker(store, settings, secret) if settings.job_engine == "modal" else None
+        remote = RemoteWorker(store, settings, secret) if settings.modal_webhook_url else None
         runner = Runner(store, files, transcriber, settings, changed, remote)
         queue = _queue(settings, store, runner)
         janitor = Janitor(database, files, settings)

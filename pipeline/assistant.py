@@ -16,8 +16,9 @@ from pipeline.conversation.dictation import Room
 from pipeline.conversation.events import Event
 from pipeline.conversation.history import Conversation
 from pipeline.conversation.kept_turns import Recorder, open_recorder
+from pipeline.conversation.outlet import Sink
 from pipeline.conversation.reply_options import ReplyOptions
-from pipeline.conversation.session import Session, Sink
+from pipeline.conversation.session import Session
 from pipeline.conversation.speaker_lock import FIRST, Owner, SpeakerLock
 from pipeline.conversation.turn import Stages, Turn
 from pipeline.conversation.turn_end import SmartTurnHere, open_turn_end

@@ -59,8 +59,8 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         return_large_blocks()
         async with nullcontext(assistant) if assistant is not None else open_assistant(settings) as opened:
-            for places in (access.budgets.conversations, access.budgets.wyoming):
-                places.lag_s = lambda: max((info.load.lag_s for info in opened.engines if info.load), default=0.0)
+            for slots in (access.budgets.conversations, access.budgets.wyoming):
+                slots.lag_s = lambda: max((info.load.lag_s for info in opened.engines if info.load), default=0.0)
             async with (
                 nullcontext(kept) if kept else open_jobs(settings, opened.transcriber) as jobs,
                 open_wyoming(settings, opened, access.budgets, draining),

@@ -35,7 +35,7 @@ for place, value in CONSTANTS.items():
 LONGEST = (
     "test_draining.py", "test_live_ws.py", "test_crash.py", "test_procrastinate.py", "test_xtts.py", "test_workers.py",
     "test_commands.py", "test_openai_audio.py", "test_linear_texts.py", "test_full_disk.py", "test_budgets.py",
-    "test_doors.py", "test_kokoro.py", "test_real_whisper.py", "test_file_batches.py", "test_pocket.py",
+    "test_endpoints.py", "test_kokoro.py", "test_real_whisper.py", "test_file_batches.py", "test_pocket.py",
 )  # fmt: skip
 """Files to start first, so that the other processes do not wait for one of them at the end."""
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pipeline.audio.clip import Samples
-from pipeline.conversation import events, session, turn
+from pipeline.conversation import effects, events, turn
 from pipeline.conversation.events import Event
 from pipeline.conversation.history import Conversation
 from pipeline.conversation.session import Session
@@ -146,6 +146,6 @@ def hold(
         return dialogue
 
     with pytest.MonkeyPatch.context() as patch:
-        for module in (turn, session):
+        for module in (turn, effects):
             patch.setattr(module, "TURN_TIMEOUT_S", turn_s)
         return virtual_time.run(run())

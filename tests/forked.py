@@ -1,7 +1,7 @@
 """`python main.py` in a fork of a process that has imported it already, which saves two CPU seconds a start.
 
-A fork is like a new process in its environment, folder, arguments, output, signals and exit code. Only constants that
-are changed during the imports must be those of that process; otherwise `start` runs a new interpreter.
+A fork is like a new process in its environment, folder, arguments, output, signals and exit code. Constants are changed
+after the imports, in all modules that have imported them. Its workers are forks, too (`tests.forked_workers`).
 """
 
 import atexit
@@ -26,12 +26,20 @@ from typing import IO
 
 import pipeline
 from pipeline.settings import HOME
+from tests import forked_workers
 
 MAIN = str(HOME / "main.py")
 CODE = struct.Struct("i")
 MAX_REQUEST_BYTES = 2**17
-EARLY = ("TEST_CONSTANTS", "PYTHON", "LANG", "LC_", "TZ", "LD_", "MALLOC_", "GLIBC_", "OPENBLAS_", "OMP_")
-"""Prefixes of variables that are read before or during the imports."""
+EARLY = ("PYTHON", "LANG", "LC_", "TZ", "LD_", "MALLOC_", "GLIBC_", "OPENBLAS_", "OMP_")
+"""Prefixes of variables that are read before or during the imports; if they differ, `start` runs a new interpreter."""
+IMPORTED = (
+    "uvicorn", "jobs.service", "server.app", "pipeline.workers.child", "pipeline.stt.sphinx", "pocketsphinx",
+    "pipeline.tts.espeak_engine", "pipeline.stt.whisper_engine", "faster_whisper", "pipeline.tts.kokoro_engine",
+    "pipeline.llm.local_engine",
+)  # fmt: skip
+"""Modules of the service and of its workers, imported once."""
+OURS = ("pipeline", "server", "jobs", "commands")
 
 
 class Forked:
@@ -112,7 +120,7 @@ class Warm:
     def __init__(self) -> None:
         from tests.server_process import environment
 
-        self._env = environment()
+        self._env = {**environment(), "TEST_CONSTANTS": "{}"}
         self._lock = threading.Lock()
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
@@ -155,8 +163,9 @@ def main() -> None:
     from commands.serve import MAX_LINE_BYTES
 
     os.environ["WEBSOCKETS_MAX_LINE_LENGTH"] = str(MAX_LINE_BYTES)  # as `serve` sets it before it imports websockets
-    for module in ("uvicorn", "jobs.service", "server.app"):
+    for module in IMPORTED:
         importlib.import_module(module)
+    forked_workers.load()
     assert threading.active_count() == 1, "a fork has no other thread"
     gc.collect()
     gc.freeze()  # keeps the memory pages of these objects shared with the forks
@@ -197,9 +206,26 @@ def _become(request: dict[str, object], fds: Sequence[int]) -> None:
     os.environ.clear()
     os.environ.update(request["env"])  # type: ignore[call-overload]
     importlib.reload(pipeline)  # sets variables, as the first import does
+    forked_workers.install()  # before the constants change: workers do not inherit TEST_CONSTANTS
+    _change(json.loads(os.environ.get("TEST_CONSTANTS", "{}")))
     sys.argv[:] = [MAIN, *request["arguments"]]  # type: ignore[misc]
     sys.path[0] = str(HOME)
     runpy.run_path(MAIN, run_name="__main__")
+
+
+def _change(constants: dict[str, object]) -> None:
+    """Change constants ("module:NAME" or "module:NAME.field") in their module and where they were imported from it."""
+    for place, value in constants.items():
+        name, _, constant = place.partition(":")
+        module = importlib.import_module(name)
+        owner, _, field = constant.rpartition(".")
+        if owner:
+            object.__setattr__(getattr(module, owner), field, value)  # a frozen dataclass, too
+            continue
+        old = getattr(module, constant)
+        for other in [found for name, found in sys.modules.items() if name.partition(".")[0] in OURS]:
+            if vars(other).get(constant) is old:
+                setattr(other, constant, value)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from websockets.sync.client import ClientConnection, connect
 from pipeline.audio.clip import Clip, encode_wav
 from pipeline.settings import HOME
 from tests import forked
+from tests.forked_workers import NAMED
 
 T = TypeVar("T")
 READY_S = 180.0
@@ -102,7 +103,12 @@ class ServerProcess(Service):
 
     def workers(self) -> list[psutil.Process]:
         """Return the worker processes of its local models."""
-        return [one for one in self.children() if "pipeline.workers.child" in one.cmdline()]
+        found = self.children()
+        return [one for one in found if one.name().startswith(NAMED) or "pipeline.workers.child" in one.cmdline()]
+
+    def worker(self, model: str) -> psutil.Process:
+        """Return the worker process of this model."""
+        return next(one for one in self.workers() if one.name() == f"{NAMED}{model}" or model in one.cmdline())
 
     def children(self) -> list[psutil.Process]:
         """Return all its descendants: the workers of models and the processes that decode."""

@@ -297,14 +297,14 @@ def test_interrupted_start_exits_cleanly(moment: str, tmp_path: Path) -> None:
 
 
 def test_service_raises_the_limit_of_open_files() -> None:
-    """Otherwise MAX_CONNECTIONS open connections would leave it no files to work with."""
+    """Otherwise 1,200 open connections would leave it no files to work with."""
     script = (
         "import resource; from commands.serve import allow_files; from pipeline.settings import Settings; "
         "hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]; "
-        "resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard)); allow_files(Settings(max_connections=600)); "
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard)); allow_files(Settings(max_sessions=600)); "
         "print(*resource.getrlimit(resource.RLIMIT_NOFILE), hard)"
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=HOME, capture_output=True, text=True, check=True)
     soft, hard, before = map(int, done.stdout.split())
-    assert soft == (2224 if hard == -1 else min(2224, hard))
+    assert soft == (3424 if hard == -1 else min(3424, hard))
     assert hard == before

@@ -23,7 +23,7 @@ from server.http.draining import Leaving
 from tests import forked
 from tests.dialogue import Dialogue, hold
 from tests.jobs.conftest import recording
-from tests.jobs.test_doors import HEARS, SAID, done, slow_recording
+from tests.jobs.test_endpoints import HEARS, SAID, done, slow_recording
 from tests.questions import sample
 from tests.server_process import ServerProcess, environment, serving
 from tests.waiting import until
@@ -147,8 +147,8 @@ def test_running_turns_finish_and_new_clients_are_refused(tmp_path: Path) -> Non
         is_draining(server)
         assert httpx.get(f"{server.url}/health/live").json() == {"status": "ok"}
         assert httpx.get(f"{server.url}/health").json()["status"] == "draining"
-        for door in ("/ws", "/ws?stream=1", "/v1/realtime", "/api/v1/streaming"):
-            with pytest.raises(InvalidStatus) as refused, connect(f"ws://127.0.0.1:{server.port}{door}"):
+        for path in ("/ws", "/ws?stream=1", "/v1/realtime", "/api/v1/streaming"):
+            with pytest.raises(InvalidStatus) as refused, connect(f"ws://127.0.0.1:{server.port}{path}"):
                 pass
             assert refused.value.response.status_code == 503
             assert refused.value.response.headers["Retry-After"] == "5"

@@ -8,7 +8,15 @@ import pytest
 import yaml
 from dotenv import dotenv_values
 
-from deploy.env_example import COMPOSE, COMPOSE_DEFAULTS, COMPOSE_FIXED, TRACES, compose_with_settings, render
+from deploy.env_example import (
+    COMPOSE,
+    COMPOSE_DEFAULTS,
+    COMPOSE_FIXED,
+    TIME_ZONE,
+    TRACES,
+    compose_with_settings,
+    render,
+)
 from pipeline.settings import HOME, Settings, names
 
 EXAMPLE = HOME / ".env.example"
@@ -86,7 +94,8 @@ def test_compose_passes_every_setting_to_the_container() -> None:
     assert text == compose_with_settings(text), "run `python -m deploy.env_example`"
     environment = yaml.safe_load(text)["services"]["api"]["environment"]
     assert set(environment) == {name for field in Settings.model_fields for name in names(field)} | {
-        name for name, _ in TRACES
+        TIME_ZONE,
+        *(name for name, _ in TRACES),
     }
     assert {name for name, value in environment.items() if value is not None} == {
         "PORT", *COMPOSE_DEFAULTS, *COMPOSE_FIXED

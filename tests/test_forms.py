@@ -14,12 +14,12 @@ from server.http.multipart import disposition, fields_of
 from server.parameters import from_json
 from tests.access.calls import every_route
 from tests.clips import hearing, recording
-from tests.jobs.test_doors import done
+from tests.jobs.test_endpoints import done
 from tests.server_process import Service
 
 SAID = "what time is it"
 HEADERS = {"Content-Type": "multipart/form-data; boundary=x"}
-DOORS = {
+ENDPOINTS = {
     "/v1/audio/transcriptions": "file",
     "/v1/audio/translations": "file",
     "/asr": "audio_file",
@@ -53,27 +53,27 @@ def part(disposition: str, data: bytes) -> bytes:
     return f"--x\r\nContent-Disposition: form-data; {disposition}\r\n\r\n".encode() + data + b"\r\n"
 
 
-def post(client: httpx.Client, door: str, body: bytes, **query: str) -> httpx.Response:
-    return client.post(door, content=body, headers=HEADERS, params=query)
+def post(client: httpx.Client, path: str, body: bytes, **query: str) -> httpx.Response:
+    return client.post(path, content=body, headers=HEADERS, params=query)
 
 
-def text_of(client: httpx.Client, door: str, answer: httpx.Response) -> str:
+def text_of(client: httpx.Client, path: str, answer: httpx.Response) -> str:
     """Return the transcript from the response of any endpoint."""
     assert answer.status_code in (200, 202), answer.text
-    if door == "/asr":
+    if path == "/asr":
         return answer.text.strip()
     told = answer.json()
-    if door in ("/jobs", "/api/v1/upload/file"):
-        job_id = told["jobs"][0]["job_id"] if door == "/jobs" else told["job_id"]
+    if path in ("/jobs", "/api/v1/upload/file"):
+        job_id = told["jobs"][0]["job_id"] if path == "/jobs" else told["job_id"]
         return str(done(client, job_id)["result"]["text"])
     return str(told.get("text") or told.get("transcription") or told.get("detected_language"))
 
 
-@pytest.mark.parametrize("door", DOORS)
-def test_part_with_only_an_extended_file_name_is_a_file(client: httpx.Client, wav: bytes, door: str) -> None:
-    named = f"name=\"{DOORS[door]}\"; filename*=UTF-8''%C3%BCber%20uns.wav"
-    heard = text_of(client, door, post(client, door, part(named, wav) + b"--x--\r\n"))
-    assert heard == ("english" if door == "/detect-language" else SAID)
+@pytest.mark.parametrize("path", ENDPOINTS)
+def test_part_with_only_an_extended_file_name_is_a_file(client: httpx.Client, wav: bytes, path: str) -> None:
+    named = f"name=\"{ENDPOINTS[path]}\"; filename*=UTF-8''%C3%BCber%20uns.wav"
+    heard = text_of(client, path, post(client, path, part(named, wav) + b"--x--\r\n"))
+    assert heard == ("english" if path == "/detect-language" else SAID)
 
 
 def test_job_takes_its_name_from_an_extended_file_name(client: httpx.Client, wav: bytes) -> None:
@@ -82,10 +82,10 @@ def test_job_takes_its_name_from_an_extended_file_name(client: httpx.Client, wav
     assert told["filename"] == 'über; "uns".wav'
 
 
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("path", ENDPOINTS)
 @pytest.mark.parametrize("cut", ["in the file", "after the file", "before the end", "in a header", "at once"])
-def test_truncated_form_is_rejected(client: httpx.Client, wav: bytes, door: str, cut: str) -> None:
-    whole = part(f'name="{DOORS[door]}"; filename="a.wav"', wav)
+def test_truncated_form_is_rejected(client: httpx.Client, wav: bytes, path: str, cut: str) -> None:
+    whole = part(f'name="{ENDPOINTS[path]}"; filename="a.wav"', wav)
     body = {
         "in the file": whole[: len(whole) // 2],
         "after the file": whole.removesuffix(b"\r\n"),
@@ -93,7 +93,7 @@ def test_truncated_form_is_rejected(client: httpx.Client, wav: bytes, door: str,
         "in a header": whole + b"--x\r\nContent-Disp",
         "at once": b"--x\r\n",
     }[cut]
-    answer = post(client, door, body)
+    answer = post(client, path, body)
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad_form")
     assert "before its final boundary" in answer.json()["error"]["message"]
 

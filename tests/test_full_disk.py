@@ -15,7 +15,7 @@ from websockets.sync.client import connect
 
 from pipeline.audio.clip import encode_wav
 from tests.jobs.conftest import recording
-from tests.jobs.test_doors import HEARS, SAID, done
+from tests.jobs.test_endpoints import HEARS, SAID, done
 from tests.server_process import ServerProcess, ask, constants, serving
 from tests.servers import web as servers
 from tests.stt.recordings import spliced

@@ -13,7 +13,7 @@ from pipeline.audio.clip import encode_wav
 from server.parameters import MAX_KEYWORD_CHARS, MAX_KEYWORDS
 from tests.clips import recording
 from tests.in_process import in_process
-from tests.jobs.test_doors import done
+from tests.jobs.test_endpoints import done
 from tests.scripted import ScriptedSTT
 from tests.server_process import Service
 from tests.stt.conftest import unspoken

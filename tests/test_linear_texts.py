@@ -19,7 +19,7 @@ OWN_TEXTS = {
     "pipeline.support.storage_errors:storage_full", "pipeline.support.storage_errors:storing",
     "pipeline.engines:open_named", "pipeline.engines:open_best", "pipeline.engines:note",
     "pipeline.settings.__init__:names",
-    "pipeline.llm.builtin.__init__:time_zone", "pipeline.stt.weights:hub_name", "pipeline.stt.weights:size_of",
+    "pipeline.stt.weights:hub_name", "pipeline.stt.weights:size_of",
     "pipeline.support.model_catalogue:of_repo",
     "pipeline.stt.whisper_model:load", "server.access.keys:parse_permissions", "server.access.keys:entries_of_setting",
     "server.access.keys:weak", "server.access.keys:keys_of_setting",

@@ -44,9 +44,9 @@ def test_recordings_are_transcribed_with_any_known_model_name(client: httpx.Clie
 
 @pytest.mark.parametrize("model", ["nothing", "nothing-2025-12-15", "whisper-1-2025", "whisper-1-2025-12-15-x"])
 def test_transcription_with_an_unknown_model_name_is_rejected(client: httpx.Client, model: str) -> None:
-    for door in ("transcriptions", "translations"):
+    for kind in ("transcriptions", "translations"):
         files = {"file": ("a.wav", recording(0)[0])}
-        told = client.post(f"/v1/audio/{door}", files=files, data={"model": model})
+        told = client.post(f"/v1/audio/{kind}", files=files, data={"model": model})
         assert (told.status_code, told.json()["error"]["code"]) == (404, "model_not_found")
         assert told.json()["error"]["param"] == "model"
 

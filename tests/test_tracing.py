@@ -20,7 +20,7 @@ from pipeline.errors import EngineError
 from pipeline.telemetry import tracing
 from tests.dialogue import Dialogue, hold
 from tests.jobs.conftest import recording
-from tests.jobs.test_doors import HEARS, done
+from tests.jobs.test_endpoints import HEARS, done
 from tests.questions import sample
 from tests.scripted import ScriptedLLM
 from tests.server_process import ask, constants, serving

@@ -22,6 +22,7 @@ KNOWN = {name for field in Settings.model_fields for name in names(field)}
         ("LEAD_MS", "LEAD_MS is no longer a setting (clients choose it per session, docs/turn-taking.md)"),
         ("XTTS_PRECISION", "XTTS_PRECISION is no longer a setting (set TTS_PRECISION)"),
         ("KOKORO_MODEL", "KOKORO_MODEL is no longer a setting (set TTS_MODEL)"),
+        ("JOB_ENGINE", "JOB_ENGINE is no longer a setting (MODAL_WEBHOOK_URL is enough)"),
         ("MAX_LAG_S", "MAX_LAG_S is no longer a setting (a quarter of MAX_WAIT_S)"),
     ],
 )

@@ -263,11 +263,11 @@ def ollama_host(remote: Remote) -> str:
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     limits = {"MAX_MESSAGE_BYTES": MAX_MESSAGE, "MAX_AUDIO_SECONDS": LONGEST_S}
-    places = {"MAX_SESSIONS": SESSIONS, "MAX_SESSIONS_PER_CALLER": SESSIONS}
+    slots = {"MAX_SESSIONS": SESSIONS, "CALLER_SHARE": 1}
     with in_process(
         tmp_path_factory.mktemp("guarded"),
         API_KEYS="first-key, second-key", ALLOWED_ORIGINS="https://example.org",
-        **{name: str(value) for name, value in (limits | places).items()},
+        **{name: str(value) for name, value in (limits | slots).items()},
     ) as server:  # fmt: skip
         yield server
 

@@ -1,4 +1,4 @@
-"""The states of a live conversation, and the context of its transitions (`turn_taking`).
+"""The states of a live conversation, and the context of its transitions (`turn_taking`, `claims`).
 
 Each state holds what exists in it and nothing else, so a prepared reply without a pause, or a claim without a reply,
 cannot be written down.
@@ -138,7 +138,7 @@ Step = tuple[State, list[Effect]]
 
 
 class Context(Protocol):
-    """Values that the transitions read, and the effects that only a session can have."""
+    """Values that the transitions read, and their effects on a conversation (`effects`)."""
 
     options: LiveOptions
     reply_options: ReplyOptions

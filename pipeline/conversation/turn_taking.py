@@ -1,4 +1,4 @@
-"""All transitions of a live conversation: event in, next state and effects out.
+"""The transitions of a live conversation: event in, next state and effects out.
 
     Listening → Hearing → Paused → Answering → Listening
 
@@ -7,15 +7,15 @@ context, reads both, changes neither, and returns the next state with its effect
 makes, in order, once the next state is set. An effect that creates something (a reply, a part's transcript) reports it
 by another event; an effect that can end a reply comes last, because the end is an event, too.
 
-Read from top to bottom: frames of audio, the pause, the endpoint, the reply's end, speech during a reply, and the
-client's commands.
+Read from top to bottom: frames of audio, the pause, the endpoint, the reply's end, and the client's commands. Speech
+during a reply is in `claims`.
 """
 
 import asyncio
 from dataclasses import replace
 from functools import partial
 
-from pipeline.conversation import events
+from pipeline.conversation import claims, events
 from pipeline.conversation.answer import Answer
 from pipeline.conversation.events import TranscriptFinal
 from pipeline.conversation.history import item_id
@@ -34,38 +34,28 @@ from pipeline.conversation.states import (
     Step,
     UserTurn,
 )
-from pipeline.listening.detector import RATE_HZ, SpeechDetector
-from pipeline.listening.ear import samples
 from pipeline.listening.endpointing import delay, shortest
-from pipeline.listening.interruption import BargeIn, Decision, is_echo, words_beyond_backchannels
-from pipeline.listening.options import LiveOptions
 from pipeline.stt import Transcript
 
 ONSET_MS = 60
 """Speech that starts an utterance: two frames, longer than a click."""
 MAX_PARTS = 30
 """Limit of parts of one utterance; it ends at the next cut, even if the user continues."""
-OVERLAP = RATE_HZ
-"""Samples before the newest judgement that stay part of a claim for which the reply is not held."""
-LONGEST_CHAIN = 5 * RATE_HZ
-"""Limit in samples for how far a claim extends back over earlier refused claims that follow each other closely."""
 
 # --- a frame of audio, which the ear has taken ---
 
 
-def frame(state: State, c: Context) -> Step:
-    """Process the next frame with turn detection."""
+def frame(state: Listening | Hearing | Paused, c: Context) -> Step:
+    """Process the next frame with turn detection, while there is no reply."""
     match state:
         case Listening(refused):
             if c.ear.detector.run_ms < ONSET_MS:
                 return state, [partial(c.keep_preroll, refused)]
-            return _begin(c, starts(refused, c.ear.detector.began, c.options))
+            return _begin(c, claims.starts(refused, c.ear.detector.began, c.options))
         case Hearing():
             return _follow(state, c)
         case Paused():
             return silence(state, c, c.ear.detector.silence_ms)
-        case Answering():
-            return _follow_claim(state, c)
 
 
 def frame_by_key(state: State, c: Context, *, keep_s: float) -> Step:
@@ -251,8 +241,8 @@ def ended(state: State, answer: Answer, c: Context) -> Step:
     if answer is not current(state):
         return state, []
     turn = state.turn if isinstance(state, Answering | Paused) else None
-    claimed = claimed_since(state)
-    state, clearing = _clear_claim(state, c)
+    claimed = claims.claimed_since(state)
+    state, clearing = claims.clear(state, c)
     carried = isinstance(state, Answering) and state.continues and claimed is not None
     parts = turn.parts if turn is not None else ()
     if not carried:
@@ -271,147 +261,12 @@ def _listen(c: Context, refused: Refused | None = None) -> Step:
     return Listening(refused), [*keeping, c.free_floor]
 
 
-# --- speech during a reply: hold first, then decide ---
-
-
-def claimed_since(state: State) -> int | None:
-    """Return the first sample of the user's speech during the reply, as long as it can be words for the assistant."""
-    claim = state.claim if isinstance(state, Answering) else None
-    return None if claim is None or claim.is_nothing else claim.since
-
-
-def starts(refused: Refused | None, at: int, options: LiveOptions) -> int:
-    """Return the start of speech that begins at this sample: within SILENCE_MS of a refused claim, that claim's
-    start."""
-    if refused is None or at - refused.ended > options.silence_ms * RATE_HZ // 1000:
-        return at
-    return min(at, refused.since if at - refused.since <= LONGEST_CHAIN else refused.began)
-
-
-def _follow_claim(state: Answering, c: Context) -> Step:
-    """Process a frame during a reply.
-
-    If the user cannot interrupt, the reply is not held, and their words are kept for after it. It is also not held at
-    once if earlier holds were false alarms (`Wariness`), and never with the speaker lock: then words interrupt it while
-    it plays.
-    """
-    detector, options, effects = c.ear.detector, c.options, list[Effect]()
-    if state.claim is None:
-        if detector.run_ms < options.hold_ms:
-            return state, [partial(c.keep_preroll, state.refused)]
-        state = _open(state, detector.began, options)
-    claim = state.claim
-    assert claim is not None  # noqa: S101  # it was opened above
-    playback, speech = state.reply.answer.playback, claim.speech
-    if not speech.held and not speech.stands and options.interruptible and not options.speaker_lock:
-        enough_ms = c.wariness.hold_ms(detector.now, options)
-        if max(speech.spoken_ms(detector), detector.run_ms) >= enough_ms:
-            # A late claim may be an echo of the reply, which ends when the audio sent so far has been played.
-            left = samples(playback.sent_ms - playback.played_ms())
-            held_from = detector.now + left if enough_ms > options.hold_ms else 0
-            speech = replace(speech, held=True, held_from=held_from)
-            effects.append(partial(c.hold, playback))
-    if not speech.held:
-        effects.append(partial(c.ear.keep_newest, options.max_utterance_s))  # because a reply may be long
-    claim = replace(claim, speech=speech)
-    following, decided = _decide(replace(state, claim=claim), claim, c)
-    return following, [*effects, *decided]
-
-
-def _decide(state: Answering, claim: Claim, c: Context) -> Step:
-    """Decide on a claim by its length, or let its words decide."""
-    match claim.speech.decide(c.ear.detector, c.options):
-        case Decision.CUT_IN:
-            return _give(state, claim, c)
-        case Decision.GO_ON:
-            return refuse(state, claim, c)
-        case Decision.JUDGE:
-            judging = replace(claim, speech=replace(claim.speech, judging=True))
-            return replace(state, claim=judging), [partial(c.judge, judging)]
-        case Decision.WAIT:
-            return state, []
-
-
-def _open(state: Answering, began: int, options: LiveOptions) -> Answering:
-    """Open a claim."""
-    since, refused = starts(state.refused, began, options), state.refused
-    before_ms = refused.unjudged_ms if refused is not None and since < began else 0.0
-    return replace(state, claim=Claim(BargeIn(began, held=False, before_ms=before_ms), since), refused=None)
-
-
-def judged(state: State, claim: Claim, until: int, heard: Transcript | None, c: Context) -> Step:
-    """Judge whether the user's words up to a sample are more than a backchannel, and not the reply's echo. heard: None
-    if they could not be transcribed."""
-    if not isinstance(state, Answering) or state.claim is None or state.claim.speech.began != claim.speech.began:
-        return state, []
-    claim = replace(state.claim, speech=replace(state.claim.speech, judging=False, judged_until=until))
-    speech, options, detector = claim.speech, c.options, c.ear.detector
-    state = replace(state, claim=claim)
-    if heard is None:
-        if speech.held_from or (not speech.held and options.interruptible):
-            return state, []  # the length decides, once the reply is held for the claim, because it may be an echo
-        return _give(state, claim, c)
-    more_comes = detector.speaking or detector.last_speech > until
-    words = words_beyond_backchannels(heard.text, heard.language or c.language, more_comes=more_comes)
-    if words >= options.interrupt_words and not is_echo(heard.text, state.reply.answer.saying):
-        return _give(state, claim, c)
-    if not speech.held:
-        state = replace(state, claim=replace(claim, since=max(claim.since, until - OVERLAP)))
-    return state, []
-
-
-def _give(state: Answering, claim: Claim, c: Context) -> Step:
-    """Give the floor to the user. If the turn's words are not known yet, the user simply continues the same turn."""
-    state = replace(state, claim=replace(claim, speech=replace(claim.speech, stands=True)))
-    if not c.options.interruptible:
-        return state, []
-    if state.reply.answer.said is None and state.reply.sound is not None and state.turn is not None:
-        return state, [partial(c.carry_over, state.turn, state.reply.sound)]
-    return state, [state.reply.answer.interrupt]
-
-
-def carried_over(state: State, part: asyncio.Task[Transcript], c: Context) -> Step:
-    """Continue the turn that ended too early, with its words so far as a part."""
-    if not isinstance(state, Answering) or state.turn is None:
-        return state, [part.cancel]
-    turn = replace(state.turn, parts=(*state.turn.parts, part))
-    return replace(state, turn=turn, continues=True), [partial(c.withdraw, turn, state.reply.answer)]
-
-
-def refuse(state: Answering, claim: Claim, c: Context) -> Step:
-    """Refuse the claim: the reply resumes where it was held."""
-    refused, held, playback = _refused(claim, c.ear.detector), claim.speech.held, state.reply.answer.playback
-    effects: list[Effect] = [
-        partial(c.wariness.in_vain, c.ear.detector.now, held=held),
-        c.stop_judging,
-        partial(c.keep_preroll, refused),
-    ]
-    return replace(state, claim=None, refused=refused), [*effects, *([partial(c.resume, playback)] if held else [])]
-
-
-def _refused(claim: Claim, detector: SpeechDetector) -> Refused:
-    speech = claim.speech
-    since = max(claim.since, speech.judged_until) if claim.is_nothing else claim.since
-    unjudged_ms = 0.0 if speech.judged_until else max(0.0, speech.spoken_ms(detector)) + speech.before_ms
-    return Refused(since, max(since, speech.began), detector.last_speech, unjudged_ms)
-
-
-def _clear_claim(state: State, c: Context) -> Step:
-    """Drop the claim, because the reply ends."""
-    if not isinstance(state, Answering) or state.claim is None:
-        return state, []
-    # Speech that was judged to be nothing is not the start of later speech.
-    cutting: list[Effect] = [c.ear.detector.cut] if state.claim.is_nothing else []
-    refused = _refused(state.claim, c.ear.detector)
-    return replace(state, claim=None, refused=refused), [*cutting, c.stop_judging]
-
-
 # --- commands of the client, and clocks ---
 
 
 def interrupt(state: State, c: Context) -> Step:
     """Stop the reply, if there is one."""
-    state, effects = _clear_claim(state, c)
+    state, effects = claims.clear(state, c)
     return state, [*effects, state.reply.answer.interrupt] if isinstance(state, Answering) else effects
 
 
@@ -457,7 +312,7 @@ def configured(state: State, c: Context) -> Step:
         c.options.interruptible or not (isinstance(state, Answering) and state.holding)
     )
     if isinstance(state, Answering) and state.claim is not None and not state.claim.is_nothing and not decidable:
-        return refuse(state, state.claim, c)
+        return claims.refuse(state, state.claim, c)
     return state, []
 
 
@@ -467,6 +322,6 @@ def stalled(state: State, c: Context) -> Step:
         case Hearing() | Paused():
             return endpoint(state, c)
         case Answering(claim=Claim() as claim):
-            return refuse(state, claim, c)
+            return claims.refuse(state, claim, c)
         case _:
             return state, []

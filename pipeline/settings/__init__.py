@@ -24,7 +24,7 @@ PARTS: tuple[type[Group], ...] = (ServiceSettings, StageSettings, ConversationSe
 class Settings(ServiceSettings, StageSettings, ConversationSettings, JobSettings):
     """The settings of one deployment."""
 
-    @field_validator("max_file_size", "max_archive_size", mode="before")
+    @field_validator("max_file_size", mode="before")
     @classmethod
     def _bytes(cls, value: object) -> object:
         found = (

@@ -23,37 +23,27 @@ class JobSettings(Group):
     them, also on several machines; needs PostgreSQL and the extra `postgres`. auto: local."""
     job_workers: int = Field(default=1, ge=0, le=64)
     """Number of jobs that this process runs at the same time; 0: none, job workers run them."""
-    job_attempts: int = Field(default=3, ge=1)
-    """Maximum number of attempts at a job that fails for a reason that can be temporary: the second one after 5 s, then
-    after twice the time."""
-    job_silence_s: float = Field(default=900.0, gt=0)
-    """A job without progress for this long is retried, in seconds."""
-    job_expire_hours: float = Field(default=72.0, ge=0)
-    """A job that has not started within this many hours expires; 0: never."""
     job_keep_hours: float = Field(default=168.0, ge=0)
-    """Ended jobs are removed after this many hours, with files and results that no other job uses; 0: never."""
+    """A job that has not started within this many hours expires, and ended jobs are removed after as many, with files
+    and results that no other job uses; 0: never."""
 
     # --- job inputs ---
-    max_archive_size: int = Field(default=2_147_483_648, ge=1024)
-    """Maximum unpacked size of a zip, in bytes or with a unit. A zip, or a request, can contain 500 files."""
     url_allow: str = ""
     """Comma-separated addresses and networks (10.0.0.0/8) that URLs and webhooks can lead to, besides public ones."""
 
     # --- remote jobs ---
-    job_engine: Literal["local", "modal"] = "local"
-    """Transcriber of the recordings of jobs. local: this service's recogniser. modal: a remote worker
-    (deploy/modal_worker.py, or a program with the same protocol; docs/jobs.md)."""
     app_url: str = ""
     """This service's public URL, which remote workers and Twilio use."""
     modal_webhook_url: str = ""
-    """URL to which JOB_ENGINE=modal posts its jobs."""
+    """URL of a remote worker that transcribes the recordings of jobs instead of this service's recogniser
+    (deploy/modal_worker.py, or a program with the same protocol; docs/jobs.md). Needs APP_URL."""
     modal_token_id: str = ""
     """Modal's proxy token for MODAL_WEBHOOK_URL (Modal-Key)."""
     modal_token_secret: str = ""
     """Secret of that token (Modal-Secret)."""
     trigger_secret_key: str = ""
-    """Trigger.dev's key. When set, JOB_ENGINE=modal passes its jobs to the task of deploy/trigger/, which passes them
-    to MODAL_WEBHOOK_URL and retries by its own rules."""
+    """Trigger.dev's key. When set, jobs for MODAL_WEBHOOK_URL go to the task of deploy/trigger/, which passes them on
+    and retries by its own rules."""
     trigger_url: str = "https://api.trigger.dev"
     """Trigger.dev's URL, or your own."""
 

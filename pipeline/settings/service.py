@@ -6,6 +6,9 @@ from pydantic import Field, field_validator
 
 from pipeline.settings.group import Group
 
+MIN_CONNECTIONS = 1024
+"""Connections that the service accepts, or two for each of MAX_SESSIONS if that is more."""
+
 
 class ServiceSettings(Group):
     """Network, logs and metrics, access, limits."""
@@ -82,29 +85,26 @@ class ServiceSettings(Group):
     """Memory budget shared by all connections, in bytes: for messages and requests while they are received, wait, and
     are parsed or decoded, and for sound that waits for its transcript. One caller can use half of it. Data beyond the
     budget is refused with `overloaded`."""
-    max_connections: int = Field(default=1024, ge=8)
-    """Maximum number of simultaneous connections of any kind; further ones are closed at once."""
     max_audio_seconds: float = Field(default=120.0, gt=0)
     """Longest utterance, in seconds."""
     max_sessions: int = Field(default=64, ge=1)
     """Maximum number of simultaneous conversations; further ones are refused at once with 503."""
-    max_sessions_per_caller: int = Field(default=0, ge=0)
-    """The same for one key, or for one address where keys are not needed (an IPv6 /64; this machine's own addresses are
-    not counted); further ones are refused with 429. 0: half of MAX_SESSIONS for a key, all for an address."""
+    caller_share: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Share of MAX_SESSIONS and of MAX_FILES that one key can use, or one address where keys are not needed (an IPv6
+    /64; this machine's own addresses are not counted); more is refused with 429. 0: half, but all of MAX_SESSIONS for
+    an address. If all users share one key, set 1."""
     rate_limit: str = "1200/minute"
     """Rate limit for requests of one key, or of one address where keys are not needed; further ones are refused with
     429 and Retry-After. An address that sends no valid key has a quarter of it. Separate several limits by ;, write
     "none" for no limit. Counted in Redis if REDIS_URL is set."""
     max_file_size: int = Field(default=524_288_000, ge=1024)
-    """Largest file that is uploaded or fetched, in bytes or with a unit (500MB; a KB is 1024 bytes)."""
+    """Largest file that is uploaded or fetched, in bytes or with a unit (500MB; a KB is 1024 bytes). A zip can unpack
+    to four times as much, and to 500 files."""
     max_file_seconds: float = Field(default=21_600.0, gt=0)
     """Longest recording to transcribe, in seconds."""
     max_files: int = Field(default=8, ge=1)
-    """Maximum number of recordings transcribed at the same time; further ones are refused with 503 and Retry-After. One
-    caller can have half of them. Four times as many uploads can be in progress."""
-    max_files_per_caller: int = Field(default=0, ge=0)
-    """The same for one key, or for one address where keys are not needed (this machine's own addresses are not
-    counted); further ones are refused with 429. 0: half of MAX_FILES."""
+    """Maximum number of recordings transcribed at the same time; further ones are refused with 503 and Retry-After.
+    Four times as many uploads can be in progress."""
 
     @field_validator("jwt_secret")
     @classmethod
@@ -112,3 +112,8 @@ class ServiceSettings(Group):
         if 0 < len(value) < 32:
             raise ValueError("must have 32 characters or more (openssl rand -hex 32)")
         return value
+
+    @property
+    def max_connections(self) -> int:
+        """Maximum number of simultaneous connections of any kind."""
+        return max(MIN_CONNECTIONS, 2 * self.max_sessions)

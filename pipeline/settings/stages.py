@@ -20,7 +20,8 @@ class StageSettings(Group):
     models_dir: Path = Path("models")
     """Folder for downloaded models and cached voice latents."""
     hf_token: str = ""
-    """Token for the model hub (gated models)."""
+    """Token for the model hub (gated models). With it, pyannote tells speakers apart if it is installed; else
+    resemblyzer does (the extra `speakers`)."""
     hf_endpoint: str = "https://huggingface.co"
     """The model hub, or a mirror."""
     hf_hub_offline: bool = False
@@ -66,9 +67,6 @@ class StageSettings(Group):
     align_model: str = ""
     """A wav2vec2 model (hub name or folder) that aligns words with their sound; empty: chosen by language. Needs the
     extra `align`."""
-    diarization_engine: Literal["auto", "pyannote", "resemblyzer"] = "auto"
-    """Engine that tells speakers apart; auto: pyannote if it is installed and HF_TOKEN is set, else resemblyzer (the
-    extra `speakers`)."""
 
     # --- language model, functions ---
     llm_engine: Literal["auto", "ollama", "openai", "local", "builtin"] = "auto"
@@ -111,8 +109,6 @@ class StageSettings(Group):
     mcp_servers: str = ""
     """A JSON file with MCP servers whose functions the language model can call ("mcpServers", in the format of other
     programs); needs the extra `mcp`."""
-    time_zone: str = ""
-    """IANA time zone (Europe/Lisbon) for the built-in responder's clock; empty: the machine's own."""
     history_tokens: int = Field(default=3000, ge=256)
     """How much of a conversation is sent to the language model, in tokens (estimated); older turns are left out.
     The context window of Ollama and of LOCAL_LLM is this, LLM_MAX_TOKENS and 584 more."""
@@ -174,17 +170,15 @@ class StageSettings(Group):
     tts_replicas: int = Field(default=1, ge=1, le=64)
     """The same for the voice engine."""
     stt_batch: int = Field(default=0, ge=0, le=64)
-    """Maximum number of short utterances of several users that Whisper decodes together; 1: each alone; 0: chosen for
-    this machine (16 on CUDA; on a CPU 8 with a shorter WHISPER_CONTEXT_S, else 1)."""
+    """Maximum number of short utterances of several users, or of windows of recordings, that Whisper decodes together;
+    1: each alone. 0: chosen for this machine (utterances: 16 on CUDA; on a CPU 8 with a shorter WHISPER_CONTEXT_S, else
+    1. Windows: 16 on CUDA; on a CPU 4, or 8 for a model loaded for recordings, and 1 while conversations use it)."""
     models_on_demand: bool = True
     """Load Whisper models other than WHISPER_MODEL when a request names one (docs/files.md), downloading them if
     necessary. false: use only the loaded one."""
     model_memory_mb: int = Field(default=0, ge=0)
     """Memory that all Whisper models together can use, in MB (estimated); unused models are unloaded to make room. 0:
     four fifths of the GPU's memory, or half of the machine's."""
-    stt_file_batch: int = Field(default=0, ge=0, le=64)
-    """Maximum number of windows of recordings that Whisper decodes together; a conversation waits for a whole batch. 0:
-    16 on CUDA; on a CPU 4, or 8 for a model loaded for recordings, and 1 while conversations use it."""
     model_idle_seconds: float = Field(default=0.0, ge=0)
     """Time without use after which a local model is unloaded, in seconds: its process ends and frees its memory; the
     next call waits until it is loaded again. 0: never."""

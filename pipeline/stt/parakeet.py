@@ -275,13 +275,13 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
     replicas = settings.stt_replicas or 1
     languages = await asyncio.to_thread(languages_of, folder)
     threads = max(1, min(MOST_THREADS, hardware.cores // replicas))
-    batch, file_batch = settings.stt_batch or 1, settings.stt_file_batch or 1
+    batch = settings.stt_batch or 1
     serving = Serving(
         settings.stt_timeout_s,
         replicas,
         batched=frozenset({"transcribe", "segments"}),
         batch=batch,
-        file_batch=file_batch,
+        file_batch=batch,
         gather_s=GATHER_S,
     )
     spec = EngineSpec(
@@ -291,5 +291,5 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
     name = weights.model_name(settings).rstrip("/").rpartition("/")[2]
     async with open_worker(spec, settings, serving) as worker:
         front_of = TellingFront if len(languages) == 1 else WorkerFront
-        front = front_of(worker, "parakeet", settings.stt_timeout_s, WindowLimits(WINDOW_S, batch=file_batch))
+        front = front_of(worker, "parakeet", settings.stt_timeout_s, WindowLimits(WINDOW_S, batch=batch))
         yield Opened(front, f"{name} ({kind})", "cpu", worker.load, languages, name, kind)

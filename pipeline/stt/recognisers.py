@@ -168,7 +168,7 @@ class Recognisers:
             return Model(info.model, None)
         wanted = {"whisper_model": model, "whisper_compute_type": kind, "whisper_device": where, "stt_replicas": 1}
         # Conversations do not wait for this one.
-        wanted["stt_file_batch"] = own.stt_file_batch or (8 if where == "cpu" or not self.hardware.cuda else 16)
+        wanted["stt_batch"] = own.stt_batch or (8 if where == "cpu" or not self.hardware.cuda else 16)
         return Model(f"{model.rpartition('/')[2]} ({kind})", own.model_copy(update=wanted), mb)
 
     @property

@@ -63,7 +63,7 @@ def plan(settings: Settings, hardware: Hardware, weights_mb: int) -> Plan:
     # only delay the first ones.
     context_s = settings.whisper_context_s or (FULL_CONTEXT_S if device == "cuda" else SHORT_CONTEXT_S)
     batch = 16 if device == "cuda" else 8 if context_s < FULL_CONTEXT_S else 1
-    file_batch = settings.stt_file_batch or _file_batch(device, context_s)
+    file_batch = settings.stt_batch or _file_batch(device, context_s)
     return Plan(
         ways,
         replicas,

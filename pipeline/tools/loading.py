@@ -29,7 +29,7 @@ async def open_tools(settings: Settings) -> AsyncIterator[Toolbox]:
     if not settings.tools:
         yield Toolbox()
         return
-    functions = {**basic(time_zone(settings.time_zone)), **installed()}
+    functions = {**basic(time_zone()), **installed()}
     if not settings.mcp_servers:
         yield Toolbox(functions)
         return

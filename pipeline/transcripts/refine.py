@@ -105,8 +105,7 @@ class Refiners:
         """Return the deployment's diarizer, or the one that the caller's token opens: only for callers with this token,
         because they have accepted the model's terms."""
         settings = self._settings
-        gated = settings.diarization_engine != "resemblyzer" and pyannote.installed()
-        if hf_token and not settings.hf_token and gated:
+        if hf_token and not settings.hf_token and pyannote.installed():
             if hf_token not in self._of_callers and len(self._of_callers) < MAX_TOKENS:
                 theirs = settings.model_copy(update={"hf_token": hf_token})
                 self._of_callers[hf_token] = OnDemand(lambda: _open_diarizer(theirs))
@@ -127,10 +126,8 @@ class Refiners:
 
 
 def _open_diarizer(settings: Settings) -> AbstractAsyncContextManager[Running[Diarizer]]:
-    table, wanted = speakers.ENGINES, settings.diarization_engine
-    if wanted == "auto":
-        return _loading(open_best("diarization", table, speakers.AUTO_ORDER, settings, lambda progress: None))
-    return _loading(open_named("diarization", table, wanted, settings, lambda progress: None))
+    table, order = speakers.ENGINES, speakers.AUTO_ORDER
+    return _loading(open_best("diarization", table, order, settings, lambda progress: None))
 
 
 def _open_voices(settings: Settings) -> AbstractAsyncContextManager[Running[EmbeddingDiarizer]]:

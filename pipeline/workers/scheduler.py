@@ -314,7 +314,7 @@ class Scheduler(Generic[T]):
             ]
             share = -(-(len(alike) + self.running) // self._size)
             of_files = first.caller.urgency is Urgency.FILE
-            of_account = math.inf if of_files else self._places_of_account()
+            of_account = math.inf if of_files else self._slots_of_account()
             while alike and len(batch) < min(most, share):
                 call = self._next(alike)
                 alike.remove(call)
@@ -331,7 +331,7 @@ class Scheduler(Generic[T]):
                 async with asyncio.timeout_at(until):
                     await self._arrived.wait()
 
-    def _places_of_account(self) -> float:
+    def _slots_of_account(self) -> float:
         """Maximum number of calls of one account in a batch of conversations. Others wait until a batch has ended, so
         while they use the model, the calls of one account together take ACCOUNT_S at most."""
         since = asyncio.get_running_loop().time() - CONVERSING_S

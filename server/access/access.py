@@ -49,14 +49,14 @@ class Access:
         return bool(self._keys) or bool(self._jwts)
 
     @property
-    def places(self) -> Slots:
+    def slots(self) -> Slots:
         """Slots for conversations."""
         return self.budgets.conversations
 
     @property
     def sessions(self) -> int:
         """The number of open conversations."""
-        return self.places.taken
+        return self.slots.taken
 
     async def admit(self, connection: HTTPConnection, rule: Rule) -> Caller:
         """Return the caller of a request. Raises ParleyError: unauthorized, forbidden, forbidden_origin,

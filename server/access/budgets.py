@@ -23,22 +23,22 @@ class Budgets:
         and of sound that waits for its transcript. A connection's share is `held_of(connection)`."""
         self.conversations = Slots(settings)
         """Slots for WebSockets."""
-        self.wyoming = Slots(settings, at_address=share(settings.max_sessions, settings.max_sessions_per_caller))
+        self.wyoming = Slots(settings, at_address=share(settings.max_sessions, settings.caller_share))
         """Slots for Wyoming connections, which have no keys: as many as for conversations, counted separately."""
         self.uploads = AtMost(
             uploads := UPLOADS_PER_FILE * settings.max_files,
-            share(uploads, UPLOADS_PER_FILE * settings.max_files_per_caller),
+            share(uploads, settings.caller_share),
             "uploads are in progress",
         )
         """Slots for requests with files, and for uploads in parts, from their first byte to their response: each is
         stored on disk, up to MAX_FILE_SIZE."""
         self.recordings = AtMost(
             settings.max_files,
-            share(settings.max_files, settings.max_files_per_caller),
+            share(settings.max_files, settings.caller_share),
             "recordings are being transcribed",
         )
         """Slots for recordings that are transcribed within a request."""
-        self.streams = AtMost(EVENT_STREAMS, share(EVENT_STREAMS, 0), "event streams are open")
+        self.streams = AtMost(EVENT_STREAMS, share(EVENT_STREAMS), "event streams are open")
         """Slots for event streams of jobs."""
 
 

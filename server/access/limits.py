@@ -20,10 +20,10 @@ HELD = "parley.held"
 """Key in an ASGI scope under which `AccessMiddleware` stores the connection's share of the memory."""
 
 
-def share(most: int, set_to: int) -> int:
-    """Return how many of `most` slots one caller may have: the configured number, or half if that is 0, so that one
-    caller cannot hold all of them."""
-    return set_to or (most + 1) // 2
+def share(most: int, part: float = 0.0) -> int:
+    """Return how many of `most` slots one caller may have: this part (CALLER_SHARE), or half if it is 0, so that one
+    caller cannot hold all of them; at least one."""
+    return max(1, int(most * (part or 0.5) + 0.5))
 
 
 class TooManyOfOne(Overloaded):
@@ -94,7 +94,7 @@ class Budget:
     """A limit on the bytes that are held at a time. One caller may hold at most half, but always one message."""
 
     def __init__(self, most: int) -> None:
-        self._most, self._most_of_one = most, share(most, 0)
+        self._most, self._most_of_one = most, share(most)
         self._of: Counter[tuple[str, str]] = Counter()
         self.held = 0
         self.pace = Pace()

@@ -32,10 +32,10 @@ class Slots:
     """The conversation slots of one process."""
 
     def __init__(self, settings: Settings, *, at_address: int = 0) -> None:
-        """at_address: limit of an address without a key, if different from MAX_SESSIONS_PER_CALLER."""
+        """at_address: limit of an address without a key, if different from CALLER_SHARE."""
         self._most = settings.max_sessions
-        self._most_of_key = share(settings.max_sessions, settings.max_sessions_per_caller)
-        self._most_at_address = at_address or settings.max_sessions_per_caller or settings.max_sessions
+        self._most_of_key = share(settings.max_sessions, settings.caller_share)
+        self._most_at_address = at_address or share(settings.max_sessions, settings.caller_share or 1.0)
         self._max_lag_s = LAG_SHARE * settings.max_wait_s
         self.lag_s: Callable[[], float] = lambda: 0.0
         """Callable that returns how far the models lag behind the open conversations, in seconds; set by the code that
@@ -54,7 +54,7 @@ class Slots:
         if caller.counted_as is not None and self._taken[caller.counted_as] >= most:
             raise TooMany(
                 f"{most} conversations are open {'with this key' if caller.known else 'from this address'} "
-                "(MAX_SESSIONS_PER_CALLER); end one, or retry soon.",
+                "(CALLER_SHARE); end one, or retry soon.",
                 retry_after_s=RETRY_S,
             )
 

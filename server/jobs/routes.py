@@ -175,19 +175,19 @@ async def file(job: OwnJob, jobs: AllJobs) -> Response:
 async def events(request: Request, job: OwnJob, jobs: AllJobs) -> Response:
     """Stream Server-Sent Events: `progress` after each change, and finally an event named after the state in which the
     job ended. The stream ends early if the key is revoked; the next request then reports the reason."""
-    place = budgets_of(request).streams.one(caller_of(request))
-    pieces = await begun(_events(jobs, job.id, stay_of(request), place))
+    slot = budgets_of(request).streams.one(caller_of(request))
+    pieces = await begun(_events(jobs, job.id, stay_of(request), slot))
     return Stream(pieces, "text/event-stream", {"Cache-Control": "no-store"})
 
 
 async def _events(
-    jobs: Jobs, job_id: str, stay: Stay, place: AbstractContextManager[None]
+    jobs: Jobs, job_id: str, stay: Stay, slot: AbstractContextManager[None]
 ) -> AsyncGenerator[bytes, None]:
-    """Yield the events of a job. place: a slot for the stream, held until it ends. Raises Overloaded before the first
+    """Yield the events of a job. slot: a slot for the stream, held until it ends. Raises Overloaded before the first
     event."""
     # Start no task here: a client that disconnects cancels this repeatedly, even while it cleans up.
     look_s, silent_s = LOOK_EVERY_S if stay.ends else PING_S, 0.0
-    with place:
+    with slot:
         try:
             async with aclosing(jobs.watch(job_id, silent_s=look_s)) as changes:
                 async for job in changes:

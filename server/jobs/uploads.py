@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fastapi import Request
 
-from jobs.archives import MAX_ARCHIVE_FILES, MAX_RATIO, Limits, Unpacked, is_archive, unpack
+from jobs.archives import FILE_SIZES, MAX_ARCHIVE_FILES, MAX_RATIO, Limits, Unpacked, is_archive, unpack
 from jobs.errors import Refused, TooLarge
 from jobs.files import Incoming, StoredFile
 from jobs.names import safe_name
@@ -61,8 +61,7 @@ async def received_files(request: Request, jobs: Jobs) -> AsyncIterator[Received
             received.files.append((safe_name(filename) or "audio", incoming))
             return incoming
 
-        most = max(settings.max_file_size, settings.max_archive_size) + FORM_BYTES
-        limits = "MAX_FILE_SIZE and MAX_ARCHIVE_SIZE"
+        most, limits = FILE_SIZES * settings.max_file_size + FORM_BYTES, f"{FILE_SIZES} times MAX_FILE_SIZE"
         items = await read_form(request, most, keep, setting=limits, may_be_empty=True)
         several = fields_of(items)
         received.fields = {**dict(items), **{name: several[name] for name in LISTS if name in several}}
@@ -74,7 +73,7 @@ async def received_files(request: Request, jobs: Jobs) -> AsyncIterator[Received
 
 async def _unpack_archives(received: Received, jobs: Jobs, stack: AsyncExitStack) -> None:
     files: list[tuple[str, Incoming]] = []
-    limits = Limits(MAX_ARCHIVE_FILES, jobs.settings.max_archive_size, MAX_RATIO)
+    limits = Limits(MAX_ARCHIVE_FILES, FILE_SIZES * jobs.settings.max_file_size, MAX_RATIO)
     for name, incoming in received.files:
         if not is_archive(incoming.head):
             files.append((name, incoming))

@@ -45,7 +45,7 @@ async def exposition(state: State) -> bytes:
 
 def _service(state: State) -> Iterator[Metric]:
     settings, budgets = state.assistant.settings, state.access.budgets
-    yield gauge("parley_sessions", "Open conversations.", state.access.places.taken)
+    yield gauge("parley_sessions", "Open conversations.", state.access.slots.taken)
     yield gauge("parley_sessions_max", "Limit of open conversations: MAX_SESSIONS.", settings.max_sessions)
     yield gauge("parley_requests_running", "Requests and WebSockets being served.", state.draining.running)
     yield gauge("parley_recordings_running", "Recordings being transcribed for a request.", budgets.recordings.taken)

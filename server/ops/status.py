@@ -58,7 +58,7 @@ async def status(request: Request) -> StatusResponse:
         status=phase(request),
         now=time.time(),
         started=state.started,
-        sessions=Taken(open=state.access.places.taken, most=settings.max_sessions),
+        sessions=Taken(open=state.access.slots.taken, most=settings.max_sessions),
         recordings=Taken(open=state.access.budgets.recordings.taken, most=settings.max_files),
         **details(request),
         jobs=await _jobs(state.jobs),

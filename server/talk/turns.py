@@ -51,7 +51,7 @@ async def not_a_socket(request: Request) -> Response:
     """Return the error that a connection would get now. A page cannot see why its WebSocket was refused, but it can
     read this response (with POST, because the browser then sends the page's origin).
     """
-    state_of(request).access.places.check(caller_of(request))
+    state_of(request).access.slots.check(caller_of(request))
     told = as_json(BadInput("This endpoint is a WebSocket.", code="upgrade_required"))
     return JSONResponse(told, 426, {"Upgrade": "websocket"})
 

@@ -57,7 +57,7 @@ class Incoming:
         self.stored = Upload.open()
         self.size = 0
         """Bytes received, also those that are discarded."""
-        self.place = ExitStack()
+        self.slot = ExitStack()
         """Upload slot, held from the first byte until `close`."""
         self.refused = False
         """Whether no upload slot was free; further bytes are discarded."""
@@ -94,7 +94,7 @@ class Incoming:
         try:
             await discard([self.stored])
         finally:
-            self.place.close()
+            self.slot.close()
 
 
 class StreamingSocket(WebSocketSession):
@@ -163,7 +163,7 @@ class StreamingSocket(WebSocketSession):
             return
         if not incoming.size:
             try:
-                incoming.place.enter_context(self._budgets.uploads.one(self._caller))
+                incoming.slot.enter_context(self._budgets.uploads.one(self._caller))
             except Overloaded:
                 incoming.refused = True
                 raise

@@ -1,4 +1,4 @@
-"""One Wyoming connection: requests and their responses.
+"""One Wyoming connection: its requests, in order, and the end of each response.
 
 The response to a request that fails is `error`, followed by the event that ends every such response: Home Assistant
 reads until `transcript` (for sound), `audio-stop` or `synthesize-stopped` (for text), `handled` or `not-handled` (for
@@ -10,14 +10,14 @@ import contextlib
 import logging
 import secrets
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import AbstractContextManager, ExitStack, aclosing
+from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 
 from wyoming.asr import Transcribe, Transcript
 from wyoming.audio import AudioChunk, AudioStart, AudioStop
 from wyoming.error import Error
 from wyoming.event import Event, Eventable
-from wyoming.handle import Handled, NotHandled
+from wyoming.handle import NotHandled
 from wyoming.info import Describe
 from wyoming.intent import NotRecognized, Recognize
 from wyoming.ping import Ping, Pong
@@ -30,26 +30,19 @@ from wyoming.tts import (
 )
 from wyoming.wake import Detect, NotDetected
 
-from pipeline import stt
 from pipeline.assistant import Assistant
-from pipeline.conversation import events
 from pipeline.errors import BadInput, ParleyError
-from pipeline.speech.clauses import clauses
-from pipeline.speech.language import spoken_language
-from pipeline.speech.synthesize import say
-from pipeline.stt import Transcript as Heard
 from pipeline.voices.catalogue import Voice
 from pipeline.workers.scheduler import Urgency, calling
 from server.access.limits import Share
 from server.http.draining import Draining
 from server.http.idle import Idle, unless_idle
 from server.http.tcp_server import linger, write
-from server.openai.speech import MAX_CHARS
-from server.parameters import language_code
-from server.wyoming.audio import Conversion, SoundIn, SoundOut
+from server.wyoming.audio import Conversion, SoundIn
 from server.wyoming.conversations import Conversations
 from server.wyoming.fields import checked
 from server.wyoming.info import info
+from server.wyoming.responses import Responses
 from server.wyoming.streamed_texts import Texts
 from server.wyoming.voices import chosen
 from server.wyoming.wake import WakeStream
@@ -66,7 +59,7 @@ IDLE_S = 60.0
 WRITE_S = 30.0
 """Timeout in seconds for a client that does not read."""
 
-Place = Callable[[], AbstractContextManager[None]]
+Slot = Callable[[], AbstractContextManager[None]]
 
 
 class Connection:
@@ -80,15 +73,16 @@ class Connection:
         conversations: Conversations,
         draining: Draining,
         held: Share,
-        place: Place,
+        slot: Slot,
         converting: asyncio.Lock,
     ) -> None:
-        """held: counts the bytes of arriving events and of the sound kept. place: the slot, taken with the first event
+        """held: counts the bytes of arriving events and of the sound kept. slot: the slot, taken with the first event
         because a silent connection needs none; raises Overloaded. converting: see `Conversion`; all connections
         share one."""
         self._reader, self._writer = reader, writer
-        self._assistant, self._conversations, self._draining = assistant, conversations, draining
-        self._held, self._place, self._converting = held, place, converting
+        self._assistant, self._draining = assistant, draining
+        self._responses = Responses(assistant, conversations, self._tell)
+        self._held, self._slot, self._converting = held, slot, converting
         self._name = secrets.token_hex(8)
         self._asked = Transcribe()
         self._sound: SoundIn | None = None
@@ -109,7 +103,7 @@ class Connection:
                 event = await self._next(FIRST_EVENT_S)
                 if event is None:
                     return
-                stack.enter_context(self._place())
+                stack.enter_context(self._slot())
                 while event is not None:
                     if isinstance(event, Event):
                         await self._take(event)
@@ -169,7 +163,7 @@ class Connection:
         elif Synthesize.is_type(kind):
             if self._texts is None:  # otherwise it repeats the whole streamed text, for older servers
                 asked = Synthesize.from_event(event)
-                await self._begin_request(lambda: self._speak(asked), AudioStop())
+                await self._begin_request(lambda: self._responses.speak(asked), AudioStop())
         elif SynthesizeStart.is_type(kind):
             await self._begin_text(SynthesizeStart.from_event(event))
         elif SynthesizeChunk.is_type(kind):
@@ -179,7 +173,9 @@ class Connection:
             self._end_text()
         elif Transcript.is_type(kind):
             said = Transcript.from_event(event)
-            await self._begin_request(lambda: self._handle(said), NotHandled("There is no reply to this text."))
+            await self._begin_request(
+                lambda: self._responses.reply(said), NotHandled("There is no reply to this text.")
+            )
         elif Recognize.is_type(kind):
             await self._begin_request(lambda: _failing(_not_offered("intents")), NotRecognized())
         # Other events belong to other kinds of services; the protocol requires ignoring them.
@@ -264,24 +260,7 @@ class Connection:
         if refused:
             await self._begin_request(lambda: self._tell(Transcript("")))
         else:
-            await self._begin_request(lambda: self._transcribed(asked, sound), Transcript(""))
-
-    async def _transcribed(self, asked: Transcribe, sound: SoundIn | None) -> None:
-        if sound is None:
-            raise BadInput("There was no sound before audio-stop.", code="empty_message")
-        settings = self._assistant.settings
-        words = ", ".join([*(asked.transcript_names or ()), *(asked.transcript_terms or ())])[:1000]
-        try:
-            heard = await stt.in_time(
-                self._assistant.stages.stt,
-                sound.end(),
-                language=language_code(asked.language) or settings.speech_language or None,
-                prompt=words or None,
-                limit_s=settings.stt_timeout_s,
-            )
-        finally:
-            sound.release()
-        await self._tell(Transcript(heard.text, language=heard.language))
+            await self._begin_request(lambda: self._responses.transcribe(asked, sound), Transcript(""))
 
     # --- wake words ---
 
@@ -311,14 +290,6 @@ class Connection:
 
     # --- speech ---
 
-    async def _speak(self, asked: Synthesize) -> None:
-        if len(asked.text) > MAX_CHARS:
-            raise BadInput(f"The text is longer than {MAX_CHARS} characters.", code="bad_parameter")
-        voice, language = chosen(self._assistant, asked.voice)
-        sound = SoundOut(self._tell)
-        await self._send(asked.text, voice, language, sound)
-        await sound.end()
-
     async def _begin_text(self, asked: SynthesizeStart) -> None:
         try:
             voice, language = chosen(self._assistant, asked.voice)
@@ -331,60 +302,13 @@ class Connection:
         """Begin a streamed text. voice: None for the deployment's default voice."""
         speaker = voice or self._assistant.voice()
         ends = (AudioStop(), SynthesizeStopped())
-        await self._begin_request(lambda: self._speak_as_it_comes(texts, speaker, language), *ends)
+        await self._begin_request(lambda: self._responses.speak_as_it_comes(texts, speaker, language), *ends)
         self._texts = texts
 
     def _end_text(self) -> None:
         if self._texts is not None:
             self._texts.close()
             self._texts = None
-
-    async def _speak_as_it_comes(self, texts: Texts, voice: Voice, language: str | None) -> None:
-        sound = SoundOut(self._tell)
-        settings, tts = self._assistant.settings, self._assistant.stages.tts
-        usual = spoken = voice.usual_language(settings.speech_language)
-        fixed = bool(settings.speech_language)
-        try:
-            async with aclosing(clauses(texts.each(), language=language)) as ready:
-                async for clause in ready:
-                    spoken = language or await spoken_language(
-                        clause.text, usual=usual, speaks=tts.speaks, before=spoken, fixed=fixed
-                    )
-                    await self._send(clause.text, voice, spoken, sound)
-        finally:
-            texts.close()  # speaking has ended: discard further text
-        await sound.end()
-        await self._tell(SynthesizeStopped())
-
-    async def _send(self, text: str, voice: Voice, language: str | None, sound: SoundOut) -> None:
-        """Speak a text; send nothing for a text without anything to speak, such as a row of dashes."""
-        assistant = self._assistant
-        said = say(assistant.stages.tts, text, voice=voice, language=language, usual=assistant.settings.speech_language)
-        async with aclosing(said) as clips:
-            async for clip in clips:
-                await sound.send(clip)
-
-    # --- replies ---
-
-    async def _handle(self, asked: Transcript) -> None:
-        context = asked.context or {}
-        name = context.get("conversation_id")
-        conversation = self._conversations.get(name[:200] if isinstance(name, str) else None)
-        if not asked.text.strip() or len(asked.text) > MAX_CHARS:
-            raise BadInput(f"The text must have 1 to {MAX_CHARS} characters.", code="bad_parameter")
-        said = Heard(asked.text.strip(), language_code(asked.language), 0.0)
-        outcome: Eventable = NotHandled("No reply.")
-        turn = self._assistant.answer(said, conversation, voice=self._assistant.voice(), aloud=False)
-        async with aclosing(turn) as happenings:
-            async for event in happenings:
-                match event:
-                    case events.TurnCompleted(reply):
-                        outcome = Handled(reply.strip(), context=context or None)
-                    case events.TurnFailed(_, message):
-                        outcome = NotHandled(message, context=context or None)
-                    case _:
-                        pass
-        await self._tell(outcome)
 
     # --- out ---
 

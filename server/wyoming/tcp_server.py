@@ -40,16 +40,16 @@ async def open_wyoming(
         return
     host, port = _address(settings.wyoming_uri)
     conversations = Conversations(assistant.conversation, most=settings.max_sessions, seconds=CONVERSATION_S)
-    places = budgets.wyoming
+    slots = budgets.wyoming
     converting = asyncio.Lock()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         caller = _caller(writer)
         try:
-            places.check(caller)
+            slots.check(caller)
             with budgets.memory.share(caller) as held, calling(account=caller.account):
                 await Connection(
-                    reader, writer, assistant, conversations, draining, held, lambda: places.one(caller), converting
+                    reader, writer, assistant, conversations, draining, held, lambda: slots.one(caller), converting
                 ).run()
         except Overloaded as error:
             write(writer, encoded(Error(error.message, error.code).event()))

@@ -38,22 +38,22 @@ def caller(name: str = "", address: str = "203.0.113.7") -> Caller:
 
 
 def test_slots_are_limited_in_total_per_caller() -> None:
-    places = Slots(Settings(max_sessions=6, max_sessions_per_caller=2))
+    slots = Slots(Settings(max_sessions=6, caller_share=0.3))
     with ExitStack() as stack:
         for name in ("anna", ""):
             for _ in range(2):
-                stack.enter_context(places.one(caller(name)))
+                stack.enter_context(slots.one(caller(name)))
         with pytest.raises(TooMany, match="with this key"):
-            stack.enter_context(places.one(caller("anna", "203.0.113.8")))
+            stack.enter_context(slots.one(caller("anna", "203.0.113.8")))
         with pytest.raises(TooMany, match="from this address"):
-            stack.enter_context(places.one(caller("")))
-        stack.enter_context(places.one(caller("ben")))
-        stack.enter_context(places.one(caller("", "")))
+            stack.enter_context(slots.one(caller("")))
+        stack.enter_context(slots.one(caller("ben")))
+        stack.enter_context(slots.one(caller("", "")))
         with pytest.raises(Full):
-            stack.enter_context(places.one(caller("carl", "203.0.113.9")))
-        assert places.taken == 6
-    assert places.taken == 0
-    assert not places._taken, "callers who have left are forgotten"
+            stack.enter_context(slots.one(caller("carl", "203.0.113.9")))
+        assert slots.taken == 6
+    assert slots.taken == 0
+    assert not slots._taken, "callers who have left are forgotten"
 
 
 def test_new_conversations_are_refused_while_the_models_lag() -> None:
@@ -66,38 +66,38 @@ def test_new_conversations_are_refused_while_the_models_lag() -> None:
 
     clock = Clock()
     lag = Lag(clock)
-    places = Slots(Settings(max_wait_s=8))
-    places.lag_s = lambda: lag.seconds
+    slots = Slots(Settings(max_wait_s=8))
+    slots.lag_s = lambda: lag.seconds
     for _ in range(20):
         lag.note(1.5)
-    with places.one(caller()):
+    with slots.one(caller()):
         for _ in range(10):
             lag.note(4.0)
-        with pytest.raises(Full, match="cannot keep up"), places.one(caller()):
+        with pytest.raises(Full, match="cannot keep up"), slots.one(caller()):
             pass
     clock.now += HALF_S
-    with places.one(caller()):
+    with slots.one(caller()):
         assert 1.5 < lag.seconds < 2
 
 
 def test_by_default_one_key_gets_half_of_the_slots() -> None:
-    places = Slots(Settings(max_sessions=5))
+    slots = Slots(Settings(max_sessions=5))
     with ExitStack() as stack:
         for _ in range(3):
-            stack.enter_context(places.one(caller("anna")))
+            stack.enter_context(slots.one(caller("anna")))
         with pytest.raises(TooMany):
-            stack.enter_context(places.one(caller("anna")))
-        stack.enter_context(places.one(caller("ben")))
+            stack.enter_context(slots.one(caller("anna")))
+        stack.enter_context(slots.one(caller("ben")))
     with ExitStack() as stack:
         for _ in range(5):
-            stack.enter_context(places.one(caller("", "")))
+            stack.enter_context(slots.one(caller("", "")))
         with pytest.raises(Full):
-            stack.enter_context(places.one(caller("", "")))
+            stack.enter_context(slots.one(caller("", "")))
 
 
 @pytest.mark.parametrize("who", [caller("anna"), caller("", "203.0.113.7")], ids=["key", "address"])
 def test_one_caller_gets_half_of_a_limit_unless_configured(who: Caller) -> None:
-    for most, set_to, allowed in ((1, 0, 1), (4, 0, 2), (5, 0, 3), (4, 1, 1), (4, 9, 4)):
+    for most, set_to, allowed in ((1, 0, 1), (4, 0, 2), (5, 0, 3), (4, 0.25, 1), (1, 0.1, 1), (4, 1, 4)):
         counted = AtMost(most, share(most, set_to), "recordings are being transcribed")
         with ExitStack() as stack:
             for _ in range(allowed):
@@ -121,11 +121,11 @@ async def test_endless_uploads_of_one_key_leave_half_of_the_slots_to_others() ->
         await send({"type": "http.response.body", "body": b"{}"})
 
     access = Access(Settings(api_keys="anna:transcribe:first,ben:transcribe:second", max_files=1))
-    door = AccessMiddleware(app, access)
+    middleware = AccessMiddleware(app, access)
     upload = Route("POST", "/v1/audio/transcriptions")
 
     def send(key: str) -> asyncio.Task[Any]:
-        return asyncio.create_task(call(door, scope(upload, {"Authorization": f"Bearer {key}"})))
+        return asyncio.create_task(call(middleware, scope(upload, {"Authorization": f"Bearer {key}"})))
 
     async with asyncio.timeout(WAIT_S):
         running = [send("first") for _ in range(2)]
@@ -152,11 +152,11 @@ async def test_uploads_over_the_limit_are_refused_before_they_are_read(monkeypat
         raise RuntimeError("an upload that fails")
 
     access = Access(Settings(max_files=1))
-    door = AccessMiddleware(app, access)
+    middleware = AccessMiddleware(app, access)
     upload = Route("POST", "/jobs")
-    first = asyncio.create_task(call(door, scope(upload)))
+    first = asyncio.create_task(call(middleware, scope(upload)))
     await inside.wait()
-    refused = await call(door, scope(upload))
+    refused = await call(middleware, scope(upload))
     assert refused.status == 503
     assert "retry-after" in refused.headers
     leave.set()
@@ -174,13 +174,13 @@ async def test_a_slot_is_taken_before_accept_and_always_released() -> None:
         raise RuntimeError("a conversation that fails")
 
     access = Access(Settings(max_sessions=1))
-    door = AccessMiddleware(app, access)
-    first = asyncio.create_task(call(door, scope(SOCKET)))
+    middleware = AccessMiddleware(app, access)
+    first = asyncio.create_task(call(middleware, scope(SOCKET)))
     await inside.wait()
-    refused = await call(door, scope(SOCKET))
+    refused = await call(middleware, scope(SOCKET))
     assert refused.status == 503
     assert int(refused.headers["retry-after"]) > 0
-    realtime = await call(door, scope(Route("WEBSOCKET", "/v1/realtime")))
+    realtime = await call(middleware, scope(Route("WEBSOCKET", "/v1/realtime")))
     assert realtime.status == 503
     assert json.loads(realtime.body)["error"]["code"] == "session_limit_reached"
     leave.set()

@@ -70,15 +70,15 @@ async def test_a_token_opens_only_sockets_and_ends_with_its_key(tmp_path: Path) 
     anna = await access.identify(HTTPConnection(scope(Route("POST", "/page-token"), {"X-API-Key": key})))
     assert anna is not None
     token, _ = access.page_tokens.make(anna)
-    door = AccessMiddleware(inside, access)
+    middleware = AccessMiddleware(inside, access)
     protocols = {"Sec-WebSocket-Protocol": f"parley, openai-insecure-api-key.{token}"}
-    await door(scope(Route("WEBSOCKET", "/ws"), protocols), None, None)  # type: ignore[arg-type]
+    await middleware(scope(Route("WEBSOCKET", "/ws"), protocols), None, None)  # type: ignore[arg-type]
     assert seen.pop().name == "anna"
-    assert (await call(door, scope(Route("WEBSOCKET", "/api/v1/streaming"), protocols))).status == 403
+    assert (await call(middleware, scope(Route("WEBSOCKET", "/api/v1/streaming"), protocols))).status == 403
     for method, path in (("GET", "/v1/models"), ("POST", "/page-token"), ("POST", "/ws")):
         for headers in ({"Authorization": f"Bearer {token}"}, protocols):
-            assert (await call(door, scope(Route(method, path), headers))).status == 401
+            assert (await call(middleware, scope(Route(method, path), headers))).status == 401
     keys.remove("anna")
     keys.add("anna", frozenset({Permission.TALK}))  # another key with the same name
     access._keys._looked_at -= 2  # a moment later
-    assert (await call(door, scope(Route("WEBSOCKET", "/ws"), protocols))).status == 401
+    assert (await call(middleware, scope(Route("WEBSOCKET", "/ws"), protocols))).status == 401

@@ -136,17 +136,17 @@ async def test_each_key_opens_its_routes() -> None:
     async def inside(scope: Any, receive: Any, send: Any) -> None:
         seen.append(scope[SCOPE])
 
-    door = AccessMiddleware(inside, Access(Settings(api_keys=API_KEYS, rate_limit="")))
+    middleware = AccessMiddleware(inside, Access(Settings(api_keys=API_KEYS, rate_limit="")))
     for route in GUARDED:
         needed = rule_for(route.example, route.method).needed
         for right, key in (("talk", TALKS), ("transcribe", TRANSCRIBES), ("admin", ADMIN)):
             if needed in (Open.ANY_KEY, right) or right == "admin":
                 for headers in ({"Authorization": f"bearer  {key} "}, {"X-API-Key": key}):
-                    await door(scope(route, headers), None, None)  # type: ignore[arg-type]
+                    await middleware(scope(route, headers), None, None)  # type: ignore[arg-type]
                     assert seen.pop().name == {"talk": "anna", "transcribe": "tess", "admin": "root"}[right]
     for path in ("/ws", "/v1/realtime", "/v1/realtime/translations"):
         protocols = {"Sec-WebSocket-Protocol": f"realtime, openai-insecure-api-key.{TALKS}"}
-        await door(scope(Route("WEBSOCKET", path), protocols), None, None)  # type: ignore[arg-type]
+        await middleware(scope(Route("WEBSOCKET", path), protocols), None, None)  # type: ignore[arg-type]
         assert seen.pop().name == "anna"
 
 

@@ -26,7 +26,8 @@ LATE_S = 60.0
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     with serving(
         tmp_path_factory.mktemp("patience"),
-        IDLE_TIMEOUT_S=str(IDLE_S), MAX_CONNECTIONS=str(MOST), MAX_SESSIONS="4", **constants({
+        IDLE_TIMEOUT_S=str(IDLE_S), MAX_SESSIONS="4", **constants({
+            "pipeline.settings.service:MIN_CONNECTIONS": MOST,
             "server.http.uvicorn_protocols:HEADER_TIMEOUT_S": HEADER_S, "server.access.bodies:BODY_TIMEOUT_S": BODY_S,
             "server.http.stalling:STALL_TIMEOUT_S": STALL_S,
         }),

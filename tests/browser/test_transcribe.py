@@ -12,7 +12,7 @@ from playwright.sync_api import FilePayload
 from pipeline.audio.clip import encode_wav
 from tests.browser.conftest import Visit, Visitor, low_contrasts
 from tests.jobs.conftest import recording
-from tests.jobs.test_doors import HEARS, SAID, slow_recording, zipped
+from tests.jobs.test_endpoints import HEARS, SAID, slow_recording, zipped
 from tests.server_process import ServerProcess, serving
 from tests.servers import web as servers
 from tests.servers.running import closed_port

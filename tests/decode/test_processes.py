@@ -256,14 +256,14 @@ def udp_ports() -> set[int]:
     return found
 
 
-@pytest.mark.parametrize("door", ["utterance", "recording"])
-def test_a_session_description_opens_no_port(door: str) -> None:
+@pytest.mark.parametrize("source", ["utterance", "recording"])
+def test_a_session_description_opens_no_port(source: str) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     data = SDP % port
     with pytest.raises(BadInput) as raised:
-        if door == "utterance":
+        if source == "utterance":
             decode_blocking(data, max_seconds=10)
         else:
             next(Recording(io.BytesIO(data), max_seconds=10).blocks())

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 
 from tests.jobs.conftest import recording
-from tests.jobs.test_doors import HEARS, SAID, done, left_incoming, slow_recording
+from tests.jobs.test_endpoints import HEARS, SAID, done, left_incoming, slow_recording
 from tests.server_process import killed, serving
 from tests.servers import web as servers
 from tests.waiting import until

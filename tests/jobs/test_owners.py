@@ -9,7 +9,7 @@ import pytest
 
 from tests.in_process import in_process
 from tests.jobs.conftest import recording
-from tests.jobs.test_doors import HEARS, SAID, done
+from tests.jobs.test_endpoints import HEARS, SAID, done
 from tests.server_process import Service
 
 SECRET = "s" * 40

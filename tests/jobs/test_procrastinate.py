@@ -11,7 +11,7 @@ import pytest
 
 from tests import forked
 from tests.jobs.conftest import needs_postgres, recording
-from tests.jobs.test_doors import HEARS, SAID, done, slow_recording
+from tests.jobs.test_endpoints import HEARS, SAID, done, slow_recording
 from tests.server_process import END_S, busy_s, environment, serving
 from tests.servers import web as servers
 from tests.servers.postgres import Postgres

@@ -20,7 +20,7 @@ from jobs.remote_worker import file_signature
 from pipeline.settings import Settings
 from tests.in_process import in_process
 from tests.jobs.conftest import recording
-from tests.jobs.test_doors import SAID, WAIT_S, done
+from tests.jobs.test_endpoints import SAID, WAIT_S, done
 from tests.jobs.test_webhooks import SECRET
 from tests.server_process import Service, constants
 from tests.servers import web as servers
@@ -65,7 +65,7 @@ def elsewhere(folder: Path) -> Iterator[tuple[Service, httpx.Client, Worker]]:
     with servers.serving() as web:
         port = closed_port()
         settings = {
-            "JOB_ENGINE": "modal", "MODAL_WEBHOOK_URL": web.address, "APP_URL": f"http://127.0.0.1:{port}",
+            "MODAL_WEBHOOK_URL": web.address, "APP_URL": f"http://127.0.0.1:{port}",
             "PORT": str(port), "WEBHOOK_SECRET": SECRET, "MODAL_TOKEN_ID": "wk-1", "MODAL_TOKEN_SECRET": "ws-1",
             "URL_ALLOW": "127.0.0.1", **constants({"jobs.run:RETRY_S": 0.1}),
         }  # fmt: skip

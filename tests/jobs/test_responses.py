@@ -12,7 +12,7 @@ from server.jobs.schemas import DeliveriesResponse, EchoJob, JobPage, JobRespons
 from server.transcribe.models import ModelsResponse
 from tests.in_process import in_process
 from tests.jobs.conftest import recording
-from tests.jobs.test_doors import HEARS, done, zipped
+from tests.jobs.test_endpoints import HEARS, done, zipped
 from tests.server_process import Service
 from tests.servers import web as servers
 

@@ -70,7 +70,7 @@ async def test_calls_beyond_the_limit_get_no_estimate(model: SmartTurn) -> None:
     assert len({value for value in found if value is not None}) == 1
 
 
-async def test_cancelled_calls_free_their_place(model: SmartTurn) -> None:
+async def test_cancelled_calls_free_their_slot(model: SmartTurn) -> None:
     threaded = Threaded(model)
     samples = sound("cards_001")
     calls = [asyncio.create_task(threaded.probability(samples)) for _ in range(MAX_WAITING)]

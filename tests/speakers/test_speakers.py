@@ -25,9 +25,9 @@ from pipeline.transcripts.speakers.assigning import with_names, with_speakers
 from pipeline.transcripts.speakers.clustering import path
 from pipeline.voices.catalogue import Voices
 from tests.clips import hearing_process
-from tests.jobs.test_doors import done
+from tests.jobs.test_endpoints import done
 from tests.scripted import ScriptedLLM, ScriptedSTT, ScriptedTTS
-from tests.server_process import Service
+from tests.server_process import Service, constants
 from tests.speech import Espeak
 
 if importlib.util.find_spec("torch") is None or resemblyzer.find_weights(Settings()) is None:
@@ -239,7 +239,8 @@ def test_a_job_distinguishes_speakers_and_its_files_use_given_names(hears: Servi
 
 
 def test_a_missing_engine_says_how_to_install_it(tmp_path: Path, talk: Any) -> None:
-    with hearing_process(tmp_path, DIARIZATION_ENGINE="pyannote") as running:
+    only_pyannote = constants({"pipeline.transcripts.speakers:AUTO_ORDER": ["pyannote"]})
+    with hearing_process(tmp_path, **only_pyannote) as running:
         wav = encode_wav(talk[0])
         with httpx.Client(base_url=running.url) as client:
             made = client.post("/jobs", files={"files": wav}, data={"diarize": "true"}).json()["jobs"]

@@ -15,8 +15,9 @@ from tests.speech import Espeak
 
 RATE_HZ = 16_000
 MODEL = Path(__file__).parents[1] / "models" / "whisper-tiny-words"
-TRAINED = {"STT_ENGINE": "whisper", "WHISPER_MODEL": str(MODEL), "WHISPER_CONTEXT_S": "30"}
-"""Settings of a service with this model. It needs the whole context, which would otherwise be found at each start."""
+TRAINED = {"STT_ENGINE": "whisper", "WHISPER_MODEL": str(MODEL), "WHISPER_CONTEXT_S": "30", "STT_REPLICAS": "1"}
+"""Settings of a service with this model. It needs the whole context, which would otherwise be found at each start. One
+copy, because each takes seconds to start."""
 
 
 @functools.cache

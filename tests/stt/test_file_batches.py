@@ -83,14 +83,15 @@ def test_an_unknown_language_ends_only_its_window(windows: list[Clip]) -> None:
 
 @asynccontextmanager
 async def opened(**settings: object) -> AsyncIterator[Opened[SpeechToText]]:
-    options = Settings(whisper_model=str(MODEL), whisper_context_s=30.0, **settings)  # type: ignore[arg-type]
+    chosen = {"whisper_model": str(MODEL), "whisper_context_s": 30.0, "stt_replicas": 1, **settings}
+    options = Settings(**chosen)  # type: ignore[arg-type]
     async with whisper.open_engine(options, lambda progress: None) as engine:
         yield engine
 
 
 @pytest.fixture(scope="module")
 def sparse() -> tuple[bytes, list[str]]:
-    clip, truth = spliced([(2.5, number) for number in range(9)])
+    clip, truth = spliced([(2.5, number) for number in range(6)])
     return encode_wav(clip), [text for text, _, _ in truth]
 
 
@@ -108,8 +109,8 @@ async def heard(stt: SpeechToText, data: bytes, request: FileRequest, pause_s: f
 async def test_a_batched_recording_has_the_transcript_of_single_windows(sparse: tuple[bytes, list[str]]) -> None:
     data, texts = sparse
     async with (
-        opened(isolate_models=False, stt_file_batch=1) as alone,
-        opened(stt_file_batch=8) as batched,
+        opened(isolate_models=False, stt_batch=1) as alone,
+        opened(stt_batch=8) as batched,
     ):
         assert (alone.engine.limits.batch, batched.engine.limits.batch) == (1, 8)
         for request in (FileRequest(), FileRequest("en", words=True), FileRequest("en", batch_size=3)):
@@ -120,7 +121,7 @@ async def test_a_batched_recording_has_the_transcript_of_single_windows(sparse: 
 
 async def test_slow_and_leaving_readers_do_not_delay_others(sparse: tuple[bytes, list[str]]) -> None:
     data, texts = sparse
-    async with opened(stt_file_batch=4) as batched:
+    async with opened(stt_batch=4) as batched:
 
         async def leaves() -> None:
             recording = Recording(io.BytesIO(data), max_seconds=3600)

@@ -111,7 +111,7 @@ class Counting:
 
 async def test_a_sparse_recording_needs_few_windows_and_keeps_its_times() -> None:
     """Uses the embedded recogniser, whose open model accepts several sentences in a row, though not exactly."""
-    clip, truth = spliced([(20.0, number) for number in range(8)])
+    clip, truth = spliced([(20.0, number) for number in range(5)])
     async with sphinx.open_engine(Settings(), lambda progress: None) as opened:
         stt = Counting(opened.engine)
         recording = Recording(io.BytesIO(encode_wav(clip)), max_seconds=3600)
@@ -123,7 +123,7 @@ async def test_a_sparse_recording_needs_few_windows_and_keeps_its_times() -> Non
     done = [event.done_s for event in events if isinstance(event, Progress)]
     assert done == sorted(done)
     assert [one.id for one in segments] == list(range(len(segments)))
-    assert len(segments) >= 6
+    assert len(segments) >= 4
     for one in segments:
         inside = [(start, end) for _, start, end in truth if start - 0.6 < one.start_s and one.end_s < end + 0.6]
         assert len(inside) == 1, one

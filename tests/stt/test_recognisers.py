@@ -22,7 +22,7 @@ from pipeline.transcripts.transcriber import Transcriber, TranscriptionRequest
 from pipeline.workers.hardware import Gpu, Hardware
 from pipeline.workers.residents import DoesNotFit
 from tests.clips import recording
-from tests.jobs.test_doors import done
+from tests.jobs.test_endpoints import done
 from tests.server_process import ServerProcess, serving
 from tests.servers.hub import Hub
 from tests.stt.recordings import MODEL

@@ -39,8 +39,10 @@ def ignore(progress: Progress) -> None:
 
 @asynccontextmanager
 async def opened(model: Path, **settings: object) -> AsyncIterator[Opened[SpeechToText]]:
-    # In a thread: a subprocess is tested with the workers, and costs a second each time.
-    chosen = Settings(whisper_model=str(model), isolate_models=False).model_copy(update=settings)
+    # In a thread: a subprocess is tested with the workers, and costs a second each time. One copy, with the context
+    # that each start would find for these models.
+    usual = Settings(whisper_model=str(model), isolate_models=False, stt_replicas=1, whisper_context_s=30.0)
+    chosen = usual.model_copy(update=settings)
     async with whisper.open_engine(chosen, ignore) as engine:
         yield engine
 
@@ -99,7 +101,7 @@ async def test_the_text_is_exact(model: Path, texts: Path, espeak: Espeak) -> No
 async def test_words_have_times_within_the_speech(model: Path, texts: Path, espeak: Espeak) -> None:
     sound = espeak.say("what time is it", "en-us+f2")
     clip = Clip(np.concatenate([np.zeros(2 * RATE_HZ, np.float32), np.pad(sound, RATE_HZ // 2)]), RATE_HZ)
-    async with opened(model) as engine:
+    async with opened(model, stt_replicas=0, whisper_context_s=0.0) as engine:
         heard = await engine.engine.transcribe(clip, language="en", prompt=None, words=True)
     assert [word.text for word in heard.words] == heard.text.split()
     assert heard.text

@@ -106,9 +106,9 @@ def test_a_context_below_ten_seconds_is_refused(context_s: float) -> None:
 
 def test_settings_override_the_plan() -> None:
     hardware = machine(cores=32, memory_mb=64_000, gpu=(24_000, 23_000))
-    named = {"stt_replicas": 3, "whisper_threads": 7, "stt_batch": 5, "stt_file_batch": 6}
+    named = {"stt_replicas": 3, "whisper_threads": 7, "stt_batch": 5}
     found = planned(hardware, whisper_device="cpu", whisper_compute_type="float32", **named)
-    assert found == Plan((("cpu", "float32"),), 3, 7, 5, 6, 1, 10)
+    assert found == Plan((("cpu", "float32"),), 3, 7, 5, 5, 1, 10)
     # An explicit device is tried whether it seems to fit or not, and no other.
     full = planned(machine(gpu=(4_000, 500)), LARGE_MB, whisper_device="cuda", whisper_compute_type="float16")
     assert full.ways == (("cuda", "float16"),)

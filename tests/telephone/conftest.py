@@ -1,4 +1,4 @@
-"""A service with both telephone doors, in this process, with a language model that keeps what it is asked."""
+"""A service with both telephone transports, in this process, with a language model that keeps what it is asked."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
@@ -31,9 +31,9 @@ class Exchange:
     """Port for Asterisk."""
     ollama: FakeOllama
 
-    def calling(self, door: str, **options: Any) -> AbstractAsyncContextManager[Phone]:
-        """Hold a call. door: twilio or asterisk."""
-        if door == "twilio":
+    def calling(self, transport: str, **options: Any) -> AbstractAsyncContextManager[Phone]:
+        """Hold a call. transport: twilio or asterisk."""
+        if transport == "twilio":
             return twilio.calling(self.service.url, **options)
         return asterisk.calling(self.audiosocket, **options)
 

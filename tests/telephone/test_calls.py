@@ -1,4 +1,4 @@
-"""Calls over both doors, in real time: a user who asks, interrupts, coughs, presses keys and hangs up."""
+"""Calls over both transports, in real time: a user who asks, interrupts, coughs, presses keys and hangs up."""
 
 import asyncio
 
@@ -12,7 +12,7 @@ from tests.telephone.conftest import LONG, SHORT, Exchange
 from tests.telephone.phone import FRAME_S, Phone
 from tests.waiting import eventually
 
-pytestmark = [pytest.mark.real_time, pytest.mark.parametrize("door", ["twilio", "asterisk"])]
+pytestmark = [pytest.mark.real_time, pytest.mark.parametrize("transport", ["twilio", "asterisk"])]
 QUESTION = "what does the heron do"
 CHARACTER_S = 0.06
 """Duration of a character in the scripted speech."""
@@ -26,8 +26,8 @@ async def speaking(exchange: Exchange, phone: Phone) -> int:
     return len(phone.heard)
 
 
-async def test_a_question_is_answered(exchange: Exchange, line: object, door: str) -> None:
-    async with exchange.calling(door) as phone:
+async def test_a_question_is_answered(exchange: Exchange, line: object, transport: str) -> None:
+    async with exchange.calling(transport) as phone:
         phone.say(spoken(QUESTION))
         await phone.answered()
         assert phone.loud_s() == pytest.approx(len(SHORT) * CHARACTER_S, abs=0.3)
@@ -38,9 +38,9 @@ async def test_a_question_is_answered(exchange: Exchange, line: object, door: st
 
 
 async def test_speech_silences_the_reply_which_keeps_what_was_heard(
-    exchange: Exchange, line: object, door: str
+    exchange: Exchange, line: object, transport: str
 ) -> None:
-    async with exchange.calling(door) as phone:
+    async with exchange.calling(transport) as phone:
         await speaking(exchange, phone)
         await asyncio.sleep(2.0)
         exchange.ollama.reply = SHORT
@@ -57,8 +57,8 @@ async def test_speech_silences_the_reply_which_keeps_what_was_heard(
         assert (len(kept) - 2) * CHARACTER_S == pytest.approx(heard_s, abs=0.6)
 
 
-async def test_after_a_cough_the_reply_continues_without_loss(exchange: Exchange, line: object, door: str) -> None:
-    async with exchange.calling(door) as phone:
+async def test_after_a_cough_the_reply_continues_without_loss(exchange: Exchange, line: object, transport: str) -> None:
+    async with exchange.calling(transport) as phone:
         began = await speaking(exchange, phone)
         await asyncio.sleep(1.0)
         phone.say(Clip(spoken("oh").samples[4_000:6_400], 16_000))
@@ -69,8 +69,8 @@ async def test_after_a_cough_the_reply_continues_without_loss(exchange: Exchange
         assert phone.loud_s() == pytest.approx(len(LONG) * CHARACTER_S, abs=0.4)
 
 
-async def test_keys_stop_the_reply_and_are_a_message(exchange: Exchange, line: object, door: str) -> None:
-    async with exchange.calling(door) as phone:
+async def test_keys_stop_the_reply_and_are_a_message(exchange: Exchange, line: object, transport: str) -> None:
+    async with exchange.calling(transport) as phone:
         await speaking(exchange, phone)
         await asyncio.sleep(0.5)
         await phone.press("12")  # type: ignore[attr-defined]
@@ -84,10 +84,10 @@ async def test_keys_stop_the_reply_and_are_a_message(exchange: Exchange, line: o
         assert ("user", "*") not in exchange.said()
 
 
-async def test_hanging_up_ends_everything(exchange: Exchange, line: object, door: str) -> None:
+async def test_hanging_up_ends_everything(exchange: Exchange, line: object, transport: str) -> None:
     exchange.ollama.tokens_per_second = 2.0
     try:
-        async with exchange.calling(door) as phone:
+        async with exchange.calling(transport) as phone:
             await speaking(exchange, phone)
             exchange.ollama.disconnected.clear()
             await phone.hang_up()  # type: ignore[attr-defined]
@@ -98,29 +98,29 @@ async def test_hanging_up_ends_everything(exchange: Exchange, line: object, door
         exchange.ollama.tokens_per_second = 0.0
 
 
-async def test_a_lost_connection_ends_the_call(exchange: Exchange, line: object, door: str) -> None:
-    async with exchange.calling(door) as phone:
+async def test_a_lost_connection_ends_the_call(exchange: Exchange, line: object, transport: str) -> None:
+    async with exchange.calling(transport) as phone:
         await speaking(exchange, phone)
-        transport = phone.socket.transport if door == "twilio" else phone.writer.transport  # type: ignore[attr-defined]
-        transport.abort()
+        connection = phone.socket if transport == "twilio" else phone.writer  # type: ignore[attr-defined]
+        connection.transport.abort()
         await exchange.free()
 
 
-async def test_calls_take_the_slots_of_conversations(exchange: Exchange, line: object, door: str) -> None:
-    async with exchange.calling(door) as first, exchange.calling(door):
+async def test_calls_take_the_slots_of_conversations(exchange: Exchange, line: object, transport: str) -> None:
+    async with exchange.calling(transport) as first, exchange.calling(transport):
         await eventually(
             lambda: httpx.get(f"{exchange.service.url}/status").json()["sessions"] == {"open": 2, "most": 2}
         )
-        if door == "asterisk":
-            async with exchange.calling(door) as third:
+        if transport == "asterisk":
+            async with exchange.calling(transport) as third:
                 await eventually(third.over.is_set)
         first.say(spoken(QUESTION))
         await first.answered()
 
 
-async def test_a_burst_after_a_stall_is_heard(exchange: Exchange, line: object, door: str) -> None:
+async def test_a_burst_after_a_stall_is_heard(exchange: Exchange, line: object, transport: str) -> None:
     """A network that stalls delivers the sound late and at once."""
-    async with exchange.calling(door) as phone:
+    async with exchange.calling(transport) as phone:
         sound = np.pad(spoken(QUESTION).at(8_000).samples, (0, 16_000))
         for start in range(0, len(sound) - 160, 160):
             await phone.send(sound[start : start + 160])
@@ -128,8 +128,8 @@ async def test_a_burst_after_a_stall_is_heard(exchange: Exchange, line: object, 
         assert exchange.said() == [("user", QUESTION)]
 
 
-async def test_sound_arrives_in_real_time(exchange: Exchange, line: object, door: str) -> None:
-    async with exchange.calling(door) as phone:
+async def test_sound_arrives_in_real_time(exchange: Exchange, line: object, transport: str) -> None:
+    async with exchange.calling(transport) as phone:
         began = await speaking(exchange, phone)
         loop = asyncio.get_running_loop()
         at = loop.time()

@@ -21,7 +21,7 @@ from tests.telephone.phone import Phone
 from tests.tts.hearing import heard
 from tests.waiting import eventually
 
-pytestmark = [pytest.mark.real_time, pytest.mark.parametrize("door", ["twilio", "asterisk"])]
+pytestmark = [pytest.mark.real_time, pytest.mark.parametrize("transport", ["twilio", "asterisk"])]
 
 
 @dataclass
@@ -32,9 +32,9 @@ class Exchange:
     audiosocket: int
 
     @asynccontextmanager
-    async def calling(self, door: str) -> AsyncIterator[Phone]:
+    async def calling(self, transport: str) -> AsyncIterator[Phone]:
         """Hold a call."""
-        calling = twilio.calling(self.server.url) if door == "twilio" else asterisk.calling(self.audiosocket)
+        calling = twilio.calling(self.server.url) if transport == "twilio" else asterisk.calling(self.audiosocket)
         async with calling as phone:
             yield phone
 
@@ -59,12 +59,12 @@ def real(
 
 @pytest.mark.parametrize("name", ["goforward", "sb_spk1_snt3"])
 async def test_real_speech_over_the_telephone_is_understood(
-    real: tuple[Exchange, FakeOllama], door: str, name: str
+    real: tuple[Exchange, FakeOllama], transport: str, name: str
 ) -> None:
     exchange, ollama = real
     ollama.requests.clear()
     ollama.reply = "Good morning. What can I do for you today?"
-    async with exchange.calling(door) as phone:
+    async with exchange.calling(transport) as phone:
         phone.say(decode_blocking(recording(name), max_seconds=30))
         await phone.answered(seconds=60)
     said = [one["content"] for one in ollama.requests[-1]["messages"] if one["role"] == "user"]
@@ -72,12 +72,12 @@ async def test_real_speech_over_the_telephone_is_understood(
     assert heard(phone.sound()) == "good morning what can i do for you today"
 
 
-async def test_a_stopping_service_ends_its_calls_after_the_reply(tmp_path: Path, door: str) -> None:
+async def test_a_stopping_service_ends_its_calls_after_the_reply(tmp_path: Path, transport: str) -> None:
     port = closed_port()
     with serving(tmp_path, **settings(port)) as server:
         wait_for_port(port)
         exchange = Exchange(server, port)
-        async with exchange.calling(door) as phone, exchange.calling(door) as silent:
+        async with exchange.calling(transport) as phone, exchange.calling(transport) as silent:
             phone.say(spoken(SUM))
             await eventually(lambda: phone.loud_s() > 0.1)
             server.process.send_signal(signal.SIGTERM)

@@ -13,16 +13,16 @@ from tests.telephone.phone import Phone
 from tests.waiting import eventually
 
 
-@pytest.mark.parametrize("door", ["twilio", "asterisk"])
-def test_a_reply_is_silent_150_ms_after_an_interruption(door: str) -> None:
+@pytest.mark.parametrize("transport", ["twilio", "asterisk"])
+def test_a_reply_is_silent_150_ms_after_an_interruption(transport: str) -> None:
     taken: list[float] = []
     for number in (0, 1, 4, 5, 6):  # the others begin with a silent consonant
-        virtual.call(door, lambda phone, number=number: interruption(phone, number, taken))  # type: ignore[misc]
+        virtual.call(transport, lambda phone, number=number: interruption(phone, number, taken))  # type: ignore[misc]
     assert sorted(taken)[2] < 150, taken
 
 
-@pytest.mark.parametrize("door", ["twilio", "asterisk"])
-def test_after_a_cough_the_reply_continues_at_full_level(door: str) -> None:
+@pytest.mark.parametrize("transport", ["twilio", "asterisk"])
+def test_after_a_cough_the_reply_continues_at_full_level(transport: str) -> None:
     """Nothing of the fade before the pause is heard again."""
 
     async def script(phone: Phone) -> None:
@@ -38,11 +38,11 @@ def test_after_a_cough_the_reply_continues_at_full_level(door: str) -> None:
         assert len(loud) > 8_000
         assert level[loud[0] : loud[-1]].min() > 0.08
 
-    virtual.call(door, script)
+    virtual.call(transport, script)
 
 
-@pytest.mark.parametrize("door", ["twilio", "asterisk"])
-def test_a_long_call_does_not_drift(door: str) -> None:
+@pytest.mark.parametrize("transport", ["twilio", "asterisk"])
+def test_a_long_call_does_not_drift(transport: str) -> None:
     async def script(phone: Phone) -> None:
         loop, replies = asyncio.get_running_loop(), list[tuple[float, float]]()
         while loop.time() < 60:
@@ -53,4 +53,4 @@ def test_a_long_call_does_not_drift(door: str) -> None:
         assert max(delay_s for delay_s, _ in replies) - min(delay_s for delay_s, _ in replies) <= 0.12
         assert abs(replies[-1][1] - replies[1][1]) <= 100
 
-    virtual.call(door, script)
+    virtual.call(transport, script)

@@ -199,7 +199,7 @@ async def test_a_revoked_key_ends_its_translations(tmp_path: Path) -> None:
         assert (await listener.error())["code"] == "invalid_api_key"
 
 
-async def test_translations_take_places_of_conversations(tmp_path: Path) -> None:
+async def test_translations_take_slots_of_conversations(tmp_path: Path) -> None:
     async with served(tmp_path, by_table(HELLO), MAX_SESSIONS="1") as server, translating(server.url):
         with pytest.raises(InvalidStatus) as refused:
             async with translating(server.url):

@@ -93,15 +93,6 @@ async def test_a_closed_stream_stops_soon(speech: PocketSpeech) -> None:
     assert time.monotonic() - closing < 15
 
 
-@pytest.mark.asyncio(loop_scope="module")
-async def test_concurrent_requests_take_turns(speech: PocketSpeech) -> None:
-    texts = ["Hello.", "Hello there, my friend."] * 2
-    alone = [(await said(speech, text)).seconds for text in texts[:2]] * 2
-    together = [clip.seconds for clip in await asyncio.gather(*(said(speech, text) for text in texts))]
-    assert together == pytest.approx(alone, rel=0.05)
-    assert alone[0] < 0.9 * alone[1]
-
-
 async def test_two_replicas_and_many_streams_do_not_mix(model: Path, tmp_path: Path) -> None:
     """Streams are compared by their lengths: each process has its own random weights, so the sound does not identify
     the voice.

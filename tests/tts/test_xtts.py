@@ -128,12 +128,6 @@ async def test_a_closed_stream_stops_soon(speech: XttsSpeech) -> None:
     assert time.monotonic() - closing < 5 + 4 * first_s
 
 
-@pytest.mark.asyncio(loop_scope="module")
-async def test_concurrent_requests_take_turns(speech: XttsSpeech) -> None:
-    clips = await asyncio.gather(*(said(speech, "Hello there.", VOICES.get("man")) for _ in range(3)))
-    assert all(1.0 < clip.seconds < 2.5 for clip in clips)
-
-
 def test_latents_are_cached_and_repaired(engine: Any, config: XttsConfig) -> None:
     from pipeline.tts.xtts_engine import Xtts
 

@@ -137,7 +137,7 @@ async def test_a_call_ends_when_the_caller_or_the_client_hangs_up(server: Server
     await free(server)
 
 
-async def test_calls_take_the_places_of_conversations(server: ServerProcess) -> None:
+async def test_calls_take_the_slots_of_conversations(server: ServerProcess) -> None:
     await free(server)
     async with calling(server.url), calling(server.url):
         refused = await offered(server.url, session=None)

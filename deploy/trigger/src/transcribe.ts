@@ -2,7 +2,7 @@ import { createHmac } from "node:crypto";
 
 import { AbortTaskRunError, logger, task } from "@trigger.dev/sdk";
 
-/** The job that Parley posts with JOB_ENGINE=modal (docs/jobs.md). */
+/** The job that Parley posts to MODAL_WEBHOOK_URL (docs/jobs.md). */
 export interface Job {
   job_id: string;
   /** Id of this attempt: updates with another one change nothing. */

@@ -4,6 +4,7 @@
 cheap to import.
 """
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, tzinfo
@@ -11,7 +12,6 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pipeline.engines import Opened
-from pipeline.errors import ConfigError
 from pipeline.llm.builtin.grammar import grammar, sentences
 from pipeline.settings import Settings
 from pipeline.support.progress import Report
@@ -28,19 +28,18 @@ async def probe(settings: Settings) -> None:
 
 @asynccontextmanager
 async def open_engine(settings: Settings, report: Report) -> "AsyncIterator[Opened[BuiltinResponder]]":
-    """Open the responder, with the time of TIME_ZONE."""
+    """Open the responder."""
     from pipeline.llm.builtin.responder import BuiltinResponder
 
-    zone = time_zone(settings.time_zone)
+    zone = time_zone()
     responder = BuiltinResponder(model=settings.llama_model, clock=lambda: datetime.now(UTC).astimezone(zone))
     yield Opened(responder, model="rules (en, pt, es)", device="cpu", name="rules")
 
 
-def time_zone(name: str) -> tzinfo | None:
-    """Return the time zone of TIME_ZONE; None: the machine's own. Raises ConfigError."""
-    if not name:
-        return None
+def time_zone() -> tzinfo | None:
+    """Return the time zone of the variable TZ, also where the system has no time zones, as in a slim container; None:
+    the machine's own."""
     try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError):
-        raise ConfigError(f"TIME_ZONE={name!r} is not an IANA time zone such as Europe/Lisbon.") from None
+        return ZoneInfo(os.environ.get("TZ", ""))
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # not set, or in POSIX's own notation
+        return None

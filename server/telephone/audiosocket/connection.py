@@ -55,11 +55,11 @@ class AudioSocketConnection:
         assistant: Assistant,
         draining: Draining,
         held: Share,
-        place: Callable[[], AbstractContextManager[None]],
+        slot: Callable[[], AbstractContextManager[None]],
     ) -> None:
-        """held: the caller's memory. place: the slot, taken with the call's ID; raises Overloaded."""
+        """held: the caller's memory. slot: the slot, taken with the call's ID; raises Overloaded."""
         self._reader, self._writer = reader, writer
-        self._assistant, self._draining, self._held, self._place = assistant, draining, held, place
+        self._assistant, self._draining, self._held, self._slot = assistant, draining, held, slot
         self._kind = SOUND
         """Kind of the sound in both directions: that of the user's last sound."""
         self._speaker = Speaker(RATES_HZ[SOUND])
@@ -69,7 +69,7 @@ class AudioSocketConnection:
         id = await self._id()
         if id is None:
             return
-        with self._place():
+        with self._slot():
             self._draining.came()
             try:
                 await self._hold(id)

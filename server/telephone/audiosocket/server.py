@@ -36,7 +36,7 @@ async def open_audiosocket(
         return
     host, port = _address(settings.audiosocket_address)
     allowed = networks(settings.audiosocket_allowed)
-    places = budgets.conversations
+    slots = budgets.conversations
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         peer = writer.get_extra_info("peername")
@@ -45,7 +45,7 @@ async def open_audiosocket(
         caller = Caller("", USE, kind="anonymous", address=address_in(peer[0]))
         try:
             with budgets.memory.share(caller) as held, calling(account=caller.account):
-                await AudioSocketConnection(reader, writer, assistant, draining, held, lambda: places.one(caller)).run()
+                await AudioSocketConnection(reader, writer, assistant, draining, held, lambda: slots.one(caller)).run()
         except Overloaded as error:
             log.info("a call by AudioSocket is refused: %s", error.message)
         write(writer, Frame(HANGUP).encoded())

@@ -35,7 +35,7 @@ async def voice(request: Request) -> Response:
     language_code(query.get("language"))
     system_prompt(query.get("system"))
     try:
-        state.access.places.check(caller_of(request))
+        state.access.slots.check(caller_of(request))
     except Overloaded:
         return _twiml(BUSY)
     url = websocket_url(public_url(request, assistant.settings)) + MEDIA

@@ -43,7 +43,7 @@ def long_bomb() -> bytes:
 
 
 DECODERS = "pipeline.audio.decode.processes"
-SOON = constants({f"{DECODERS}:FILES.open_s": 1.0, f"{DECODERS}:TURNS.open_s": 0.5})
+SOON = constants({f"{DECODERS}:FILES.open_s": 0.5, f"{DECODERS}:TURNS.open_s": 0.3})
 """CPU seconds that a decoder has for the tags of a file: fewer, because each of them is used up here."""
 BAD_WAV = wave(fmt(bits=0), bytes(4000))
 
@@ -103,8 +103,8 @@ def test_a_session_description_opens_no_port_in_the_service(service: ServerProce
                          ids=["bits", "tags", "sdp", "broken"])  # fmt: skip
 def test_every_api_reports_bad_files_in_its_own_form(service: ServerProcess, client: httpx.Client, data: bytes) -> None:
     file = {"file": ("a.wav", data)}
-    doors = [("/v1/audio/transcriptions", {"model": "whisper-1"}), ("/transcribe/", {}), ("/asr", {})]
-    for path, form in doors[:1] if data is BOMB else doors:  # it uses the decoder's whole time limit
+    endpoints = [("/v1/audio/transcriptions", {"model": "whisper-1"}), ("/transcribe/", {}), ("/asr", {})]
+    for path, form in endpoints[:1] if data is BOMB else endpoints:  # it uses the decoder's whole time limit
         files = {"audio_file": file["file"]} if path == "/asr" else file
         answer = client.post(path, files=files, data=form)
         assert answer.status_code in (400, 415, 422), (path, answer.text)

@@ -34,8 +34,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def service(folder: Path) -> Iterator[ServerProcess]:
-    limits = {"MAX_FILE_SIZE": "2MB", "MAX_FILE_SECONDS": "600", "MAX_ARCHIVE_SIZE": "3MB"}
-    with serving(folder, **HEARS, **limits, **constants({"jobs.archives:MAX_ARCHIVE_FILES": 5})) as running:
+    limits = {"MAX_FILE_SIZE": "2MB", "MAX_FILE_SECONDS": "600"}
+    with serving(
+        folder, **HEARS, **limits, **constants({"jobs.archives:MAX_ARCHIVE_FILES": 5, "jobs.archives:FILE_SIZES": 1})
+    ) as running:
         yield running
 
 
