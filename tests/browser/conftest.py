@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -37,6 +37,8 @@ ALLOWED = "--use-fake-ui-for-media-stream"
 """Grants the microphone permission without a prompt."""
 DEADLINE_MS = 120_000
 """Timeout for every wait, because the machine can be busy."""
+SIZES = ((1100, 800), (390, 844), (320, 568), (740, 360))
+SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 
 
 def chromium_path() -> str:
@@ -69,6 +71,14 @@ class Visitor:
     page: Page
     complaints: list[str] = field(default_factory=list)
     """Errors and warnings of the console, and exceptions."""
+
+    def looks(self) -> Iterator[str]:
+        """Show the page in each size, light and dark; yield the name of each look."""
+        for width, height in SIZES:
+            self.page.set_viewport_size({"width": width, "height": height})
+            for scheme in SCHEMES:
+                self.page.emulate_media(color_scheme=scheme)
+                yield f"{width}x{height}-{scheme}"
 
     def see(self, selector: str, **options: Any) -> None:
         self.page.wait_for_selector(selector, timeout=DEADLINE_MS, **options)
@@ -146,8 +156,7 @@ def visit(chromium: BrowserType, usual: Callable[[], Browser], tmp_path: Path) -
             microphone: Clip | None = None,
             refused: bool = False,
             calls: bool = True,
-            size: tuple[int, int] = (1100, 800),
-            scheme: str = "light",
+            size: tuple[int, int] = SIZES[0],
             language: str = "en-US",
             flags: Sequence[str] = (),
         ) -> Visitor:
@@ -163,7 +172,7 @@ def visit(chromium: BrowserType, usual: Callable[[], Browser], tmp_path: Path) -
                 browser = usual()
             context = browser.new_context(
                 viewport={"width": size[0], "height": size[1]},
-                color_scheme=scheme,  # type: ignore[arg-type]
+                color_scheme=SCHEMES[0],
                 locale=language,
             )
             stack.callback(context.close)

@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from tests.browser.conftest import Visit, low_contrasts
+from tests.in_process import in_process
 from tests.questions import sample
 from tests.server_process import ServerProcess, ask, serving
 
@@ -13,13 +14,10 @@ pytestmark = pytest.mark.real_time
 BARS = "document.querySelectorAll('.chart rect').length"
 
 
-@pytest.mark.parametrize(("scheme", "size"), [("light", (1100, 800)), ("dark", (1100, 800)), ("light", (320, 568))])
-def test_the_last_turns_are_a_chart_and_a_list(
-    server: ServerProcess, visit: Visit, tmp_path: Path, scheme: str, size: tuple[int, int]
-) -> None:
+def test_the_last_turns_are_a_chart_and_a_list(server: ServerProcess, visit: Visit, tmp_path: Path) -> None:
     with server.connect() as connection:
         ask(connection, sample("hello"))
-    visitor = visit(f"{server.url}/#status", size=size, scheme=scheme)
+    visitor = visit(f"{server.url}/#status")
     page = visitor.page
     visitor.until(f"{BARS} >= 1")
     before = page.evaluate(BARS)
@@ -27,7 +25,6 @@ def test_the_last_turns_are_a_chart_and_a_list(
         ask(connection, sample("hello"))
         visitor.until(f"{BARS} > {min(before, 99)} || {before} === 100")  # the page refreshes without a click
         visitor.until("document.querySelector('.figures dd').textContent !== '0'")
-    page.screenshot(path=tmp_path / "status.png")
     told = page.get_attribute(".chart", "aria-label") or ""
     assert "turns. Median time to first audio" in told
     assert page.evaluate("document.querySelector('.chart rect title').textContent").count("·") >= 2
@@ -40,13 +37,15 @@ def test_the_last_turns_are_a_chart_and_a_list(
         pass
     page.wait_for_timeout(300)
     assert page.evaluate("document.querySelector('.turn-table').open")  # also after a refresh
-    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
-    assert low_contrasts(visitor) == []
+    for look in visitor.looks():
+        page.screenshot(path=tmp_path / f"status-{look}.png")
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), look
+        assert low_contrasts(visitor) == [], look
     assert visitor.complaints == []
 
 
 def test_only_permitted_callers_see_the_status_tab(visit: Visit, tmp_path: Path) -> None:
-    with serving(tmp_path, API_KEYS="boss:admin:right,guest:talk:wrong") as server:
+    with in_process(tmp_path, API_KEYS="boss:admin:right,guest:talk:wrong") as server:
         assert httpx.get(f"{server.url}/status").status_code == 401
         assert httpx.get(f"{server.url}/status", headers={"Authorization": "Bearer wrong"}).status_code == 403
         visitor = visit(f"{server.url}/#status", language="es")

@@ -11,6 +11,8 @@ from playwright.sync_api import FilePayload
 
 from pipeline.audio.clip import encode_wav
 from tests.browser.conftest import Visit, Visitor, low_contrasts
+from tests.clips import hearing
+from tests.in_process import in_process
 from tests.jobs.conftest import recording
 from tests.jobs.test_endpoints import HEARS, SAID, slow_recording, zipped
 from tests.server_process import ServerProcess, serving
@@ -239,7 +241,7 @@ def test_speakers_are_distinguished_and_named(hears: ServerProcess, visit: Visit
 
 
 def test_every_request_sends_the_key(tmp_path: Path, visit: Visit) -> None:
-    with serving(tmp_path, **HEARS, API_KEYS="right") as server:
+    with hearing(tmp_path, API_KEYS="right") as server:
         visitor = visit(server.url + PAGE)
         page = visitor.page
         visitor.see("#jobs-trouble:has-text('access key')")
@@ -281,7 +283,7 @@ def test_transcribe_recovers_after_the_service_was_away(tmp_path: Path, visit: V
 
 
 def test_old_jobs_are_found_by_name_and_by_paging(tmp_path: Path, visit: Visit) -> None:
-    with serving(tmp_path, **HEARS, JOB_WORKERS="0") as server:
+    with in_process(tmp_path, JOB_WORKERS="0") as server:
         sound = recording(0)
         with httpx.Client(base_url=server.url) as client:
             for start in range(0, 60, 10):
@@ -304,36 +306,33 @@ def test_old_jobs_are_found_by_name_and_by_paging(tmp_path: Path, visit: Visit) 
         assert visitor.complaints == []
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", [(1100, 800), (390, 844), (320, 568), (740, 360)])
-def test_transcribe_fits_and_every_control_has_a_name(
-    hears: ServerProcess, visit: Visit, tmp_path: Path, scheme: str, size: tuple[int, int]
-) -> None:
-    visitor = visit(hears.url + PAGE, size=size, scheme=scheme, language="pt-BR")
+def test_transcribe_fits_and_every_control_has_a_name(hears: ServerProcess, visit: Visit, tmp_path: Path) -> None:
+    visitor = visit(hears.url + PAGE, language="pt-BR")
     page = visitor.page
     visitor.until("document.getElementById('engines').children.length === 3")
     page.click("#options-summary")
     give(visitor, ("no sound.wav", b"none"))
     visitor.see(f"{row('no sound.wav')}[data-state=failed]")
-    fits(visitor, tmp_path / "list.png")
+    fits(visitor, tmp_path / "list")
     read(visitor, hears, "a recording with a very long name that goes on, and_on_without_any_blank.wav", 0, 1, 2)
     page.fill("#finding input", SAID[0].split()[0])
-    fits(visitor, tmp_path / "reading.png")
+    fits(visitor, tmp_path / "reading")
     assert visitor.complaints == []
 
 
-def fits(visitor: Visitor, picture: Path) -> None:
+def fits(visitor: Visitor, pictures: Path) -> None:
     page = visitor.page
-    page.screenshot(path=picture)
     assert page.evaluate(NAMELESS) == []
-    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    ids = "[...document.querySelectorAll('[id]')].map(({ id }) => id)"
+    assert page.evaluate(f"new Set({ids}).size === {ids}.length")
     inside = (
         "[...document.querySelectorAll('.intake, .reading-room')].every((one) => one.scrollWidth <= one.clientWidth)"
     )
-    assert page.evaluate(inside)
-    ids = "[...document.querySelectorAll('[id]')].map(({ id }) => id)"
-    assert page.evaluate(f"new Set({ids}).size === {ids}.length")
-    assert low_contrasts(visitor) == []
+    for look in visitor.looks():
+        page.screenshot(path=f"{pictures}-{look}.png")
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), look
+        assert page.evaluate(inside), look
+        assert low_contrasts(visitor) == [], look
 
 
 def test_transcribe_works_with_the_keyboard_and_leaves_talk_alone(hears: ServerProcess, visit: Visit) -> None:
