@@ -1,4 +1,4 @@
-"""What callers expect in the speech: keywords and languages, for engines that do not take them as they are."""
+"""Keywords and prompts as text, for engines that take only one of them."""
 
 from collections.abc import Sequence
 

@@ -28,7 +28,7 @@ from pipeline.stt.whisper_model import (
 )
 from pipeline.stt.whisper_results import is_believable, segments_of, transcript_of, word_of
 from pipeline.stt.whisper_types import FoundSegment, LanguageInfo
-from pipeline.stt.whisper_windows import Asked, first_pass
+from pipeline.stt.whisper_windows import Asked, Pass, first_pass, repetitive
 from pipeline.stt.worker_client import alone, last
 
 log = logging.getLogger(__name__)
@@ -153,12 +153,15 @@ class WhisperEngine:
             self._model, utterances, beam=self._config.beam, cancelled=lambda place: cancelled(indices[place])
         ):
             index = indices[place]
-            yield (
-                index,
-                None
-                if heard is None
-                else transcript_of(heard, language=short[index].request.language, duration_s=short[index].duration_s),
-            )
+            if heard is None:
+                yield index, None
+                continue
+            speech = short[index]
+            transcript = transcript_of(heard, language=speech.request.language, duration_s=speech.duration_s)
+            if speech.hinted and _misled([transcript.text]):
+                yield from ((index, step) for step in self._without_hints(speech))
+            else:
+                yield index, transcript
         for index, speech in others.items():
             if not cancelled(index):
                 for step in self._long(speech):
@@ -185,6 +188,9 @@ class WhisperEngine:
             yield None
             if is_believable(segment):
                 kept.append(segment)
+        if speech.hinted and _misled([segment.text for segment in kept]):
+            yield from self._without_hints(speech)
+            return
         yield Transcript(
             text="".join(segment.text for segment in kept).strip(),
             # Sound without recognisable words has no detected language.
@@ -193,6 +199,11 @@ class WhisperEngine:
             language_probability=float(info.language_probability),
             words=[word_of(word, speech.start_s) for segment in kept for word in segment.words or ()],
         )
+
+    def _without_hints(self, speech: "_Speech") -> Iterator[Transcript | None]:
+        """Decode with the full context and without hints, which have misled the model."""
+        with self._full_context():
+            yield from self._long(replace(speech, request=replace(speech.request, prompt=None, keywords=())))
 
     def segments(self, window: Clip, request: FileRequest) -> Iterator[Segment | None]:
         """See `SpeechToText` and `WorkerFront`; can be cancelled before each segment. Doubtful text is left out."""
@@ -206,9 +217,10 @@ class WhisperEngine:
         alone."""
         together: dict[int, Asked] = {}
         others: list[int] = []
+        requests: dict[int, FileRequest] = {}
         for index, (window, request) in enumerate(calls):
             try:
-                request = self._spoken(request)
+                request = requests[index] = self._spoken(request)
             except EngineError as error:
                 yield index, error
                 continue
@@ -236,24 +248,46 @@ class WhisperEngine:
             if found is None:
                 yield index, None
                 continue
-            sound = together[index].sound
-            if found.repeats and self.context_s < WINDOW_S:
-                with self._full_context():
-                    yield from ((index, segment) for segment in self._by_library(*calls[index]))
-                continue
-            yield from ((index, segment) for segment in segments_of(found.segments, found, len(sound) / RATE_HZ))
-            if found.rest_s is not None and not cancelled(index):
-                request = replace(calls[index][1], language=found.language, prompt=None)
-                rest, _ = self._decode(sound, request, times=True, start_s=found.rest_s)
-                yield from ((index, segment) for segment in segments_of(rest, found, len(sound) / RATE_HZ))
+            for segment in self._window(together[index].sound, requests[index], found):
+                if cancelled(index):
+                    break
+                yield index, segment
         for index in others:
             if not cancelled(index):
-                yield from ((index, segment) for segment in self._by_library(*calls[index]))
+                sound = calls[index][0].at(RATE_HZ).samples
+                yield from ((index, segment) for segment in self._by_library(sound, requests[index]))
 
-    def _by_library(self, window: Clip, request: FileRequest) -> Iterator[Segment | None]:
+    def _window(self, sound: Samples, request: FileRequest, found: Pass) -> Iterator[Segment | None]:
+        """Yield the segments of a window after its first pass."""
+        if not (request.prompt or request.keywords):
+            yield from self._completed(sound, request, found)
+            return
+        segments = []
+        for segment in self._completed(sound, request, found):
+            yield None
+            if segment is not None:
+                segments.append(segment)
+        if not _misled([segment.text for segment in segments]):
+            yield from segments
+            return
+        with self._full_context():
+            yield from self._by_library(sound, replace(request, prompt=None, keywords=()))
+
+    def _completed(self, sound: Samples, request: FileRequest, found: Pass) -> Iterator[Segment | None]:
+        """Yield the segments of the first pass, and of the second one if the window needs it."""
+        if found.repeats and self.context_s < WINDOW_S:
+            with self._full_context():
+                yield from self._by_library(sound, request)
+            return
+        yield from segments_of(found.segments, found, len(sound) / RATE_HZ)
+        if found.rest_s is not None:
+            request = replace(request, language=found.language, prompt=None)
+            rest, _ = self._decode(sound, request, times=True, start_s=found.rest_s)
+            yield from segments_of(rest, found, len(sound) / RATE_HZ)
+
+    def _by_library(self, sound: Samples, request: FileRequest) -> Iterator[Segment | None]:
         """Transcribe a window alone: a long one, one with a sampling temperature, or one that repeats itself."""
-        sound = window.at(RATE_HZ).samples
-        found, info = self._decode(sound, self._spoken(request), times=True)
+        found, info = self._decode(sound, request, times=True)
         yield from segments_of(found, info, len(sound) / RATE_HZ)
 
     def language_of(self, clip: Clip) -> tuple[str, float]:
@@ -265,7 +299,9 @@ class WhisperEngine:
         return language_of(self._model, features_of(self._model, sound))
 
     def _spoken(self, request: FileRequest) -> FileRequest:
-        """Return the request with the codes of its languages. Raises EngineError if the model knows none of them."""
+        """Return the request with the codes of its languages, and with all keywords. Raises EngineError if the model
+        knows none of the languages."""
+        request = replace(request, keywords=(*request.keywords, *self._keywords))
         if request.language is not None or not request.languages:
             return replace(request, language=self._language(request.language), languages=())
         known = set(self._model.supported_languages)
@@ -275,7 +311,7 @@ class WhisperEngine:
         return replace(request, language=self._language((*allowed, *request.languages)[0]), languages=())
 
     def _hint(self, request: FileRequest) -> Hint:
-        return hint_of(self._model, request.prompt, (*request.keywords, *self._keywords))
+        return hint_of(self._model, request.prompt, request.keywords)
 
     def _language(self, asked: str | None) -> str | None:
         """Return the code to decode in, None to detect it. Raises EngineError for a language that the model lacks."""
@@ -334,9 +370,19 @@ class _Speech:
     request: FileRequest
 
     @property
+    def hinted(self) -> bool:
+        """Whether the decoder gets a hint."""
+        return bool(self.request.prompt or self.request.keywords)
+
+    @property
     def short(self) -> bool:
         """Whether one decoding of one window without times is enough."""
         return not self.cut and not self.request.words and len(self.sound) <= WINDOW_S * RATE_HZ
+
+
+def _misled(texts: Sequence[str]) -> bool:
+    """Whether a hint has misled the model: tiny.en and base then write nothing, or a sentence twice."""
+    return not "".join(texts).strip() or repetitive(texts)
 
 
 def _warm_up_sound() -> Samples:

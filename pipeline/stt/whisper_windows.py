@@ -52,9 +52,18 @@ class Pass:
 
     @property
     def repeats(self) -> bool:
-        """Whether a segment has the words of the one before it, as it can happen with a short context."""
-        words = [re.findall(r"\w+", segment.text.lower()) for segment in self.segments]
-        return any(len(before) > 1 and before == after for before, after in pairwise(words))
+        """Whether the text repeats itself, as it can happen with a short context."""
+        return repetitive([segment.text for segment in self.segments])
+
+
+def repetitive(texts: Sequence[str]) -> bool:
+    """Whether a segment has the words of the one before it, or all of them together say the same twice."""
+    words = [re.findall(r"\w+", text.lower()) for text in texts]
+    if any(len(before) > 1 and before == after for before, after in pairwise(words)):
+        return True
+    whole = [word for segment in words for word in segment]
+    half = len(whole) // 2
+    return half > 1 and whole[:half] == whole[half:]
 
 
 def first_pass(

@@ -125,12 +125,13 @@ def test_the_remote_worker_receives_all_options(place: tuple[Service, httpx.Clie
     ]
     wanted = {
         "model_id": "large-v3", "prompt": "Ana", "words": "false", "translate": "true", "align": "true",
-        "diarize": "true", "min_speakers": "2", "max_speakers": "3", "audio_track": "1",
+        "diarize": "true", "min_speakers": "2", "max_speakers": "3", "audio_track": "1", "keywords": '["Ana", "Bo"]',
     }  # fmt: skip
     job = done(client, submit(client, recording(7), **wanted))
     assert worker.jobs[-1]["options"] == {
         "model_id": "large-v3", "language": "pt", "prompt": "Ana", "words": False, "translate": True, "align": True,
         "diarize": True, "min_speakers": 2, "max_speakers": 3, "audio_track": 1,
+        "keywords": ["Ana", "Bo"], "languages": [],
     }  # fmt: skip
     assert (job["model_id"], job["diarize"], job["result"]["engine"]) == ("large-v3", True, "modal: large-v3")
     assert [one["speaker"] for one in job["result"]["segments"]] == ["B"]
