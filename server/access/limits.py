@@ -1,5 +1,6 @@
 """Limits in total and per caller, without a queue: slots (`AtMost`) and bytes (`Budget`)."""
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -16,6 +17,11 @@ PACE_BYTES_PER_S = 1 << 24
 Each costs some 5 ns of the event loop, which all share."""
 BURST_BYTES = 1 << 25
 """Bytes of one caller that are read at once, before PACE_BYTES_PER_S holds: a largest message."""
+SOUND_PER_S, SOUND_PER_CONVERSATION = 8.0, 1.25
+"""Seconds of sound that the conversations of one caller hear in a second: this many in all, or this many for each
+conversation, whichever is more. A second of sound costs 5 to 15 ms of the event loop, which all share."""
+SOUND_BURST_S = 30.0
+"""Seconds of sound of one caller that are heard at once, before that pace holds."""
 HELD = "parley.held"
 """Key in an ASGI scope under which `AccessMiddleware` stores the connection's share of the memory."""
 
@@ -69,25 +75,26 @@ class AtMost:
 
 
 class Pace:
-    """Bytes that each caller has sent lately: a token bucket for each, of BURST_BYTES and PACE_BYTES_PER_S."""
+    """A token bucket for each caller, of what it has sent lately."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._of: dict[tuple[str, str], tuple[float, float]] = {}
-        """Caller → bytes above the pace, and when that was so."""
+        """Caller → what it has sent above its pace, and when that was so."""
 
-    def sent(self, size: int, caller: tuple[str, str] | None) -> float:
-        """Count `size` bytes; return for how many seconds nothing more of this caller should be read."""
+    def sent(self, size: float, caller: tuple[str, str] | None, *, burst: float, per_s: float) -> float:
+        """Count `size`; return for how many seconds nothing more of this caller should be read. burst: what may come at
+        once. per_s: what may come in a second after that."""
         if caller is None:
             return 0.0
         now = self._clock()
         level, since = self._of.pop(caller, (0.0, now))
-        level = max(0.0, level - (now - since) * PACE_BYTES_PER_S) + size
+        level = max(0.0, level - (now - since) * per_s) + size
         self._of[caller] = level, now
         oldest = next(iter(self._of))
-        if now - self._of[oldest][1] > 2 * BURST_BYTES / PACE_BYTES_PER_S:  # it has an empty bucket again
+        if now - self._of[oldest][1] > 2 * burst / per_s:  # it has an empty bucket again
             del self._of[oldest]
-        return max(0.0, level - BURST_BYTES) / PACE_BYTES_PER_S
+        return max(0.0, level - burst) / per_s
 
 
 class Budget:
@@ -97,7 +104,9 @@ class Budget:
         self._most, self._most_of_one = most, share(most)
         self._of: Counter[tuple[str, str]] = Counter()
         self.held = 0
-        self.pace = Pace()
+        self.bytes_pace, self.sound_pace = Pace(), Pace()
+        self.conversations: Counter[tuple[str, str]] = Counter()
+        """Number of each caller's connections that have sent sound."""
 
     @contextmanager
     def share(self, caller: Caller) -> Iterator["Share"]:
@@ -128,6 +137,7 @@ class Share:
     def __init__(self, budget: Budget, counted_as: tuple[str, str] | None) -> None:
         self._budget, self._counted_as = budget, counted_as
         self._closed = False
+        self._converses = False
         self.bytes = 0
 
     def take(self, size: int) -> bool:
@@ -139,7 +149,20 @@ class Share:
 
     def sent(self, size: int) -> float:
         """Count bytes from the network; return for how many seconds nothing more should be read."""
-        return self._budget.pace.sent(size, self._counted_as)
+        return self._budget.bytes_pace.sent(size, self._counted_as, burst=BURST_BYTES, per_s=PACE_BYTES_PER_S)
+
+    async def heard(self, seconds: float) -> None:
+        """Count sound that a conversation has heard; wait if this caller sends it faster than its conversations can
+        have spoken it. So a flood of sound takes the event loop no longer than as many real conversations."""
+        caller, conversations = self._counted_as, self._budget.conversations
+        if caller is None:
+            return
+        if not self._converses:
+            self._converses = True
+            conversations[caller] += 1
+        per_s = max(SOUND_PER_S, SOUND_PER_CONVERSATION * conversations[caller])
+        if wait_s := self._budget.sound_pace.sent(seconds, caller, burst=SOUND_BURST_S, per_s=per_s):
+            await asyncio.sleep(wait_s)
 
     def give_back(self, size: int) -> None:
         """Release `size` bytes."""
@@ -150,6 +173,11 @@ class Share:
         """Release all bytes; later calls of `take` return False."""
         self._change(-self.bytes)
         self._closed = True
+        if self._converses and self._counted_as is not None:
+            self._converses = False
+            self._budget.conversations[self._counted_as] -= 1
+            if not self._budget.conversations[self._counted_as]:
+                del self._budget.conversations[self._counted_as]
 
     @contextmanager
     def held(self, size: int) -> Iterator[None]:

@@ -88,9 +88,11 @@ async def append(session: RealtimeSession, event: InputAudioBufferAppendEvent, s
         )
     session.translation.uncommitted_ms += length_ms
     for start in range(0, len(data), BYTES_PER_STEP):
-        session.live.hear(session.sound.take(data[start : start + BYTES_PER_STEP]))
+        step = data[start : start + BYTES_PER_STEP]
+        session.live.hear(session.sound.take(step))
         if len(data) > BYTES_PER_STEP:
             await asyncio.sleep(0)
+        await session.heard(session.sound.ms(len(step)) / 1000)
 
 
 @handles(InputAudioBufferCommitEvent)

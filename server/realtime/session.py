@@ -4,8 +4,8 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from pipeline.assistant import Assistant
-from pipeline.conversation.dictation import Room
 from pipeline.support.channel import Channel
+from server.access.limits import Share
 from server.realtime.audio import SoundIn
 from server.realtime.config import Config
 from server.realtime.deferral import Deferral
@@ -35,14 +35,15 @@ class RealtimeSession:
         transcription: bool,
         record: bool,
         timings: bool,
-        room: Room | None = None,
+        room: Share | None = None,
         lead_ms: int | None = None,
         speaker_lock: str | None = None,
     ) -> None:
         """model, transcription, timings, lead_ms, speaker_lock: see `Config`. record: whether the client agrees to be
-        recorded. room: budget for audio that waits for its transcript. Raises BadInput if the speaker lock cannot be
-        used."""
+        recorded. room: budget for audio that waits for its transcript, and its pace. Raises BadInput if the speaker
+        lock cannot be used."""
         self.assistant = assistant
+        self._room = room
         self.player: Player | None = None
         """Plays the responses, if the service does and not the client."""
         self.lives_s = MAX_SESSION_S
@@ -86,6 +87,11 @@ class RealtimeSession:
             await self.out_of_band.close()
         finally:
             await self.live.close()
+
+    async def heard(self, seconds: float) -> None:
+        """Count sound that the client has sent; see `Share.heard`."""
+        if self._room is not None:
+            await self._room.heard(seconds)
 
     def configure(self) -> None:
         """Apply a changed configuration to the conversation."""

@@ -17,6 +17,7 @@ from pipeline.conversation import events
 from pipeline.conversation.events import Event
 from pipeline.conversation.history import Conversation
 from pipeline.errors import BadInput, ParleyError
+from pipeline.listening.detector import RATE_HZ
 from pipeline.listening.options import LiveOptions
 from pipeline.support.json_text import BadJson, BadNumber, parsed
 from pipeline.support.json_types import JsonObject
@@ -193,6 +194,7 @@ class LiveSocket(WebSocketSession):
         for samples in sound:
             self.hear(samples)
             await asyncio.sleep(0)  # other conversations run in between
+            await self.held.heard(len(samples) / RATE_HZ)
 
     def hear(self, samples: Samples) -> None:
         """Pass the user's next sound to the session: float32 at 16 kHz."""

@@ -1,40 +1,49 @@
 """How fast one caller's WebSocket messages are read."""
 
+import base64
+import json
 import time
 from pathlib import Path
 
 import pytest
+from anyio.from_thread import start_blocking_portal
 from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import ClientConnection
+from websockets.sync.client import ClientConnection, connect
 
 from server.access import limits
 from server.access.limits import BURST_BYTES, PACE_BYTES_PER_S, Pace
 from tests.in_process import in_process
 from tests.server_process import let_in, refused
+from tests.servers.ollama import FakeOllama
+from tests.servers.running import running
 
 ANNA, BEN = ("key", "anna"), ("key", "ben")
+
+
+def sent(pace: Pace, size: int, caller: tuple[str, str] | None) -> float:
+    return pace.sent(size, caller, burst=BURST_BYTES, per_s=PACE_BYTES_PER_S)
 
 
 def test_a_caller_above_the_pace_waits_and_others_do_not() -> None:
     now = 100.0
     pace = Pace(lambda: now)
-    assert pace.sent(BURST_BYTES, ANNA) == 0
-    assert pace.sent(PACE_BYTES_PER_S, ANNA) == 1.0
-    assert pace.sent(PACE_BYTES_PER_S, BEN) == 0
+    assert sent(pace, BURST_BYTES, ANNA) == 0
+    assert sent(pace, PACE_BYTES_PER_S, ANNA) == 1.0
+    assert sent(pace, PACE_BYTES_PER_S, BEN) == 0
     now += 1.0
-    assert pace.sent(0, ANNA) == 0
+    assert sent(pace, 0, ANNA) == 0
 
 
 def test_this_machines_own_callers_have_no_pace() -> None:
-    assert Pace(lambda: 0.0).sent(100 * BURST_BYTES, None) == 0
+    assert sent(Pace(lambda: 0.0), 100 * BURST_BYTES, None) == 0
 
 
 def test_the_burst_is_available_again_after_a_pause() -> None:
     now = 0.0
     pace = Pace(lambda: now)
-    pace.sent(3 * BURST_BYTES, ANNA)
+    sent(pace, 3 * BURST_BYTES, ANNA)
     now += 3 * BURST_BYTES / PACE_BYTES_PER_S
-    assert pace.sent(BURST_BYTES, ANNA) == 0
+    assert sent(pace, BURST_BYTES, ANNA) == 0
 
 
 def test_a_paced_connection_is_answered_and_can_end_in_its_pause(
@@ -61,3 +70,54 @@ def test_a_paced_connection_is_answered_and_can_end_in_its_pause(
                 connection.recv(timeout=10)
         assert closed.value.rcvd is not None
         assert closed.value.rcvd.code == 1000
+
+
+ANNAS, BENS = "anna-0123456789abcdefghij", "ben-0123456789abcdefghij"
+CONVERSATIONS = [
+    ("/ws?stream=1&rate=16000", bytes(32_000), "{}"),
+    (
+        "/v1/realtime?model=gpt-realtime",
+        json.dumps({"type": "input_audio_buffer.append", "audio": base64.b64encode(bytes(48_000)).decode()}),
+        '{"type": "nothing"}',
+    ),
+    (
+        "/v1/realtime/translations?model=parley",
+        json.dumps({"type": "session.input_audio_buffer.append", "audio": base64.b64encode(bytes(48_000)).decode()}),
+        '{"type": "nothing"}',
+    ),
+]
+"""(path, message with a second of silence, message that is answered with an error)"""
+
+
+@pytest.mark.parametrize(("path", "second", "invalid"), CONVERSATIONS)
+def test_sound_faster_than_speech_waits_and_others_do_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, second: str | bytes, invalid: str
+) -> None:
+    monkeypatch.setattr(limits, "SOUND_BURST_S", 2.0)
+    monkeypatch.setattr(limits, "SOUND_PER_S", 0.1)
+
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(running(FakeOllama().app())) as llm,
+        in_process(
+            tmp_path, API_KEYS=f"anna:talk:{ANNAS},ben:talk:{BENS}", LLM_ENGINE="ollama", LLAMA_ENDPOINT=llm
+        ) as server,
+    ):
+
+        def connected(key: str) -> ClientConnection:
+            headers = {"Authorization": f"Bearer {key}"}
+            return connect(f"ws://127.0.0.1:{server.port}{path}", additional_headers=headers)
+
+        def refusal(connection: ClientConnection, timeout_s: float) -> None:
+            while "error" not in json.loads(connection.recv(timeout=timeout_s))["type"]:
+                pass
+
+        with connected(ANNAS) as flooding, connected(BENS) as other:
+            for _ in range(6):
+                flooding.send(second)
+            flooding.send(invalid)
+            other.send(second)
+            other.send(invalid)
+            refusal(other, 60)
+            with pytest.raises(TimeoutError):
+                refusal(flooding, 2)

@@ -18,6 +18,7 @@ from pipeline.assistant import Assistant
 from pipeline.audio.clip import Clip, Samples
 from pipeline.conversation.watchdog import IdleTimeout
 from pipeline.errors import Overloaded, ParleyError
+from pipeline.listening.detector import RATE_HZ
 from pipeline.listening.noise import FilteredActivity
 from pipeline.support.background import background
 from pipeline.support.channel import Channel
@@ -153,12 +154,14 @@ class TranslationConnection(WebSocketSession):
             self._end(IdleTimeout())
 
     async def _hear(self, samples: Samples) -> None:
-        """Wait for room, then add sound. Meanwhile the client's next message is not read."""
+        """Wait for room, then add sound, at the pace of `Share.heard`. Meanwhile the client's next message is not
+        read."""
         try:
             async with asyncio.timeout(STUCK_S):
                 await self._interpreter.hear(samples)
         except TimeoutError:
             self._end(Overloaded("The models cannot keep up with this translation; the session is closed."))
+        await self.held.heard(len(samples) / RATE_HZ)
 
     async def _update(self, event: RealtimeTranslationSessionUpdateEvent) -> None:
         before = self._config.language
