@@ -188,6 +188,7 @@ def main() -> None:
                 return
             pid = os.fork()
             if pid == 0:
+                control.detach()  # `_become` closes its descriptor, whose number another file then has
                 _become(json.loads(data), fds)
                 return
             control.send(str(pid).encode())
