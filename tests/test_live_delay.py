@@ -67,7 +67,7 @@ def realtime_out(format: Format, rate_hz: int) -> Door:
 
 def wyoming(rate_hz: int) -> Door:
     async def door(chunks: Chunks) -> AsyncGenerator[Samples, None]:
-        conversion = Conversion(asyncio.Lock())
+        conversion = Conversion(asyncio.Lock(), live=True)
         for chunk in chunks:
             event = AudioChunk(rate_hz, 2, 1, Clip(chunk, rate_hz).pcm16())
             yield np.concatenate([np.zeros(0, np.float32), *[part async for part in conversion.converted(event)]])
@@ -138,8 +138,8 @@ DOORS: dict[str, tuple[int, int, Door]] = {
     **{f"{format} out": (22_050, rate_hz, realtime_out(format, 22_050)) for format, rate_hz in RATES_HZ.items()},  # type: ignore[arg-type]
     "WebRTC microphone": (48_000, RATE_HZ, microphone),
     "WebRTC speaker": (22_050, PLAY_HZ, webrtc_speaker(22_050)),
-    "Wyoming at 8 kHz": (8_000, RATE_HZ, wyoming(8_000)),
-    "Wyoming at 44.1 kHz": (44_100, RATE_HZ, wyoming(44_100)),
+    "wake words of Wyoming at 8 kHz": (8_000, RATE_HZ, wyoming(8_000)),
+    "wake words of Wyoming at 44.1 kHz": (44_100, RATE_HZ, wyoming(44_100)),
     "telephone in": (8_000, RATE_HZ, telephone(8_000, RATE_HZ)),
     "telephone out": (22_050, 8_000, telephone(22_050, 8_000)),
     "AudioSocket speaker": (24_000, 8_000, telephone_speaker(24_000)),

@@ -268,7 +268,7 @@ class Connection:
         """Search the sound that follows for wake words, instead of transcribing it."""
         self._forget_sound()
         try:
-            self._wake = WakeStream(asked.names, Conversion(self._converting))
+            self._wake = WakeStream(asked.names, Conversion(self._converting, live=True))
         except BadInput as error:
             await self._begin_request(partial(_failing, error), NotDetected())
 

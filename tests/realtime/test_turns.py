@@ -329,7 +329,7 @@ def test_a_failed_transcription_is_reported() -> None:
     async def script(d: Desk) -> None:
         await d.speak(600)
         await d.silence(600)
-        await d.until("response.done")
+        await d.until("response.done", count=1)
         await d.update(**MANUAL)
         d.append(500)
         d.send("input_audio_buffer.commit")
