@@ -77,7 +77,7 @@ def in_process(folder: Path, *, heard: str | ScriptedSTT = "hello", **settings: 
     finally:
         root.removeHandler(handler)
         root.setLevel(level)
-    assert "Traceback" not in service.text
+    assert "Traceback" not in service.text, service.text
 
 
 @contextmanager

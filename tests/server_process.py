@@ -143,7 +143,7 @@ class ServerProcess(Service):
         assert self.process.wait(END_S) == 0, self.text
         _, left = psutil.wait_procs(workers, timeout=END_S)
         assert not left, f"left behind: {left}"
-        assert "Traceback" not in self.text
+        assert "Traceback" not in self.text, self.text
         assert "never retrieved" not in self.text
         assert "never awaited" not in self.text
 
