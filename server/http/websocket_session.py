@@ -24,6 +24,9 @@ log = logging.getLogger(__name__)
 
 GOODBYE_S = 1.0
 """Timeout in seconds for sending the remaining output, and for sending the reason and the close."""
+ARRIVING_S = 0.2
+"""Time between the beginning of a drain and the end of a connection without work, in seconds: messages that the client
+sent before it could know are still taken."""
 REFUSED_CODE = 1008
 CLOSE_CODES = {
     "overloaded": 1013, "file_too_large": 1009, "session_expired": 1001, Leaving.code: CLOSE_CODE,
@@ -104,7 +107,7 @@ class WebSocketSession(ABC):
                 tasks.create_task(self._work())
                 tasks.create_task(self._read())
                 tasks.create_task(self._stop_writing())
-                tasks.create_task(_after(draining.begun.wait, self.finish, Leaving()))
+                tasks.create_task(_after(draining.begun.wait, self._finish, Leaving()))
                 tasks.create_task(_after(draining.cut.wait, self.end, Leaving()))
                 tasks.create_task(_after(stay_of(self._socket).end, self.end, Revoked()))
         except BaseExceptionGroup as group:
@@ -165,6 +168,11 @@ class WebSocketSession(ABC):
             await self.work()
         except ParleyError as error:
             raise Ended(error.with_traceback(None)) from None
+
+    async def _finish(self, reason: ParleyError) -> None:
+        """End the connection after what has begun; a message that has just arrived begins first."""
+        await asyncio.sleep(ARRIVING_S)
+        await self.finish(reason)
 
     async def _stop_writing(self) -> None:
         await self._output_ended.wait()
