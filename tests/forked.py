@@ -15,7 +15,6 @@ import runpy
 import select
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import threading
@@ -27,10 +26,9 @@ from typing import IO
 import pipeline
 from pipeline.settings import HOME
 from tests import forked_workers
+from tests.children import CODE, MAX_REQUEST_BYTES, Children
 
 MAIN = str(HOME / "main.py")
-CODE = struct.Struct("i")
-MAX_REQUEST_BYTES = 2**17
 EARLY = ("PYTHON", "LANG", "LC_", "TZ", "LD_", "MALLOC_", "GLIBC_", "OPENBLAS_", "OMP_")
 """Prefixes of variables that are read before or during the imports; if they differ, `start` runs a new interpreter."""
 IMPORTED = (
@@ -169,34 +167,21 @@ def main() -> None:
     assert threading.active_count() == 1, "a fork has no other thread"
     gc.collect()
     gc.freeze()  # keeps the memory pages of these objects shared with the forks
-    running: dict[int, tuple[int, int]] = {}  # pidfd → pid, descriptor for the exit code
-    poll = select.poll()
-    poll.register(control, select.POLLIN)
+    children = Children(control)
     while True:
-        for ready, _ in poll.poll():
-            if ready in running:
-                poll.unregister(ready)
-                pid, told = running.pop(ready)
-                code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-                with contextlib.suppress(BrokenPipeError):
-                    os.write(told, CODE.pack(code))
-                for fd in (ready, told):
-                    os.close(fd)
-                continue
-            data, fds, _, _ = socket.recv_fds(control, MAX_REQUEST_BYTES, 4)
-            if not data:
-                return
-            pid = os.fork()
-            if pid == 0:
-                control.detach()  # `_become` closes its descriptor, whose number another file then has
-                _become(json.loads(data), fds)
-                return
-            control.send(str(pid).encode())
-            for fd in fds[:3]:
-                os.close(fd)
-            own = os.pidfd_open(pid)
-            running[own] = pid, fds[3]
-            poll.register(own, select.POLLIN)
+        children.report_until_request()
+        data, fds, _, _ = socket.recv_fds(control, MAX_REQUEST_BYTES, 4)
+        if not data:
+            return
+        pid = os.fork()
+        if pid == 0:
+            control.detach()  # `_become` closes its descriptor, whose number another file then has
+            _become(json.loads(data), fds)
+            return
+        control.send(str(pid).encode())
+        for fd in fds[:3]:
+            os.close(fd)
+        children.add(pid, fds[3])
 
 
 def _become(request: dict[str, object], fds: Sequence[int]) -> None:

@@ -10,10 +10,8 @@ import contextlib
 import ctypes
 import json
 import os
-import select
 import signal
 import socket
-import struct
 import sys
 import traceback
 from collections.abc import Sequence
@@ -22,11 +20,10 @@ from types import SimpleNamespace
 from pipeline.llm.builtin import grammar
 from pipeline.stt.sphinx import SphinxConfig
 from pipeline.workers import EngineSpec, child, process, run_calls
+from tests.children import CODE, MAX_REQUEST_BYTES, Children
 
 NAMED = "w:"
 """Beginning of the name under which a worker is listed; the rest is that of its model."""
-CODE = struct.Struct("i")
-MAX_REQUEST_BYTES = 2**17
 PR_SET_NAME = 15
 SPHINX = EngineSpec("sphinx", "pipeline.stt.sphinx:SphinxEngine", SphinxConfig(grammar()))
 _loaded: list[tuple[EngineSpec, object]] = []
@@ -94,35 +91,22 @@ def install() -> None:
 
 def _serve(control: socket.socket) -> None:
     """Fork for each request, and report the exit codes, until the service has ended."""
-    running: dict[int, tuple[int, int]] = {}  # pidfd → pid, descriptor for the exit code
-    poll = select.poll()
-    poll.register(control, select.POLLIN)
+    children = Children(control)
     while True:
-        for ready, _ in poll.poll():
-            if ready in running:
-                poll.unregister(ready)
-                pid, told = running.pop(ready)
-                code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-                with contextlib.suppress(BrokenPipeError):
-                    os.write(told, CODE.pack(code))
-                for fd in (ready, told):
-                    os.close(fd)
-                continue
-            try:
-                data, fds, _, _ = socket.recv_fds(control, MAX_REQUEST_BYTES, 2)
-                if not data:
-                    os._exit(0)
-                pid = os.fork()
-                if pid == 0:
-                    control.close()
-                    _work(json.loads(data), fds[0], [*fds[1:], *running, *(told for _, told in running.values())])
-                control.send(str(pid).encode())
-            except OSError:  # the service was killed
+        children.report_until_request()
+        try:
+            data, fds, _, _ = socket.recv_fds(control, MAX_REQUEST_BYTES, 2)
+            if not data:
                 os._exit(0)
-            os.close(fds[0])
-            own = os.pidfd_open(pid)
-            running[own] = pid, fds[1]
-            poll.register(own, select.POLLIN)
+            pid = os.fork()
+            if pid == 0:
+                control.close()
+                _work(json.loads(data), fds[0], [*fds[1:], *children.descriptors])
+            control.send(str(pid).encode())
+        except OSError:  # the service was killed
+            os._exit(0)
+        os.close(fds[0])
+        children.add(pid, fds[1])
 
 
 def _work(request: dict[str, str], sock: int, others: Sequence[int]) -> None:
