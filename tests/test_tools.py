@@ -153,7 +153,7 @@ def test_sums_are_exact(expression: str) -> None:
 
 def answered(question: str, language: str = "en") -> tuple[ToolCall | None, str]:
     """Return the responder's call, and its reply after the result of the call."""
-    responder = BuiltinResponder(model="m", clock=lambda: datetime(2001, 1, 1, tzinfo=UTC))
+    responder = BuiltinResponder(clock=lambda: datetime(2001, 1, 1, tzinfo=UTC))
     messages = [Message("user", question, language)]
     tools = [function.tool for function in BASIC.values()]
     called = responder.call(messages, tools)

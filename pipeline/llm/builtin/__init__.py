@@ -32,7 +32,7 @@ async def open_engine(settings: Settings, report: Report) -> "AsyncIterator[Open
     from pipeline.llm.builtin.responder import BuiltinResponder
 
     zone = time_zone()
-    responder = BuiltinResponder(model=settings.llama_model, clock=lambda: datetime.now(UTC).astimezone(zone))
+    responder = BuiltinResponder(clock=lambda: datetime.now(UTC).astimezone(zone))
     yield Opened(responder, model="rules (en, pt, es)", device="cpu", name="rules")
 
 

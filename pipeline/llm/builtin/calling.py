@@ -22,14 +22,12 @@ def call_for(wanted: Wanted, language: Language, offered: Collection[str]) -> To
     """Return the call that serves this intent; None when no offered function does."""
     if wanted.intent in MOMENTS and "current_time" in offered:
         return _call("current_time")
-    if wanted.intent == "sum" and "calculate" in offered:
-        found = terms(wanted.parts["sum_1"], language)
-        if found is not None:
-            values, signs = found
-            written = [f"({values[0]})"]
-            for sign, value in zip(signs, values[1:], strict=True):
-                written.append(f"{_PERCENT if sign == '%' else sign}({value})")
-            return _call("calculate", expression="".join(written))
+    if "calculate" in offered and (found := terms(wanted, language)) is not None:
+        values, signs = found
+        written = [f"({values[0]})"]
+        for sign, value in zip(signs, values[1:], strict=True):
+            written.append(f"{_PERCENT if sign == '%' else sign}({value})")
+        return _call("calculate", expression="".join(written))
     if wanted.intent == "timer" and "set_timer" in offered:
         unit = compiled(language).units[wanted.parts["unit_1"]]
         length = amount(wanted.parts["amount_1"], language)

@@ -13,20 +13,17 @@ from pipeline.llm.builtin.understanding import LANGUAGES, Wanted, amount, compil
 from pipeline.llm.builtin.units import convert
 
 COUNT_LIMIT = 100
-REPEATED_WORDS = 20
-"""Words of an utterance that the fallback repeats."""
+SUMS = frozenset({"sum", "add", "multiply", "divide", "subtract_from"})
 
 
 class BuiltinResponder:
     """Replies about time, date, sums, conversions and small talk in English, Portuguese and Spanish. To anything else
-    it replies with what it heard and how to connect a language model.
+    it replies that it needs a language model; how to connect one is on the page and in the documentation.
 
-    It has no state: it reads what it remembers from the conversation. `model` is the language model that it
-    recommends; `clock` returns the local time.
+    It has no state: it reads what it remembers from the conversation. `clock` returns the local time.
     """
 
-    def __init__(self, *, model: str, clock: Callable[[], datetime]) -> None:
-        self._model = model
+    def __init__(self, *, clock: Callable[[], datetime]) -> None:
         self._clock = clock
         for language in LANGUAGES.values():
             compiled(language)
@@ -70,7 +67,7 @@ class BuiltinResponder:
         talk = _Talk(language, messages, asked[:-1], now, result)
         wanted = understand(asked[-1].content, language)
         reply = talk.reply(wanted) if wanted else None
-        return reply or talk.fallback(asked[-1].content, self._model)
+        return reply or language.replies["fallback"][0]
 
 
 def _language(message: Message) -> Language:
@@ -93,7 +90,7 @@ class _Talk:
         intent = wanted.intent
         if intent in ("time", "day", "tomorrow", "date", "month", "year"):
             return self._clock_reply(intent)
-        if intent == "sum":
+        if intent in SUMS:
             return self._sum(wanted)
         if intent == "timer":
             return self._timer(wanted)
@@ -103,7 +100,7 @@ class _Talk:
             word = wanted.written["word_1"]
             letters = ", ".join(char.upper() for char in word if char.isalnum())
             return self._say("spell", word=_capital(word), letters=letters)
-        if intent in ("count", "count_from"):
+        if intent in ("count", "count_from", "count_down"):
             return self._count(wanted)
         if intent == "repeat":
             return _ended(_capital(wanted.written["text_1"]))
@@ -117,13 +114,6 @@ class _Talk:
         if intent == "hello" and (name := self._name()):
             return self._say("hello_name", name=name)
         return self._say(intent, turn=self._times(intent))
-
-    def fallback(self, text: str, model: str) -> str:
-        """Return a reply with what was heard and, the first time, how to get better replies."""
-        words = text.split()
-        heard = " ".join(words[:REPEATED_WORDS]).strip(".,;:!?…¿¡ ") + (" …" if len(words) > REPEATED_WORDS else "")
-        known = any(understand(message.content, _language(message)) is None for message in self.before)
-        return self._say("fallback_short" if known else "fallback", text=heard, model=model)
 
     def _say(self, reply: str, *, turn: int = 0, **fields: object) -> str:
         choices = self.language.replies[reply]
@@ -153,7 +143,7 @@ class _Talk:
         return numbers.written(value, comma_decimal=self.language.comma_decimal)
 
     def _sum(self, wanted: Wanted) -> str | None:
-        found = terms(wanted.parts["sum_1"], self.language)
+        found = terms(wanted, self.language)
         if found is None:
             return None
         values, signs = found
@@ -201,6 +191,8 @@ class _Talk:
             return None
         whole = [int(end) for end in ends if end is not None]
         first, last = whole if len(whole) == 2 else (min(1, whole[0]), whole[0])
+        if wanted.intent == "count_down":
+            first, last = last, first
         if abs(last - first) >= COUNT_LIMIT:
             return self._say("count_limit", limit=COUNT_LIMIT)
         step = 1 if first <= last else -1

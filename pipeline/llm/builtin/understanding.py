@@ -16,8 +16,15 @@ from pipeline.llm.builtin.spanish import SPANISH
 LANGUAGES: Mapping[str, Language] = {language.code: language for language in (ENGLISH, PORTUGUESE, SPANISH)}
 MAX_CHARS, MAX_WORDS = 600, 60
 """Limits for an utterance; a longer one cannot match and is not tried."""
-MAX_POLITE_WORDS = 6
+MAX_POLITE_WORDS = 8
 """Maximum number of polite words at either end that are left out."""
+_TWO_TERMS = {
+    "add": ("+", "number_1", "number_2"),
+    "multiply": ("*", "number_1", "number_2"),
+    "divide": ("/", "number_1", "number_2"),
+    "subtract_from": ("-", "number_2", "number_1"),
+}
+"""Intent of a sum of two numbers → its operator and the slots of its terms."""
 _SYMBOLS = {"+": "+", "-": "-", "*": "*", "/": "/"}
 
 
@@ -134,10 +141,17 @@ def amount(words: str, language: Language) -> Fraction | None:
     return numbers.value(plain.split(), language.numbers, point=language.point, comma_decimal=language.comma_decimal)
 
 
-def terms(words: str, language: Language) -> tuple[list[Fraction], list[str]] | None:
-    """Return the numbers of a sum slot and the operators between them; None when one is not a number."""
-    parts = compiled(language).operator.split(words)
-    values = [amount(part, language) for part in parts[::2]]
-    signs = [operators(language)[part.strip()] for part in parts[1::2]]
+def terms(wanted: Wanted, language: Language) -> tuple[list[Fraction], list[str]] | None:
+    """Return the numbers of a sum and the operators between them; None for another intent, and when a term is not a
+    number."""
+    if wanted.intent in _TWO_TERMS:
+        sign, *slots = _TWO_TERMS[wanted.intent]
+        values, signs = [amount(wanted.parts[slot], language) for slot in slots], [sign]
+    elif wanted.intent == "sum":
+        parts = compiled(language).operator.split(wanted.parts["sum_1"])
+        values = [amount(part, language) for part in parts[::2]]
+        signs = [operators(language)[part.strip()] for part in parts[1::2]]
+    else:
+        return None
     known = [value for value in values if value is not None]
     return (known, signs) if len(known) == len(values) else None
