@@ -9,7 +9,7 @@ MIN_PER_S = 40.0
 """Requests of one caller that may begin within a second, whatever RATE_LIMIT is. A request costs up to 6 ms of the
 event loop (a WebSocket that is opened and closed)."""
 PACE_WAIT_S = 5.0
-"""Maximum wait for a turn, in seconds; a request that would wait longer is refused."""
+"""Maximum wait for a turn, in seconds; a request that would wait longer is refused after as long."""
 
 
 class Pace:

@@ -23,6 +23,8 @@ REJECTED_SHARE = 4
 OPEN_LIMIT = "6000/minute"
 """Limit of an address for requests that need no key (the page, its files, the API's documentation), and the same again
 for health checks: far above what a page or a load balancer sends."""
+MAX_DELAYED = 1024
+"""Maximum number of refusals that wait, of all callers: each keeps a connection and a task."""
 REDIS_S = 0.5
 """Timeout for Redis in seconds: a count must not delay a request."""
 REDIS_REST_S = 10.0
@@ -52,27 +54,40 @@ class Rates:
         self._here = SlidingWindowCounterRateLimiter(MemoryStorage())
         self._shared: SlidingWindowCounterRateLimiter | None = None
         self._clock = clock
+        self._delayed = 0
+        """Number of refusals that wait."""
         self._rests_until = -math.inf
         if settings.redis_url and self._of_caller:
             self._shared = SlidingWindowCounterRateLimiter(_redis(settings.redis_url))
 
     async def count(self, caller: Caller, *, refused: bool = False) -> None:
         """Count one request of this caller, by key, or by address without a key. refused: whether the request lacks a
-        valid key. A request beyond the pace of `Pace` waits for its turn. Raises TooOften, with the time to wait.
-        Callers on this machine without a key are not counted."""
+        valid key. A request beyond the pace of `Pace` waits for its turn, or, if too many wait, PACE_WAIT_S for its
+        refusal: a caller that retries each refusal at once would else fill the event loop with them. Raises TooOften,
+        with the time to wait. Callers on this machine without a key are not counted."""
         limits = self._of_rejected if refused else self._of_caller
         name = (caller.kind, caller.name) if caller.known else ("address", caller.address)
         if name[1] and limits:
-            for limit in limits:
-                _check(limit, await self._hit(limit, name))
             wait_s = self._pace.wait_s(name)
             if wait_s > PACE_WAIT_S:
+                await self._delay_refusal()
                 raise TooOften(
                     f"More than {self._pace.per_s:g} requests per second; retry in {math.ceil(wait_s)} s.",
                     retry_after_s=math.ceil(wait_s),
                 )
             if wait_s:
                 await asyncio.sleep(wait_s)
+            for limit in limits:
+                _check(limit, await self._hit(limit, name))
+
+    async def _delay_refusal(self) -> None:
+        """Wait PACE_WAIT_S, unless many refusals wait already."""
+        if self._delayed < MAX_DELAYED:
+            self._delayed += 1
+            try:
+                await asyncio.sleep(PACE_WAIT_S)
+            finally:
+                self._delayed -= 1
 
     async def count_open(self, caller: Caller, *, health: bool) -> None:
         """Count one request for a public path, by address. health: whether it is a health check. Health checks are

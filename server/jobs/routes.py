@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncGenerator
-from contextlib import AbstractContextManager, aclosing
+from contextlib import aclosing
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -18,12 +18,11 @@ from pipeline.errors import StorageError
 from pipeline.support.encodable import encodable_json
 from server.access import budgets_of, caller_of, require_key, stay_of
 from server.access.keys import LOOK_EVERY_S
-from server.access.revocation import Stay
 from server.errors import as_json
 from server.http.client_disconnect import Stream, begun
 from server.http.media_types import media_type
 from server.http.uploads import parse
-from server.jobs.owners import OwnJob, owner_of, seen_by
+from server.jobs.owners import OwnJob, own_job, owner_of, seen_by
 from server.jobs.schemas import LISTED, DeliveriesResponse, JobPage, JobResponse, NewJob, NewJobs, QueuesResponse
 from server.jobs.uploads import received_files
 from server.jobs.views import (
@@ -172,22 +171,21 @@ async def file(job: OwnJob, jobs: AllJobs) -> Response:
 
 
 @router.get("/jobs/{job_id}/events", summary="Stream progress", response_class=Response, responses=EVENTS)
-async def events(request: Request, job: OwnJob, jobs: AllJobs) -> Response:
+async def events(request: Request, job_id: str, jobs: AllJobs) -> Response:
     """Stream Server-Sent Events: `progress` after each change, and finally an event named after the state in which the
     job ended. The stream ends early if the key is revoked; the next request then reports the reason."""
-    slot = budgets_of(request).streams.one(caller_of(request))
-    pieces = await begun(_events(jobs, job.id, stay_of(request), slot))
+    pieces = await begun(_events(request, job_id, jobs))
     return Stream(pieces, "text/event-stream", {"Cache-Control": "no-store"})
 
 
-async def _events(
-    jobs: Jobs, job_id: str, stay: Stay, slot: AbstractContextManager[None]
-) -> AsyncGenerator[bytes, None]:
-    """Yield the events of a job. slot: a slot for the stream, held until it ends. Raises Overloaded before the first
-    event."""
+async def _events(request: Request, job_id: str, jobs: Jobs) -> AsyncGenerator[bytes, None]:
+    """Yield the events of a job, and hold a slot for a stream meanwhile. Raises Overloaded or JobNotFound before the
+    first event."""
     # Start no task here: a client that disconnects cancels this repeatedly, even while it cleans up.
+    stay = stay_of(request)
     look_s, silent_s = LOOK_EVERY_S if stay.ends else PING_S, 0.0
-    with slot:
+    with budgets_of(request).streams.one(caller_of(request)):
+        await own_job(job_id, request)  # after the slot, so that a refused stream costs no query
         try:
             async with aclosing(jobs.watch(job_id, silent_s=look_s)) as changes:
                 async for job in changes:
