@@ -204,7 +204,9 @@ CASES: dict[str, Callable[[str], object]] = {
     "pipeline.llm.builtin.patterns:without_accents": patterns.without_accents,
     "pipeline.llm.builtin.understanding:amount": lambda text: understanding.amount(text, ENGLISH),
     "pipeline.llm.builtin.understanding:language_of": lambda text: understanding.language_of(text, None),
-    "pipeline.llm.builtin.understanding:terms": lambda text: understanding.terms(text, ENGLISH),
+    "pipeline.llm.builtin.understanding:terms": lambda text: understanding.terms(
+        understanding.Wanted("sum", {"sum_1": text}, {}), ENGLISH
+    ),
     "pipeline.llm.builtin.understanding:understand": lambda text: understanding.understand(text, ENGLISH),
     "pipeline.llm.streaming:one_line": one_line,
     "pipeline.transcripts.speakers.assigning:with_speakers": diarized,
