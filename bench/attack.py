@@ -25,18 +25,17 @@ from pathlib import Path
 
 import numpy as np
 import psutil
-from anyio.from_thread import start_blocking_portal
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect as sync_connect
 
 from bench.attacker import ANNA, KEYS, TURN_S, Ports
 from bench.attackers import ATTACKS
+from bench.live_attackers import translated_speech
 from bench.rows import Rows
 from tests.jobs.test_endpoints import HEARS
 from tests.questions import sample
 from tests.server_process import ServerProcess, serving
-from tests.servers.chat import FakeChat
-from tests.servers.running import closed_port, running, wait_for_port
+from tests.servers.running import closed_port, wait_for_port
 from tests.telephone.twilio import TOKEN
 
 AS_ANNA = {"Authorization": f"Bearer {ANNA}"}
@@ -81,6 +80,19 @@ def turns(server: ServerProcess, until: Callable[[], bool], question: bytes) -> 
 
 
 @contextlib.contextmanager
+def language_model() -> Iterator[str]:
+    """Run a language model that replies at once, in a process of its own; yield its URL."""
+    port = closed_port()
+    command = [sys.executable, "-m", "tests.servers.ollama", "--port", str(port), "--tokens-per-second", "10000"]
+    with subprocess.Popen(command) as process:
+        try:
+            wait_for_port(port)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.kill()
+
+
+@contextlib.contextmanager
 def attacking(name: str, ports: Ports) -> Iterator[subprocess.Popen[str]]:
     """Run the attacker's process during the block. It has a low priority: on another machine it would not use our
     processor.
@@ -111,9 +123,7 @@ def measure(name: str, seconds: float, quiet_s: float, rows: Rows) -> bool:
     }  # fmt: skip
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         if name in WITH_MODEL:
-            portal = stack.enter_context(start_blocking_portal())
-            address = stack.enter_context(portal.wrap_async_context_manager(running(FakeChat().app())))
-            settings |= {"LLM_ENGINE": "openai", "LLM_OPENAI_URL": f"{address}/v1"}
+            settings |= {"LLM_ENGINE": "ollama", "LLAMA_ENDPOINT": stack.enter_context(language_model())}
         server = stack.enter_context(serving(Path(folder), **settings))
         ports = Ports(server.port, wyoming, audiosocket)
         wait_for_port(wyoming)
@@ -122,9 +132,18 @@ def measure(name: str, seconds: float, quiet_s: float, rows: Rows) -> bool:
             end = time.monotonic() + length
             return lambda: time.monotonic() > end
 
+        # The first session of a kind imports what it needs, once.
         url = f"ws://127.0.0.1:{server.port}/v1/realtime"
         with sync_connect(url, additional_headers=AS_ANNA, open_timeout=TURN_S) as realtime:
-            realtime.recv(timeout=TURN_S)  # the first session of a service imports its types, once
+            realtime.recv(timeout=TURN_S)
+        if name in WITH_MODEL:
+            url += "/translations?model=parley"
+            with sync_connect(url, additional_headers=AS_ANNA, max_size=None, open_timeout=TURN_S) as translation:
+                for event in translated_speech():
+                    translation.send(event)
+                translation.send(json.dumps({"type": "session.close"}))
+                while json.loads(translation.recv(timeout=TURN_S))["type"] != "session.closed":
+                    pass
         turns(server, after(5), question)
         calm = np.percentile(turns(server, after(quiet_s), question), 95)
         before = memory_mb(server)

@@ -93,17 +93,22 @@ async def twilio_forgeries(attacker: Attacker) -> None:
         await attacker.again(attempt, 16)
 
 
+def translated_speech() -> tuple[str, str]:
+    """Return two events of a translation: its language, and three seconds of speech."""
+    hello = decode_blocking(sample("hello"), max_seconds=60)
+    speech = base64.b64encode(hello.at(24_000).pcm16() + bytes(48_000)).decode()
+    update = {"type": "session.update", "session": {"audio": {"output": {"language": "es"}}}}
+    return json.dumps(update), json.dumps({"type": "session.input_audio_buffer.append", "audio": speech})
+
+
 async def unread_translations(attacker: Attacker) -> None:
     """Translations that get speech without an end, faster than real time, and are never read, from twenty-four
     senders."""
-    hello = decode_blocking(sample("hello"), max_seconds=60)
-    speech = base64.b64encode(hello.at(24_000).pcm16() + bytes(48_000))
-    append = json.dumps({"type": "session.input_audio_buffer.append", "audio": speech.decode()})
-    update = {"type": "session.update", "session": {"audio": {"output": {"language": "es"}}}}
+    update, append = translated_speech()
 
     async def attempt(_: int) -> str:
         async with attacker.socket("/v1/realtime/translations?model=parley") as socket:
-            await socket.send(json.dumps(update))
+            await socket.send(update)
             while True:
                 await asyncio.wait_for(socket.send(append), 60)
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import math
+import random
 import time
 from collections.abc import Callable
 
@@ -62,9 +63,9 @@ class Rates:
 
     async def count(self, caller: Caller, *, refused: bool = False) -> None:
         """Count one request of this caller, by key, or by address without a key. refused: whether the request lacks a
-        valid key. A request beyond the pace of `Pace` waits for its turn, or, if too many wait, PACE_WAIT_S for its
-        refusal: a caller that retries each refusal at once would else fill the event loop with them. Raises TooOften,
-        with the time to wait. Callers on this machine without a key are not counted."""
+        valid key. A request beyond the pace of `Pace` waits for its turn, or, if too many wait, for its
+        refusal: retries of refusals at once would else fill the event loop. Raises TooOften, with the time to wait.
+        Callers on this machine without a key are not counted."""
         limits = self._of_rejected if refused else self._of_caller
         name = (caller.kind, caller.name) if caller.known else ("address", caller.address)
         if name[1] and limits:
@@ -81,11 +82,12 @@ class Rates:
                 _check(limit, await self._hit(limit, name))
 
     async def _delay_refusal(self) -> None:
-        """Wait PACE_WAIT_S, unless many refusals wait already."""
+        """Wait one to two times PACE_WAIT_S, unless many refusals wait already. The time is random: refusals of
+        requests that came together would come together, too, and so would the next requests."""
         if self._delayed < MAX_DELAYED:
             self._delayed += 1
             try:
-                await asyncio.sleep(PACE_WAIT_S)
+                await asyncio.sleep(PACE_WAIT_S * random.uniform(1, 2))  # noqa: S311  # not a secret
             finally:
                 self._delayed -= 1
 
