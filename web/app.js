@@ -13,6 +13,9 @@ export const talk = new Talk();
 export const transcribe = new Transcribe(() => talk.choices.key);
 export const status = new Status(document.getElementById("status"), () => talk.choices.key);
 const engines = () =>
-  showEngines(document.getElementById("engines"), talk.choices.key, (phrases) => talk.setWakeWords(phrases));
+  showEngines(document.getElementById("engines"), talk.choices.key, (phrases, languages) => {
+    talk.setWakeWords(phrases);
+    talk.choices.setLanguages(languages);
+  });
 for (const changed of [engines, () => status.look()]) document.getElementById("key").addEventListener("change", changed);
 await engines();

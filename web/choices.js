@@ -1,4 +1,7 @@
-/** The user's settings: voice, language and mode are kept in this browser, the key only until the tab is closed. */
+/**
+ * The user's settings: voice, language, mode and colours are kept in this browser; the key until the tab is closed, or,
+ * if the user wants it, in this browser, too.
+ */
 
 import { fillLanguages, isLanguage } from "./languages.js";
 import { text } from "./texts.js";
@@ -15,7 +18,10 @@ export class Choices {
     form.elements.language.value = isLanguage(kept.language) ? kept.language : "auto";
     form.elements.push.checked = Boolean(kept.push);
     form.elements.loudspeaker.checked = Boolean(kept.loudspeaker);
-    form.elements.key.value = sessionStorage.getItem(KEY_STORE) ?? "";
+    form.elements.remember.checked = localStorage.getItem(KEY_STORE) !== null;
+    form.elements.key.value = sessionStorage.getItem(KEY_STORE) ?? localStorage.getItem(KEY_STORE) ?? "";
+    form.elements.theme.value = kept.theme ?? "";
+    this.paint();
     this.voice = String(kept.voice ?? "");
     /** Name of the wake word; "" to listen always. */
     this.wake = String(kept.wake ?? "");
@@ -25,6 +31,7 @@ export class Choices {
     form.addEventListener("change", ({ target }) => {
       if (target.name === "voice") this.voice = target.value;
       if (target.name === "wake") this.wake = target.value;
+      if (target.name === "theme") this.paint();
       this.keep();
       changed(target.name);
     });
@@ -86,6 +93,16 @@ export class Choices {
     document.getElementById("wake-choice").hidden = !names.length;
   }
 
+  /** @param {string[]} languages of the recogniser; empty: unknown */
+  setLanguages(languages) {
+    fillLanguages(this.form.elements.language, languages);
+  }
+
+  /** Apply the chosen colours. @private */
+  paint() {
+    document.documentElement.dataset.theme = this.form.elements.theme.value;
+  }
+
   /** Forget the chosen voice: the service no longer has it. */
   forgetVoice() {
     this.voice = "";
@@ -93,11 +110,13 @@ export class Choices {
   }
 
   keep() {
-    const { push, loudspeaker } = this.form.elements;
+    const { push, loudspeaker, remember, theme } = this.form.elements;
     const { voice, language, wake } = this;
-    const kept = { voice, language, wake, push: push.checked, loudspeaker: loudspeaker.checked };
+    const kept = { voice, language, wake, push: push.checked, loudspeaker: loudspeaker.checked, theme: theme.value };
     localStorage.setItem(STORE, JSON.stringify(kept));
     sessionStorage.setItem(KEY_STORE, this.key);
+    if (remember.checked) localStorage.setItem(KEY_STORE, this.key);
+    else localStorage.removeItem(KEY_STORE);
   }
 }
 

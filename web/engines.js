@@ -1,13 +1,20 @@
-/** The engine of each stage, from /health, and how to get a better one. */
+/** The engine of each stage, from /health, and what the basic ones cannot do. */
 
 import { withKey } from "./key.js";
+import { languageName } from "./languages.js";
 import { text } from "./texts.js";
+
+/** The engines that need no model: each has a text of its limits, basic_STAGE. */
+const BASIC = ["sphinx", "builtin", "espeak"];
+const STORE = "parley.basic-closed";
+const find = (id) => document.getElementById(id);
 
 /**
  * @param {HTMLElement} list @param {string} key the service lists its engines for valid keys only
- * @param {(phrases: Record<string, string>) => void} wakes takes the wake words: name → phrase
+ * @param {(phrases: Record<string, string>, languages: string[]) => void} told takes the wake words (name → phrase) and
+ *   the languages of the recogniser; empty: unknown
  */
-export async function showEngines(list, key, wakes) {
+export async function showEngines(list, key, told) {
   let engines, wake_words;
   try {
     const answer = await fetch(new URL("health", document.baseURI), { cache: "no-store", headers: withKey(key) });
@@ -15,11 +22,13 @@ export async function showEngines(list, key, wakes) {
   } catch {
     return; // the conversation reports that the service does not respond
   }
-  wakes(wake_words ?? {});
-  list.replaceChildren(...(engines ?? []).map(item));
+  engines ??= [];
+  told(wake_words ?? {}, engines.find(({ stage }) => stage === "stt")?.languages ?? []);
+  list.replaceChildren(...engines.map(item));
+  showLimits(list, engines);
 }
 
-function item({ stage, engine, model, device, source, licence, notes }) {
+function item({ stage, engine, model, device, source, licence }) {
   const entry = document.createElement("li");
   const name = document.createElement("span");
   name.className = "stage";
@@ -27,21 +36,62 @@ function item({ stage, engine, model, device, source, licence, notes }) {
   const what = document.createElement("span");
   what.textContent = [engine, model, device, source, licence].filter(Boolean).join(" · ");
   entry.append(name, " ", what);
-  if (notes?.length) entry.append(whyNotBetter(notes));
   return entry;
 }
 
-function whyNotBetter(notes) {
+/** Show the card about basic engines and an unknown language, or, once it was closed, a button that shows it again. */
+function showLimits(list, engines) {
+  const lines = engines.flatMap(limits);
+  const spoken = engines.find(({ stage }) => stage === "stt")?.languages ?? [];
+  if (spoken.length && !spoken.includes(navigator.language.split("-")[0])) {
+    lines.unshift(line(text("basicLanguage", { languages: spoken.map(languageName).join(", ") })));
+  }
+  find("basic-files").hidden = !engines.some(({ engine }) => engine === "sphinx");
+  const card = find("basic");
+  find("basic-list").replaceChildren(...lines);
+  if (!lines.length) return;
+  const opener = document.createElement("button");
+  opener.type = "button";
+  opener.textContent = text("basicShow");
+  const entry = document.createElement("li");
+  entry.append(opener);
+  list.append(entry);
+  const show = (open) => {
+    card.hidden = !open;
+    entry.hidden = open;
+    if (open) localStorage.removeItem(STORE);
+    else localStorage.setItem(STORE, "1");
+  };
+  opener.onclick = () => show(true);
+  find("basic-close").onclick = () => show(false);
+  show(!localStorage.getItem(STORE));
+}
+
+/** @returns {HTMLElement[]} the limits of an engine, with the ways to a better one */
+function limits({ stage, engine, notes }) {
+  const basic = BASIC.includes(engine);
+  if (!basic && !notes?.length) return [];
+  const words = basic ? text(`basic_${stage}`) : text(`engine_${stage}`);
+  return [line(words, notes)];
+}
+
+function line(words, notes) {
+  const entry = document.createElement("li");
+  if (!notes?.length) {
+    entry.textContent = words;
+    return entry;
+  }
   const details = document.createElement("details");
   const summary = document.createElement("summary");
-  summary.textContent = text("whyNotBetter");
+  summary.textContent = `${words} ${text("howToUpgrade")}`;
   details.append(
     summary,
     ...notes.map((note) => {
-      const line = document.createElement("p");
-      line.textContent = note;
-      return line;
+      const paragraph = document.createElement("p");
+      paragraph.textContent = note;
+      return paragraph;
     }),
   );
-  return details;
+  entry.append(details);
+  return entry;
 }

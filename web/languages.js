@@ -11,11 +11,17 @@ const FIRST = 3;
 /** @param {unknown} code @returns {boolean} whether it can be chosen */
 export const isLanguage = (code) => LANGUAGES.includes(code);
 
-/** @param {HTMLSelectElement} select filled with "auto" first */
-export function fillLanguages(select) {
-  const options = LANGUAGES.map((code) => new Option(languageName(code), code));
-  const others = options.splice(FIRST).sort((one, other) => one.text.localeCompare(other.text, pageLanguage));
+/**
+ * @param {HTMLSelectElement} select filled with "auto" first; its choice stays if it can
+ * @param {string[]} known languages of the recogniser; empty: unknown
+ */
+export function fillLanguages(select, known = []) {
+  const chosen = select.value;
+  const codes = LANGUAGES.filter((code) => !known.length || known.includes(code));
+  const options = codes.map((code) => new Option(languageName(code), code));
+  const others = options.splice(codes.filter((code) => LANGUAGES.indexOf(code) < FIRST).length).sort((one, other) => one.text.localeCompare(other.text, pageLanguage));
   select.replaceChildren(new Option(text("auto"), "auto"), ...options, ...others);
+  select.value = codes.includes(chosen) ? chosen : "auto";
 }
 
 /** @param {string} code ISO 639-1 */

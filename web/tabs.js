@@ -9,6 +9,19 @@
 
 import { text } from "./texts.js";
 
+let shown = "";
+let live = false;
+
+/** @param {boolean} on whether the microphone is on, which the page's title tells in any tab of the browser */
+export function markLive(on) {
+  live = on;
+  showTitle();
+}
+
+function showTitle() {
+  document.title = `${live ? "● " : ""}${shown} · Parley`;
+}
+
 export function showTabs() {
   const sections = [...document.querySelectorAll("main > section[data-tab]")];
   const bar = document.getElementById("tabs");
@@ -34,6 +47,8 @@ export function showTabs() {
     skip.href = `#${wanted.dataset.skip}`;
     skip.textContent = text(wanted.dataset.skipText);
     document.body.dataset.shows = wanted.dataset.tab;
+    shown = wanted.getAttribute("aria-label");
+    showTitle();
     sections.forEach((section, index) => {
       section.hidden = section !== wanted;
       if (section === wanted) links[index].setAttribute("aria-current", "page");

@@ -2,6 +2,7 @@
 
 import { Transcript } from "./transcript.js";
 import { ErrorNotice } from "./error-notice.js";
+import { markLive } from "./tabs.js";
 import { text } from "./texts.js";
 
 const find = (id) => document.getElementById(id);
@@ -36,6 +37,12 @@ export class TalkView {
     document.addEventListener("pointerdown", ({ target }) => {
       if (!find("settings").contains(target)) find("settings").open = false;
     });
+  }
+
+  /** @param {() => void} quiet stops the reply @param {() => void} deaf switches the microphone off */
+  onStop(quiet, deaf) {
+    find("hush").addEventListener("click", quiet);
+    find("live").addEventListener("click", deaf);
   }
 
   /** @returns {boolean} whether the settings were open */
@@ -110,6 +117,13 @@ export class TalkView {
     if (push) this.press.setAttribute("aria-pressed", String(Boolean(holding)));
     else this.press.removeAttribute("aria-pressed");
     this.press.dataset.shows = name;
+    const silent = !["thinking", "speaking"].includes(phase);
+    if (silent && document.activeElement === find("hush")) this.press.focus(); // a hidden button would lose the focus
+    find("hush").hidden = silent;
+    if (on === find("live").hidden) {
+      find("live").hidden = !on;
+      markLive(on);
+    }
     find("link").dataset.link = link;
     find("link-words").textContent = text(via ? `link_${via}` : `link_${link}`);
     if (state !== this.shown && ["off", "listening", "ready"].includes(state) && phase === "rest" && this.shown) {

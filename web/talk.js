@@ -52,6 +52,10 @@ export class Talk {
     this.typed = [];
     this.view.onType((words) => this.type(words));
     this.view.onNew(() => this.startOver());
+    this.view.onStop(
+      () => this.hush(),
+      () => this.stop(),
+    );
     this.view.offer(examples(), (words) => this.type(words));
     document.addEventListener("keydown", ({ key }) => {
       if (key === "Escape" && !this.view.closeSettings()) this.hush();

@@ -2,6 +2,7 @@
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import FileResponse, JSONResponse, Response
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
@@ -12,7 +13,8 @@ WEB = HOME / "web"
 HEADERS = {
     "Cache-Control": "no-cache",
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
-    "connect-src 'self'; media-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "connect-src 'self'; manifest-src 'self'; media-src 'self' blob:; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Permissions-Policy": "microphone=(self), camera=(), geolocation=()",
     "Referrer-Policy": "no-referrer",
@@ -20,6 +22,9 @@ HEADERS = {
 }
 """Headers of the page and its files: browsers run no inline code and no code from other hosts, and load a new version
 at once."""
+
+GZIP_LEVEL = 5
+"""Compression of the page's files: 9 is a tenth smaller and takes three times as long."""
 
 router = APIRouter(include_in_schema=False)
 
@@ -81,4 +86,4 @@ class PageFiles(StaticFiles):
 def add_page(app: FastAPI) -> None:
     """Serve the page. Call this before adding `health.router`, because both define `/`."""
     app.include_router(router)
-    app.mount("/web", PageFiles(directory=WEB), name="web")
+    app.mount("/web", GZipMiddleware(PageFiles(directory=WEB), compresslevel=GZIP_LEVEL), name="web")

@@ -139,7 +139,7 @@ def test_the_page_asks_for_a_key_and_uses_it(visit: Visit, tmp_path: Path, calls
         visitor.page.fill("#key", "open-sesame")
         visitor.page.press("#key", "Enter")
         visitor.see("text=2 plus 3 is 5.")
-        visitor.until("document.querySelectorAll('#engines li').length === 3")
+        visitor.until("document.querySelectorAll('#engines .stage').length === 3")
         visitor.until("document.getElementById('voice').options.length === 2")
         assert visitor.page.locator("#voice option").all_inner_texts() == ["man", "woman"]
         assert sent

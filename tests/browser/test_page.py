@@ -52,7 +52,7 @@ def test_all_languages_have_the_same_texts(server: ServerProcess, visit: Visit) 
 def test_the_page_fits_and_every_control_has_a_name(server: ServerProcess, visit: Visit, tmp_path: Path) -> None:
     visitor = visit(server.url)
     page = visitor.page
-    visitor.until("document.getElementById('engines').children.length === 3")
+    visitor.until("document.querySelectorAll('#engines .stage').length === 3")
     page.screenshot(path=tmp_path / "welcome.png")
     visitor.ask("tell me a story")
     page.click("#settings summary")
@@ -79,7 +79,7 @@ def test_the_page_fits_and_every_control_has_a_name(server: ServerProcess, visit
 @pytest.mark.parametrize("language", ["en-US", "pt-BR", "es-ES"])
 def test_all_examples_are_visible_on_a_phone(server: ServerProcess, visit: Visit, language: str) -> None:
     visitor = visit(server.url, size=(320, 640), language=language)
-    visitor.until("document.getElementById('engines').children.length === 3")
+    visitor.until("document.querySelectorAll('#engines .stage').length === 3")
     visible = (
         "(() => {"
         "  const view = document.getElementById('scroll').getBoundingClientRect();"
@@ -90,6 +90,41 @@ def test_all_examples_are_visible_on_a_phone(server: ServerProcess, visit: Visit
     assert visitor.page.evaluate(visible)
     visitor.page.set_viewport_size({"width": 390, "height": 844})
     assert visitor.page.evaluate(visible)
+
+
+def test_a_card_tells_the_limits_of_basic_engines_until_it_is_closed(server: ServerProcess, visit: Visit) -> None:
+    visitor = visit(server.url, language="de-DE")
+    page = visitor.page
+    visitor.see("#basic")
+    assert "sounds like a robot" in page.inner_text("#basic")
+    assert "Speech in your language is not understood" in page.inner_text("#basic")
+    assert page.locator("#language option").all_text_contents() == ["Any (detected)", "English"], "what it understands"
+    page.click("#basic-close")
+    page.reload()
+    visitor.see("#engines button")
+    assert not page.is_visible("#basic")
+    page.click("#engines button")
+    visitor.see("#basic")
+    page.goto(server.url + "/ui#transcribe")
+    assert "one word in four wrong" in page.inner_text("#basic-files")
+
+
+def test_colours_and_key_are_remembered_on_request(server: ServerProcess, visit: Visit) -> None:
+    visitor = visit(server.url)
+    page = visitor.page
+    page.click("#settings summary")
+    page.select_option("[name=theme]", "dark")
+    page.fill("#key", "a-key")
+    page.check("[name=remember]")
+    page.evaluate("sessionStorage.clear()")  # as in another tab
+    page.reload()
+    assert page.input_value("#key") == "a-key"
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(18, 22, 21)"
+    page.click("#settings summary")
+    page.uncheck("[name=remember]")
+    page.evaluate("sessionStorage.clear()")
+    page.reload()
+    assert page.input_value("#key") == ""
 
 
 def test_browsers_get_the_page_and_other_clients_get_json(server: ServerProcess) -> None:
@@ -104,6 +139,12 @@ def test_browsers_get_the_page_and_other_clients_get_json(server: ServerProcess)
     assert kind("/", "text/html;q=0, */*") == "application/json"
     assert kind("/ui", "*/*") == "text/html"
     assert httpx.get(server.url).json()["message"] == "Parley is listening."
+
+
+def test_the_pages_files_are_compressed(server: ServerProcess) -> None:
+    answer = httpx.get(server.url + "/web/style.css")
+    assert answer.headers["content-encoding"] == "gzip"
+    assert int(answer.headers["content-length"]) < len(answer.content) / 2
 
 
 def test_the_page_has_strict_headers(server: ServerProcess) -> None:

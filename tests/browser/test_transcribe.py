@@ -309,7 +309,7 @@ def test_old_jobs_are_found_by_name_and_by_paging(tmp_path: Path, visit: Visit) 
 def test_transcribe_fits_and_every_control_has_a_name(hears: ServerProcess, visit: Visit, tmp_path: Path) -> None:
     visitor = visit(hears.url + PAGE, language="pt-BR")
     page = visitor.page
-    visitor.until("document.getElementById('engines').children.length === 3")
+    visitor.until("document.querySelectorAll('#engines .stage').length === 3")
     page.click("#options-summary")
     give(visitor, ("no sound.wav", b"none"))
     visitor.see(f"{row('no sound.wav')}[data-state=failed]")
