@@ -70,6 +70,10 @@ ENGLISH = [
     ("Could you work out 12 times 9?", "12 times 9 is 108."),
     ("Please add 3 and 4.", "3 plus 4 is 7."),
     ("Multiply six by seven.", "6 times 7 is 42."),
+    ("What is the square root of sixteen?", "The square root of 16 is 4."),
+    ("sqrt of 2", "The square root of 2 is about 1.41."),
+    ("square root of minus four", "A negative number has no real square root."),
+    ("What is the weather like today?", "I cannot see the weather: I have no internet access."),
     ("Subtract 3 from 10.", "10 minus 3 is 7."),
     ("Divide 12 by 4, please.", "12 divided by 4 is 3."),
     ("Turn 5 kilograms into pounds.", "5 kilograms is about 11.02 pounds."),
@@ -298,6 +302,8 @@ def test_each_language_tells_a_joke_and_a_story_of_several_sentences() -> None:
         assert len(answer(joke, language=language)) > 20
         assert len(re.findall(r"[.!?](?:\s|$)", answer(story, language=language))) >= 5
     assert answer("tell me a joke", "tell me another joke") != answer("tell me a joke")
+    assert answer("tell me a joke", "another one") == answer("tell me a joke", "tell me another joke")
+    assert answer("another one") in FALLBACKS
 
 
 def test_replies_use_the_conversation_so_far() -> None:

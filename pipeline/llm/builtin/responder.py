@@ -1,5 +1,6 @@
 """The built-in responder: instead of a model, a table of the first things that people ask a voice assistant."""
 
+import math
 import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from pipeline.llm.builtin.understanding import LANGUAGES, Wanted, amount, compil
 from pipeline.llm.builtin.units import convert
 
 COUNT_LIMIT = 100
+ROOT_SCALE = 10**6
+"""Square roots are exact to one part in this many, or exact."""
 SUMS = frozenset({"sum", "add", "multiply", "divide", "subtract_from"})
 
 
@@ -92,6 +95,10 @@ class _Talk:
             return self._clock_reply(intent)
         if intent in SUMS:
             return self._sum(wanted)
+        if intent == "root":
+            return self._root(wanted)
+        if intent == "another":
+            return self._another()
         if intent == "timer":
             return self._timer(wanted)
         if intent in ("how_many", "how_many_reversed", "convert"):
@@ -155,6 +162,22 @@ class _Talk:
         except ZeroDivisionError:
             return self._say("no_zero")
         return self._say(_exactly("sum", "sum_about", result), sum=" ".join(said), result=self._number(result))
+
+    def _root(self, wanted: Wanted) -> str | None:
+        value = amount(wanted.parts["number_1"], self.language)
+        if value is None:
+            return None
+        if value < 0:
+            return self._say("no_root")
+        root = Fraction(math.isqrt(value.numerator * value.denominator * ROOT_SCALE**2), value.denominator * ROOT_SCALE)
+        reply = "root" if root * root == value and round(root, 2) == root else "root_about"
+        return self._say(reply, number=self._number(value), result=self._number(root))
+
+    def _another(self) -> str | None:
+        """Return another joke or story, if the last one that was asked for was one of them."""
+        asked = (understand(message.content, _language(message)) for message in reversed(self.before))
+        told = next((wanted.intent for wanted in asked if wanted and wanted.intent in ("joke", "story")), None)
+        return self._say(told, turn=self._times(told) + self._times("another")) if told else None
 
     def _timer(self, wanted: Wanted) -> str | None:
         if self.result is None or calling.failed(self.result):
