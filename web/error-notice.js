@@ -1,6 +1,6 @@
 /** The error message, with the one action that can help. It shows one error at a time. */
 
-import { hasText, number, text } from "./texts.js";
+import { explained, hasText, number, text } from "./texts.js";
 
 export class ErrorNotice {
   /** @param {HTMLElement} box @param {HTMLElement} words @param {HTMLButtonElement} button */
@@ -18,7 +18,7 @@ export class ErrorNotice {
   show({ code, message = "", seconds = 0 }, action = undefined) {
     this.code = code;
     const name = hasText(`trouble_${code}`) ? `trouble_${code}` : "trouble_other";
-    const values = { message, seconds: number(Math.max(1, Math.round(seconds)), 0), origin: location.origin };
+    const values = { message: explained(code, message), seconds: number(Math.max(1, Math.round(seconds)), 0), origin: location.origin };
     const words = text(name, values);
     if (this.words.textContent !== words) this.words.textContent = words; // screen readers would repeat an alert
     this.button.hidden = !action;

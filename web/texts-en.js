@@ -104,6 +104,9 @@ export const en = {
   tryNow: "Try now",
   close: "Close",
 
+  /** The service's errors, by code: its own messages are in English. */
+  errors: {},
+
   answeredIn: "answered in {seconds} s",
   stage_pause: "End of speech",
   stage_hearing: "Transcript",

@@ -23,6 +23,12 @@ export function text(name, values = {}) {
 /** @param {string} name @returns {boolean} whether this text exists */
 export const hasText = (name) => name in en;
 
+/**
+ * @param {string} code of an error of the service @param {string} message of the service, in English
+ * @returns {string} the error in the page's language, if it has one for this code; the message has more details
+ */
+export const explained = (code, message) => (language !== "en" && TEXTS[language].errors[code]) || message;
+
 /** Format a number in the page's language with this many decimals. */
 export const number = (value, decimals) =>
   value.toLocaleString(language, { minimumFractionDigits: decimals, maximumFractionDigits: decimals });

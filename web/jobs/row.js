@@ -1,6 +1,6 @@
 /** One row of the list: name, progress and actions. */
 
-import { text } from "../texts.js";
+import { explained, text } from "../texts.js";
 import { clock, moment } from "./formats.js";
 
 /** How long a button for an irreversible action asks for confirmation. */
@@ -20,7 +20,7 @@ export function shownJob(job) {
     state: job.status,
     words: words.filter(Boolean).join(" · "),
     percent: job.status === "processing" ? percent : null,
-    error: job.error?.message ?? "",
+    error: job.error ? explained(job.error.code, job.error.message) : "",
     actions: {
       queued: ["cancelJob"],
       processing: ["cancelJob"],
@@ -42,7 +42,7 @@ export function shownUpload(upload) {
   }
   const percent = Math.floor(100 * upload.share);
   const name = { waits: "job_waits", sending: percent < 100 ? "job_uploading" : "job_sent" }[upload.state];
-  const error = upload.error && (upload.error.message || text(`trouble_${upload.error.code}`));
+  const error = upload.error && (explained(upload.error.code, upload.error.message) || text(`trouble_${upload.error.code}`));
   return {
     name: upload.name,
     state: upload.state === "failed" ? "failed" : "uploading",
