@@ -21,8 +21,8 @@ from pipeline.support.channel import Channel
 from pipeline.support.json_types import JsonObject
 from pipeline.support.model_hub import Hub
 from pipeline.support.progress import Report
-from pipeline.workers import EngineSpec, Serving, Worker, open_worker
-from pipeline.workers.hardware import Hardware, this_machine
+from pipeline.workers import EngineSpec, Serving, Worker, models_hardware, open_worker
+from pipeline.workers.hardware import Hardware
 
 MOST_THREADS = 8
 """Threads of the model on a CPU: beyond this, memory is the limit."""
@@ -71,7 +71,7 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
         await asyncio.to_thread(check, _store(settings))
         folder = _store(settings).resolve()
     size = await asyncio.to_thread(parameters, folder)
-    config = _config(settings, folder, size, await asyncio.to_thread(this_machine))
+    config = _config(settings, folder, size, await models_hardware(settings))
     spec = EngineSpec("local", "pipeline.llm.local_engine:LocalModel", config)
     async with open_worker(spec, settings, Serving(settings.llm_first_token_timeout_s)) as worker:
         about = await worker.call("describe")

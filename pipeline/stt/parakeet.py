@@ -20,8 +20,7 @@ from pipeline.stt import parakeet_weights as weights
 from pipeline.stt.parakeet_words import segments_of, text_of, tokens_of, words_of
 from pipeline.stt.worker_client import GATHER_S, TellingFront, WorkerFront, alone
 from pipeline.support.progress import Report
-from pipeline.workers import EngineSpec, Serving, open_worker
-from pipeline.workers.hardware import this_machine
+from pipeline.workers import EngineSpec, Serving, models_hardware, open_worker
 
 RATE_HZ = 16_000
 PAD_MS = 200
@@ -271,7 +270,7 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
     """Download the weights if necessary; load and warm up the model in its worker."""
     await probe(settings)
     folder = await asyncio.to_thread((await weights.fetch(settings, report)).resolve)
-    hardware = await asyncio.to_thread(this_machine)
+    hardware = await models_hardware(settings)
     replicas = settings.stt_replicas or 1
     languages = await asyncio.to_thread(languages_of, folder)
     threads = max(1, min(MOST_THREADS, hardware.cores // replicas))

@@ -12,7 +12,7 @@ from pipeline.support.model_catalogue import CATALOGUE, KnownModel, of_repo
 from pipeline.support.model_hub import Hub
 from pipeline.support.model_sources import Obtained
 from pipeline.support.progress import Report
-from pipeline.workers.hardware import this_machine
+from pipeline.workers import models_hardware
 
 NEEDED = ("model.bin", "config.json", "tokenizer.json")
 """Files that make a folder a model; without the last one faster-whisper would contact the hub itself."""
@@ -83,7 +83,7 @@ async def choose(settings: Settings) -> Choice:
     """
     if "whisper_model" in settings.model_fields_set:
         return await _named(settings)
-    hardware = await asyncio.to_thread(this_machine)
+    hardware = await models_hardware(settings)
     size = await asyncio.to_thread(whisper_size.kept, settings, hardware) or DEFAULT
     english = settings.speech_language.partition("-")[0] in ("", "en")
     only_english = settings.speech_language and english

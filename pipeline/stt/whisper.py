@@ -18,8 +18,8 @@ from pipeline.stt.whisper_model import WINDOW_S
 from pipeline.stt.whisper_plan import plan, window_s
 from pipeline.stt.worker_client import GATHER_S, TellingFront
 from pipeline.support.progress import Report
-from pipeline.workers import EngineSpec, Serving, open_worker
-from pipeline.workers.hardware import Hardware, this_machine
+from pipeline.workers import EngineSpec, Serving, models_hardware, open_worker
+from pipeline.workers.hardware import Hardware
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
     WHISPER_MODEL measures this machine's speed, and continues with another size if that is better."""
     choice = await weights.choose(settings)
     if "whisper_model" not in settings.model_fields_set and not choice.note:
-        hardware = await asyncio.to_thread(this_machine)
+        hardware = await models_hardware(settings)
         if await asyncio.to_thread(whisper_size.kept, settings, hardware) is None:
             # One copy with all threads, as larger sizes have them.
             copies = choice.settings.stt_replicas or 1
@@ -84,7 +84,7 @@ async def _open(choice: weights.Choice, report: Report) -> AsyncIterator[Opened[
     """Open a chosen model."""
     settings, folder = choice.settings, await weights.fetch(choice, report)
     origin = await asyncio.to_thread(weights.described, settings, folder)
-    hardware, weights_mb = await asyncio.to_thread(this_machine), weights.weights_mb(settings, settings.whisper_model)
+    hardware, weights_mb = await models_hardware(settings), weights.weights_mb(settings, settings.whisper_model)
     planned = plan(settings, hardware, weights_mb)
     context_s, known = planned.context_s, None
     # The sizes were measured; a context from the settings is the operator's own decision.

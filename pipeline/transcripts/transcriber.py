@@ -15,7 +15,7 @@ from pipeline.transcripts.long_files import FileEvent, Finished, Progress, trans
 from pipeline.transcripts.refine import Refiners, Refining, open_refiners
 from pipeline.transcripts.transcription import Transcription, first_of, ignore, likeliest_language
 from pipeline.transcripts.windows import Cutting
-from pipeline.workers.hardware import this_machine
+from pipeline.workers import models_hardware
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +122,6 @@ class Transcriber:
 @asynccontextmanager
 async def open_transcriber(settings: Settings, own: Running[SpeechToText]) -> AsyncIterator[Transcriber]:
     """Open a transcriber. own: the recogniser that is always loaded; the other models are loaded on first use."""
-    hardware = await asyncio.to_thread(this_machine)
+    hardware = await models_hardware(settings)
     async with open_recognisers(settings, own, hardware) as recognisers, open_refiners(settings) as refiners:
         yield Transcriber(recognisers, refiners, settings.max_file_seconds)

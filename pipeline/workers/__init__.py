@@ -7,6 +7,7 @@ front of one or more copies of it (`pool.py`), each of which runs one call, or o
 the copies are on a Ray cluster, each with a scheduler of its own (`on_ray/`).
 """
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from pipeline.settings import Settings
+    from pipeline.workers.hardware import Hardware
     from pipeline.workers.pool import Pool
 
 START_TIMEOUT_S = 120.0
@@ -153,6 +155,19 @@ def open_here(spec: EngineSpec, serving: Serving, hosting: Hosting) -> AbstractA
         retry=hosting.retry,
     )
     return pool.open()
+
+
+async def models_hardware(settings: "Settings") -> "Hardware":
+    """Return the hardware that local models run on: this machine's, or that of a node of the Ray cluster. Raises
+    ConfigError."""
+    if settings.model_host == "ray":
+        from pipeline.workers.on_ray.cluster import connected
+
+        async with connected(settings) as cluster:
+            return await cluster.hardware(settings.ray_gpus)
+    from pipeline.workers.hardware import this_machine
+
+    return await asyncio.to_thread(this_machine)
 
 
 @asynccontextmanager

@@ -77,11 +77,14 @@ class Hardware:
         return "; ".join([f"{self.cpu}, {cpu}", *names])
 
 
-def detect() -> Hardware:
-    """Detect the hardware. Blocks, for a second if there is a GPU; never raises: an unknown value is empty."""
+def detect(*, cuda: bool = True) -> Hardware:
+    """Detect the hardware. Blocks, for a second if there is a GPU; never raises: an unknown value is empty.
+
+    cuda: whether models may use the GPUs.
+    """
     import ctranslate2
 
-    count = ctranslate2.get_cuda_device_count()
+    count = ctranslate2.get_cuda_device_count() if cuda else 0
     told = _nvidia_smi() if count else []
     gpus = []
     for index in range(count):

@@ -16,6 +16,9 @@ class Faulty:
     def pid(self) -> int:
         return os.getpid()
 
+    def visible_gpus(self) -> str:
+        return os.environ.get("CUDA_VISIBLE_DEVICES", "")
+
     def freeze(self, path: str) -> int:
         """Stop the first replica that runs it; the next one returns its process."""
         return self._once(path, signal.SIGSTOP)

@@ -31,13 +31,13 @@ class Cluster:
 
 
 @contextmanager
-def started(**environment: str) -> Iterator[Cluster]:
-    """Run a cluster of one node with these variables, as an operator starts it."""
+def started(*, gpus: int = 0, **environment: str) -> Iterator[Cluster]:
+    """Run a cluster of one node with these variables, as an operator starts it. gpus: what the node says it has."""
     port = closed_port()
     with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
         command = [
             sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", f"--port={port}",
-            "--node-ip-address=127.0.0.1", "--num-cpus=4", "--object-store-memory=134217728",
+            "--node-ip-address=127.0.0.1", "--num-cpus=4", f"--num-gpus={gpus}", "--object-store-memory=134217728",
             "--include-dashboard=false", f"--temp-dir={folder}",
         ]  # fmt: skip
         own = {

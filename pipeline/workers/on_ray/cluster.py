@@ -12,7 +12,7 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline.errors import ConfigError
@@ -22,6 +22,7 @@ from pipeline.support.background import background
 from pipeline.support.environment import clean_environment
 from pipeline.support.on_demand import OnDemand
 from pipeline.workers import START_TIMEOUT_S, EngineSpec, Hosting, Serving
+from pipeline.workers.hardware import Hardware, detect
 
 log = logging.getLogger(__name__)
 
@@ -34,10 +35,48 @@ WATCH_S, LOOK_S = 5.0, 0.2
 MAX_CALLS = 4096
 """Calls that Serve passes to one replica. The replica's own scheduler refuses conversations' calls long before that;
 windows of files wait there without being refused."""
+TARGET_CALLS = 2.0
+"""Calls of one replica, running and waiting, above which another one is started."""
+UPSCALE_S, DOWNSCALE_S = 3.0, 60.0
+"""Time of too many or too few calls before the number of replicas changes, in seconds."""
 MAX_MESSAGE_BYTES = 256 * 2**20
 """Largest call or result: more than an hour of sound."""
 CHECKED_METHOD = "/ray.rpc.NodeInfoGcsService/GetAllNodeInfo"
 """A request to the cluster's head without arguments, which needs the token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where replicas of a model run, and how many."""
+
+    gpus: float
+    """GPUs for each replica."""
+    max_replicas: int
+    """Limit while calls wait; 0: the number is fixed."""
+    idle_s: float
+    """Time without calls after which even the last replica of a variable number ends; 0: never."""
+
+    @property
+    def to_zero(self) -> bool:
+        """Whether there may be no replica."""
+        return bool(self.max_replicas and self.idle_s)
+
+    def options(self, replicas: int) -> dict[str, Any]:
+        """Return Serve's options for at least `replicas`."""
+        if self.max_replicas <= replicas and not self.to_zero:
+            return {"num_replicas": replicas}
+        return {
+            "autoscaling_config": {
+                "min_replicas": 0 if self.to_zero else replicas,
+                "initial_replicas": replicas,
+                "max_replicas": max(replicas, self.max_replicas),
+                "target_ongoing_requests": TARGET_CALLS,
+                "upscale_delay_s": UPSCALE_S,
+                "downscale_delay_s": self.idle_s or DOWNSCALE_S,
+                "metrics_interval_s": 1.0,
+                "look_back_period_s": 5.0,
+            }
+        }
 
 
 class Cluster:
@@ -54,18 +93,39 @@ class Cluster:
         self._loads = 0
         self._changing = asyncio.Lock()
 
+    async def hardware(self, gpus: float) -> Hardware:
+        """Return the hardware of a node for models. gpus: see RAY_GPUS. Raises ConfigError when no node has them."""
+        import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        wanted = {"GPU": gpus} if gpus else {} if self._own else {"CPU": 1}
+        for node in await asyncio.to_thread(ray.nodes):
+            if node["Alive"] and all(node["Resources"].get(name, 0) >= amount for name, amount in wanted.items()):
+                # Without a claim to resources, which replicas may use up already.
+                task = ray.remote(
+                    num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+                )
+                async with asyncio.timeout(START_TIMEOUT_S):
+                    found: Hardware = await task(_hardware_here).remote(bool(gpus))
+                return found
+        raise ConfigError(
+            f"No node of the Ray cluster has {' and '.join(f'{n} {name}' for name, n in wanted.items())}."
+        )
+
     @asynccontextmanager
-    async def deployed(self, spec: EngineSpec, serving: Serving, hosting: Hosting) -> AsyncIterator[tuple[str, Any]]:
+    async def deployed(
+        self, spec: EngineSpec, serving: Serving, hosting: Hosting, placement: Placement
+    ) -> AsyncIterator[tuple[str, Any]]:
         """Start a model on the cluster, unless the same one was started before; yield its name there and its
         DeploymentHandle. It may not be loaded yet. At the end of the block it is unloaded, except on an existing
         cluster, where others may use it."""
-        model = _name(spec, serving, hosting)
+        model = _name(spec, serving, hosting, placement)
         async with self._changing:
             if self._own and not self._users[model]:
                 self._loads += 1  # replicas of an earlier load may still be ending
                 self._names[model] = f"{model}-{self._loads}"
             name = self._names.setdefault(model, model)
-            handle = await asyncio.to_thread(self._deploy, name, spec, serving, hosting)
+            handle = await asyncio.to_thread(self._deploy, name, spec, serving, hosting, placement)
             self._users[model] += 1
         try:
             yield name, handle
@@ -82,7 +142,7 @@ class Cluster:
 
         await asyncio.to_thread(serve.delete, name, _blocking=False)
 
-    def _deploy(self, name: str, spec: EngineSpec, serving: Serving, hosting: Hosting) -> Any:
+    def _deploy(self, name: str, spec: EngineSpec, serving: Serving, hosting: Hosting, placement: Placement) -> Any:
         from ray import serve
 
         from pipeline.workers.on_ray.replica import Replica
@@ -92,14 +152,14 @@ class Cluster:
             return serve.get_app_handle(name)
         deployment = serve.deployment(Replica).options(
             name=spec.name,
-            num_replicas=serving.replicas,
             max_ongoing_requests=MAX_CALLS,
             # A node with --num-cpus=0 gets no replicas. On this machine alone there is nothing to distribute.
-            ray_actor_options={"num_cpus": 0 if self._own else 1},
+            ray_actor_options={"num_cpus": 0 if self._own else 1, "num_gpus": placement.gpus},
             health_check_period_s=2.0,
             health_check_timeout_s=5.0,
             graceful_shutdown_wait_loop_s=0.1,
             graceful_shutdown_timeout_s=10.0,
+            **placement.options(serving.replicas),
         )
         target = serve.RunTarget(deployment.bind(spec, serving, hosting), name=name, route_prefix=None)
         (handle,) = serve.run_many([target], wait_for_applications_running=False)
@@ -275,7 +335,13 @@ def _join(address: str) -> None:
     serve.start(proxy_location="Disabled")
 
 
-def _name(spec: EngineSpec, serving: Serving, hosting: Hosting) -> str:
+def _hardware_here(cuda: bool) -> Hardware:
+    """Detect a node's hardware, in a new process of the cluster."""
+    os.environ.pop("CUDA_VISIBLE_DEVICES", None)  # Ray hides GPUs from a task without a claim to them
+    return detect(cuda=cuda)
+
+
+def _name(spec: EngineSpec, serving: Serving, hosting: Hosting, placement: Placement) -> str:
     """Return the name of a model on the cluster: the same for all processes with the same settings."""
-    parts = (spec, sorted(serving.batched), replace(serving, batched=frozenset()), hosting)
+    parts = (spec, sorted(serving.batched), replace(serving, batched=frozenset()), hosting, placement)
     return f"parley-{spec.name}-{hashlib.sha256(pickle.dumps(parts, protocol=5)).hexdigest()[:12]}"

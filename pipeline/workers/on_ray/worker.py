@@ -11,7 +11,7 @@ from pipeline.settings import Settings
 from pipeline.telemetry import metrics, tracing
 from pipeline.workers import START_TIMEOUT_S, EngineSpec, Hosting, Load, Serving, Worker
 from pipeline.workers.lag import Lag
-from pipeline.workers.on_ray.cluster import Cluster, connected
+from pipeline.workers.on_ray.cluster import Cluster, Placement, connected
 from pipeline.workers.on_ray.messages import ALIVE_S, Alive, Ended, Message, Request
 from pipeline.workers.results import ResultsWorker
 from pipeline.workers.scheduler import Caller, Urgency, current
@@ -23,7 +23,8 @@ async def open_on_ray(spec: EngineSpec, settings: Settings, serving: Serving) ->
     """Run a model on the cluster of the settings while the block runs. Raises ConfigError, the errors of the engine's
     constructor, or EngineError when it is not ready in time."""
     hosting = Hosting(settings.isolate_models, settings.max_wait_s, settings.model_idle_seconds, retry=False)
-    async with connected(settings) as cluster, cluster.deployed(spec, serving, hosting) as (name, handle):
+    placement = Placement(settings.ray_gpus, settings.ray_max_replicas, settings.model_idle_seconds)
+    async with connected(settings) as cluster, cluster.deployed(spec, serving, hosting, placement) as (name, handle):
         try:
             async with asyncio.timeout(START_TIMEOUT_S):
                 message = unpack(await handle.ready.remote())
@@ -33,7 +34,7 @@ async def open_on_ray(spec: EngineSpec, settings: Settings, serving: Serving) ->
                 await cluster.complete(name, serving.replicas)
         except TimeoutError:
             raise EngineError(f"{spec.name} was not ready on Ray after {START_TIMEOUT_S:g} s.") from None
-        yield RayWorker(spec.name, name, handle, serving.replicas, cluster)
+        yield RayWorker(spec.name, name, handle, serving.replicas, cluster, to_zero=placement.to_zero)
 
 
 @dataclass(slots=True)
@@ -47,8 +48,11 @@ class _Flight:
 class RayWorker(ResultsWorker):
     """See `pipeline.workers.Worker`. Serve chooses the replica with fewer calls of two."""
 
-    def __init__(self, name: str, application: str, handle: Any, replicas: int, cluster: Cluster) -> None:
-        """application: the model's name on the cluster. handle: its DeploymentHandle."""
+    def __init__(
+        self, name: str, application: str, handle: Any, replicas: int, cluster: Cluster, *, to_zero: bool
+    ) -> None:
+        """application: the model's name on the cluster. handle: its DeploymentHandle. to_zero: whether there may be no
+        replica, so that a call waits for the start of one."""
         from ray.exceptions import RayError
         from ray.serve.exceptions import RayServeException
 
@@ -56,6 +60,7 @@ class RayWorker(ResultsWorker):
         self._application = application
         self._replicas = replicas
         self._cluster = cluster
+        self._first_s = START_TIMEOUT_S if to_zero else ALIVE_S
         self._run = handle.options(method_name="run", stream=True)
         self._losses = (RayError, RayServeException)
         self._lost = 0
@@ -68,9 +73,10 @@ class RayWorker(ResultsWorker):
     def load(self) -> Load:
         """See Worker. Calls and waits are those of this process."""
         running = sum(flight.running for flight in self._flights)
+        loaded = self._cluster.replicas.get(self._application, self._replicas)
         return Load(
-            replicas=self._replicas,
-            loaded=self._cluster.replicas.get(self._application, self._replicas),
+            replicas=max(self._replicas, loaded),
+            loaded=loaded,
             running=running,
             waiting=len(self._flights) - running,
             restarts=self._lost,
@@ -87,7 +93,7 @@ class RayWorker(ResultsWorker):
         # A lost replica keeps its call until the end, so that Serve counts it there and chooses another one.
         with ExitStack() as sent:
             try:
-                async with aclosing(self._attempt(request, caller, about, sent, ALIVE_S)) as results:
+                async with aclosing(self._attempt(request, caller, about, sent, self._first_s)) as results:
                     async for result in results:
                         given = given or result.value is not None
                         yield result
@@ -97,7 +103,7 @@ class RayWorker(ResultsWorker):
                 if given or (error.code != WorkerCrashed.code and not file):
                     raise
             # A file has time to wait for a new replica.
-            first_s = START_TIMEOUT_S if file else ALIVE_S
+            first_s = START_TIMEOUT_S if file else self._first_s
             async with aclosing(self._attempt(request, caller, about, sent, first_s)) as results:
                 async for result in results:
                     yield result
