@@ -140,7 +140,7 @@ async def edit(request: Request, job: OwnJob, body: Annotated[Edit, Json], jobs:
 
 @router.get("/versions", summary="List the versions of a transcript")
 async def versions(job: OwnJob, jobs: AllJobs) -> VersionsResponse:
-    """List the edits of a transcript: who made them, and when."""
+    """List the edits of a transcript, with their authors and times."""
     found = await jobs.documents.versions(job)
     return VersionsResponse(
         version=found[0].version if found else 0, versions=[VersionResponse.of(one) for one in found]

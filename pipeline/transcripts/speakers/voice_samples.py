@@ -14,7 +14,7 @@ from pipeline.transcripts.speakers.clustering import Matrix
 
 ENOUGH_S = 20.0
 """Seconds of speech that are compared of each speaker, the first ones of the recording."""
-SHORTEST_S = 1.0
+SHORTEST_S = 0.5
 """Shorter segments are left out: other voices and pauses are a large part of them."""
 LEAST_S = 3.0
 """A speaker with less speech in such segments has no voice that can be compared."""
