@@ -35,3 +35,25 @@ class KeyReused(ParleyError):
     """The Idempotency-Key was already used with another request."""
 
     code = "idempotency_key_reused"
+
+
+class VersionConflict(ParleyError):
+    """The transcript was changed since the version that an edit refers to."""
+
+    code = "version_conflict"
+
+    def __init__(self, version: int) -> None:
+        super().__init__(f"The transcript has changed: its version is {version}. Load it and repeat the edit.")
+        self.version = version
+
+
+class VersionNotFound(ParleyError):
+    """The transcript never had this version, or too many edits followed it."""
+
+    code = "version_not_found"
+
+
+class VoiceprintNotFound(ParleyError):
+    """The caller has no voiceprint with this ID."""
+
+    code = "voiceprint_not_found"

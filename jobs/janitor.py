@@ -51,6 +51,7 @@ class Janitor:
             removed = await self._remove_old()
             await self._forget_keys()
             await self._remove_results()
+            await self._remove_waveforms()
         finally:
             await self.remove_files()  # even after an error: frees space on a full disk
         if expired or removed:
@@ -95,6 +96,12 @@ class Janitor:
         used = exists().where(jobs.c.result_key == table.c.key)
         async with self._database.writing() as connection:
             await connection.execute(delete(table).where(table.c.used_at <= time.time() - hours * 3600, ~used))
+
+    async def _remove_waveforms(self) -> None:
+        table = schema.waveforms
+        used = exists().where(jobs.c.sha256 == table.c.sha256)
+        async with self._database.writing() as connection:
+            await connection.execute(delete(table).where(~used))
 
     async def remove_files(self) -> None:
         """Remove files that no job uses. Also called after a user has deleted a job."""

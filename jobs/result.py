@@ -35,12 +35,13 @@ def store_form(segments: Sequence[Segment], *, language: str | None, duration_s:
         "language": language,
         "duration": round(duration_s, 3),
         "engine": engine,
-        "segments": [_segment(one) for one in segments],
+        "segments": [stored_segment(one) for one in segments],
     }
     return encodable(json.dumps(told, ensure_ascii=False))
 
 
-def _segment(segment: Segment) -> JsonObject:
+def stored_segment(segment: Segment) -> JsonObject:
+    """Return a segment as a result stores it."""
     told = segment_dict(segment)
     told.pop("tokens")  # half the size, and useless without the model
     told["language"] = segment.language
@@ -49,18 +50,19 @@ def _segment(segment: Segment) -> JsonObject:
 
 def segments_of(result: dict[str, Any]) -> list[Segment]:
     """Return the segments of a stored result."""
-    return [
-        Segment(
-            one["start"],
-            one["end"],
-            one["text"],
-            words=[Word(w["word"], w["start"], w["end"], w.get("probability", 1.0)) for w in one.get("words", ())],
-            speaker=one.get("speaker"),
-            language=one.get("language"),
-            id=number,
-        )
-        for number, one in enumerate(result["segments"])
-    ]
+    return [replace(segment_of(one), id=number) for number, one in enumerate(result["segments"])]
+
+
+def segment_of(stored: Mapping[str, Any]) -> Segment:
+    """Return a segment of a stored result."""
+    kept = ("id", "seek", "temperature", "avg_logprob", "compression_ratio", "no_speech_prob", "speaker", "language")
+    return Segment(
+        stored["start"],
+        stored["end"],
+        stored["text"],
+        words=[Word(w["word"], w["start"], w["end"], w.get("probability", 1.0)) for w in stored.get("words", ())],
+        **{name: stored[name] for name in kept if name in stored},
+    )
 
 
 def named(result: dict[str, Any], speakers: Mapping[str, str]) -> dict[str, Any]:

@@ -37,6 +37,7 @@ class JobRow(TypedDict):
     error_code: str | None
     error_message: str | None
     result_key: str | None
+    partial: str | None
     trace: str | None
 
 
@@ -59,3 +60,4 @@ class Changes(TypedDict, total=False):
     error_code: str | None
     error_message: str | None
     result_key: str
+    partial: str | None

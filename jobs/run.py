@@ -19,9 +19,12 @@ from jobs.schema import Job
 from jobs.store import JobStore
 from pipeline.errors import BadInput, EngineUnavailable, Overloaded, ParleyError, StorageError, StorageFull
 from pipeline.settings import Settings
+from pipeline.stt import Segment
 from pipeline.support.background import background
+from pipeline.support.encodable import encodable
 from pipeline.telemetry import tracing
 from pipeline.transcripts.long_files import Finished, Progress
+from pipeline.transcripts.subtitles import joined
 from pipeline.transcripts.transcriber import Transcriber
 from pipeline.transcripts.transcription import Transcription
 from pipeline.workers.scheduler import calling
@@ -39,6 +42,8 @@ RETRY_S = 5.0
 MAX_RETRY_S = 3600.0
 ATTEMPTS = 3
 """Maximum number of attempts at a job that fails for a reason that can be temporary."""
+PARTIAL_CHARS = 2_000
+"""Length of the text so far that a running job shows: its end."""
 PROGRESS_S = 900.0
 """Timeout for a job's next progress, in seconds."""
 ROOM_RETRIES = 12
@@ -210,7 +215,7 @@ class Runner:
         """Transcribe a file."""
         wanted = job.options.request()
         share = HEARD if wanted.refining.wanted else 1.0
-        told, silence_s = 0.0, PROGRESS_S
+        told, silence_s, partial = 0.0, PROGRESS_S, ""
         loop = asyncio.get_running_loop()
         async with (
             asyncio.timeout(silence_s) as deadline,
@@ -221,7 +226,9 @@ class Runner:
                 match event:
                     case Progress() if time.monotonic() - told >= TELL_S:
                         told = time.monotonic()
-                        await self._tell(job, event, share)
+                        await self._tell(job, event, share, partial)
+                    case Segment():
+                        partial = joined((partial, event.text))[-PARTIAL_CHARS:]
                     case Finished():
                         # Refining reports no progress, but takes less time than the recording's duration.
                         deadline.reschedule(loop.time() + max(silence_s, event.duration_s))
@@ -231,10 +238,12 @@ class Runner:
                         pass
         raise AssertionError("the last event is the transcript")
 
-    async def _tell(self, job: Job, at: Progress, share: float) -> None:
+    async def _tell(self, job: Job, at: Progress, share: float, partial: str) -> None:
         # Progress reaches 1 only with the result.
         progress = share * min(0.99, at.done_s / at.total_s) if at.total_s else 0.0
-        await self._store.update(job, progress=progress, done_s=at.done_s, duration_s=at.total_s)
+        await self._store.update(
+            job, progress=progress, done_s=at.done_s, duration_s=at.total_s, partial=encodable(partial) or None
+        )
         self._changed(job.id)
 
     async def _fetched(self, job: Job) -> Job:

@@ -61,6 +61,7 @@ jobs = Table(
     Column("error_code", String(64)),
     Column("error_message", Text),
     Column("result_key", String(64)),
+    Column("partial", Text),
     Index("jobs_by_status", "status", "id"),
     Index("jobs_by_owner", "owner", "id"),
     Index("jobs_by_owner_state", "owner", "status", "id"),
@@ -95,6 +96,54 @@ results = Table(
     Column("used_at", Double, nullable=False),
     Index("results_by_use", "used_at"),
 )
+
+documents = Table(
+    "documents",
+    metadata,
+    Column("job_id", String(32), primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("updated_at", Double, nullable=False),
+)
+"""The current versions of edited transcripts. The originals stay in `results`, which other jobs can share."""
+
+versions = Table(
+    "versions",
+    metadata,
+    Column("job_id", String(32), primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("created_at", Double, nullable=False),
+    Column("author", String(80), nullable=False),
+    Column("operations", Text, nullable=False),
+    Column("restored", Integer),
+    Column("undo", Text, nullable=False),
+    Column("size", Integer, nullable=False),
+)
+"""The changes that made each version of an edited transcript; `undo` leads to the version before."""
+
+waveforms = Table(
+    "waveforms",
+    metadata,
+    Column("sha256", String(64), primary_key=True),
+    Column("track", Integer, primary_key=True, autoincrement=False),
+    Column("body", Text, nullable=False),
+)
+"""Outlines of recordings for players, which take as long to make as decoding the recording. track: -1 for the one that
+a player would choose."""
+
+voiceprints = Table(
+    "voiceprints",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("owner", String(80), nullable=False),
+    Column("name", String(100), nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("consent_by", String(80), nullable=False),
+    Column("seconds", Double, nullable=False),
+    Column("vector", Text, nullable=False),
+    Index("voiceprints_by_owner", "owner", "name", unique=True),
+)
+"""Voices that people allowed to be recognised in later recordings of the same owner."""
 
 idempotency = Table(
     "idempotency",
@@ -257,6 +306,8 @@ class Job:
     error_code: str | None
     error_message: str | None
     result_key: str | None
+    partial: str | None
+    """The end of the text so far, while the job runs."""
 
     @property
     def final(self) -> bool:

@@ -11,7 +11,9 @@ from jobs.addresses import Reachable, host_of, port_of
 from jobs.cache import open_cache
 from jobs.change_signal import Notices
 from jobs.database import open_database
-from jobs.errors import FetchFailed, NotPossible, Refused
+from jobs.documents import Documents, Saved
+from jobs.editing import Operation
+from jobs.errors import FetchFailed, JobNotFound, NotPossible, Refused
 from jobs.files import FileStore
 from jobs.janitor import Janitor
 from jobs.listing import Page, list_jobs, numbers
@@ -21,9 +23,11 @@ from jobs.queue.local import LocalQueue
 from jobs.remote_worker import RemoteWorker, Updates
 from jobs.result import key_of
 from jobs.run import Runner, engine_of
-from jobs.schema import Job, Submission
+from jobs.schema import Job, Options, Submission
+from jobs.sound import Sound
 from jobs.states import Status
 from jobs.store import JobStore
+from jobs.voiceprints import Voiceprints
 from jobs.watching import Watching
 from jobs.webhooks import Webhooks, secret_of
 from pipeline.errors import ConfigError
@@ -43,7 +47,7 @@ class Jobs:
     def __init__(
         self, settings: Settings, store: JobStore, files: FileStore, queue: Queue, transcriber: Transcriber,
         remote: RemoteWorker | None, notices: Notices, outbox: Outbox, webhooks: Webhooks, janitor: Janitor,
-        updates: Updates, watching: Watching,
+        updates: Updates, watching: Watching, documents: Documents, sound: Sound,
     ) -> None:  # fmt: skip
         self.settings = settings
         self.files = files
@@ -52,6 +56,9 @@ class Jobs:
         self.reachable = Reachable(settings.url_allow)
         self.outbox = outbox
         self.janitor = janitor
+        self.documents = documents
+        self.sound = sound
+        self.voiceprints = Voiceprints(store.database, documents, sound, transcriber.refiners)
         self._updates = updates
         self._watching = watching
         self._store = store
@@ -99,15 +106,15 @@ class Jobs:
         return await self._store.get(job_id)
 
     async def body(self, job: Job) -> str:
-        """Return the stored result, JSON from `jobs.result.store_form`. Raises NotPossible (no_result)."""
+        """Return the result with all edits, JSON from `jobs.result.store_form`. Raises NotPossible (no_result)."""
         body = await self.stored_result(job)
         if body is None:
             raise NotPossible(f"The job does not have a result; it is {job.status.value}.", code="no_result")
         return body
 
     async def stored_result(self, job: Job) -> str | None:
-        """Return the stored result, JSON from `jobs.result.store_form`, or None without a result."""
-        return await self._store.result(job.result_key) if job.result_key else None
+        """Return the result with all edits, JSON from `jobs.result.store_form`, or None without a result."""
+        return await self.documents.body(job)
 
     async def list(self, **wanted: Any) -> Page:
         """Call `jobs.listing.list_jobs`."""
@@ -140,6 +147,29 @@ class Jobs:
         job = await self._store.name_speakers(job_id, names)
         self._notices.tell(job_id)
         return job
+
+    async def edit(self, job: Job, version: int, operations: Sequence[Operation], *, author: str) -> Saved:
+        """Call `Documents.edit`."""
+        saved = await self.documents.edit(job, version, operations, author=author)
+        self._notices.tell(job.id)
+        return saved
+
+    async def restore(self, job: Job, version: int, wanted: int, *, author: str) -> Saved:
+        """Call `Documents.restore`."""
+        saved = await self.documents.restore(job, version, wanted, author=author)
+        self._notices.tell(job.id)
+        return saved
+
+    async def again(self, job: Job, options: Options, *, owner: str) -> Job:
+        """Create a job of the same recording with other options. Raises JobNotFound without its file, and as `submit`
+        does."""
+        if job.sha256 is not None and not await asyncio.to_thread(self.files.path(job.sha256).is_file):
+            raise JobNotFound("The file of this job does not exist.")
+        url = job.source_url if job.sha256 is None else None
+        [made] = await self.submit(
+            [Submission(job.filename, options, job.sha256, job.size_bytes, url, job.session_id, owner=owner)]
+        )
+        return made
 
     async def delete(self, job_id: str) -> None:
         """Remove a job in any state. The next cleaning removes its file and result unless another job uses them.
@@ -200,6 +230,7 @@ async def open_jobs(settings: Settings, transcriber: Transcriber) -> AsyncIterat
         database = await stack.enter_async_context(open_database(settings.database_url))
         cache = await stack.enter_async_context(open_cache(settings.redis_url))
         store = JobStore(database, max_waiting=MAX_JOBS, webhook_url=settings.webhook_url, cache=cache)
+        documents = Documents(store)
         notices, outbox = Notices(), Outbox(database)
 
         async def describe(job_id: str) -> JsonObject:
@@ -207,7 +238,7 @@ async def open_jobs(settings: Settings, transcriber: Transcriber) -> AsyncIterat
             told: JsonObject = {"job_id": job.id, "filename": job.filename, "session_id": job.session_id}
             if job.error_code:
                 told["error"] = {"code": job.error_code, "message": job.error_message}
-            if job.result_key and (body := await store.result(job.result_key)) is not None:
+            if (body := await documents.body(job)) is not None:
                 result = await asyncio.to_thread(json.loads, body)
                 told |= {name: result[name] for name in ("text", "language", "duration")}
             return told
@@ -242,6 +273,8 @@ async def open_jobs(settings: Settings, transcriber: Transcriber) -> AsyncIterat
                     janitor,
                     Updates(store, secret),
                     watching,
+                    documents,
+                    Sound(database, files, settings.max_file_seconds),
                 )
             finally:
                 for task in tasks:

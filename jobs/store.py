@@ -126,7 +126,7 @@ class JobStore:
                 "heartbeat_at": now,
                 "attempts": jobs.c.attempts + 1,
             }
-            begun |= {"progress": 0.0, "done_s": 0.0, "error_code": None, "error_message": None}
+            begun |= {"progress": 0.0, "done_s": 0.0, "partial": None, "error_code": None, "error_message": None}
             moved = await move(connection, self.database, Status.RUNNING, jobs.c.id == found, **begun)
         return moved[0] if moved else None
 
@@ -284,6 +284,8 @@ async def remove(connection: AsyncConnection, database: Database, ids: Sequence[
     )
     rows = (await connection.execute(statement)).all()
     gone = [row.id for row in rows]
+    for table in (schema.documents, schema.versions):
+        await connection.execute(delete(table).where(table.c.job_id.in_(gone)))
     sent = schema.deliveries
     inside = select(sent.c.id).where(sent.c.job_id.in_(gone))
     await connection.execute(delete(schema.delivery_attempts).where(schema.delivery_attempts.c.delivery_id.in_(inside)))
@@ -320,5 +322,5 @@ def _row(one: Submission, result_key: str | None, duration_s: float | None, now:
         "webhook_url": one.webhook_url, "speakers": None, "progress": 1.0 if done else 0.0,
         "done_s": duration_s or 0.0, "duration_s": duration_s, "attempts": 0, "interruptions": 0, "lease": None,
         "heartbeat_at": None, "error_code": None, "error_message": None, "result_key": result_key,
-        "trace": tracing.traceparent(),
+        "partial": None, "trace": tracing.traceparent(),
     }  # fmt: skip

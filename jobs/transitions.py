@@ -51,7 +51,7 @@ async def move(
     for source in sources(target, within=within):
         changed = {"status": target.value, "version": jobs.c.version + 1, "updated_at": now, **values}
         if target in FINAL:
-            changed |= {"finished_at": now, "lease": None}
+            changed |= {"finished_at": now, "lease": None, "partial": None}
         statement = update(jobs).where(jobs.c.status == source, *which).values(changed).returning(*jobs.c)
         rows = (await connection.execute(statement)).mappings().all()
         moved += [Job.of(row) for row in rows]

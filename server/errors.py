@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, HTTPConnection
 
 from jobs.database import SETTING as DATABASE
+from jobs.errors import VersionConflict
 from pipeline.errors import BadInput, EngineError, EngineUnavailable, Overloaded, ParleyError, StorageError
 from pipeline.support.encodable import encodable_object
 from pipeline.support.json_types import JsonObject
@@ -32,6 +33,9 @@ STATUS: Mapping[str, int] = {
     "job_not_found": 404,
     "job_finished": 409,
     "no_result": 409,
+    "version_conflict": 409,
+    "version_not_found": 404,
+    "voiceprint_not_found": 404,
     "idempotency_key_reused": 422,
     "model_not_found": 404,
     "voice_exists": 409,
@@ -128,10 +132,12 @@ def _place(error: FieldError, body: object) -> tuple[list[str], list[str]]:
 
 
 def error_fields(error: ParleyError) -> JsonObject:
-    """Return `{"code", "message"}`, and `retry_after_s` after an overload."""
+    """Return `{"code", "message"}`, with `retry_after_s` after an overload, and `version` if a transcript changed."""
     fields: JsonObject = {"code": error.code, "message": error.message}
     if isinstance(error, Overloaded):
         fields["retry_after_s"] = error.retry_after_s
+    if isinstance(error, VersionConflict):
+        fields["version"] = error.version
     return fields
 
 

@@ -69,6 +69,7 @@ TAGS = {
     "transcription": "Transcribe recordings while the client waits.",
     "jobs": "Transcribe recordings as jobs that survive restarts.",
     "transcriptions": "The same jobs, with the names of the Echo API.",
+    "documents": "Edit transcripts, with versions, speakers' voices and outlines of recordings.",
     "webhooks": "Callbacks of remote job workers.",
     "speech": "Synthesize speech.",
     "voices": "Voices for speech.",
@@ -113,6 +114,7 @@ class ErrorDetail(BaseModel):
     code: str
     message: str
     retry_after_s: float | None = None
+    version: int | None = None
 
 
 class PlainError(BaseModel):

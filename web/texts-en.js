@@ -1,3 +1,4 @@
+import { documents } from "./documents/texts-en.js";
 import { jobs } from "./jobs/texts-en.js";
 import { status } from "./status/texts-en.js";
 
@@ -122,6 +123,7 @@ export const en = {
   voicedAfter: "Speech complete after {seconds} s.",
 
   ...jobs,
+  ...documents,
   recorded: "This conversation is recorded.",
   recordedErase: "Erase and stop",
   recordedErased: "The recording is erased, and recording has stopped.",

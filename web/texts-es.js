@@ -1,3 +1,4 @@
+import { documents } from "./documents/texts-es.js";
 import { jobs } from "./jobs/texts-es.js";
 import { status } from "./status/texts-es.js";
 
@@ -150,6 +151,7 @@ export const es = {
   voicedAfter: "Voz completa después de {seconds} s.",
 
   ...jobs,
+  ...documents,
   recorded: "Esta conversación se graba.",
   recordedErase: "Borrar y parar",
   recordedErased: "La grabación está borrada y ya no se graba.",

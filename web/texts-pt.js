@@ -1,3 +1,4 @@
+import { documents } from "./documents/texts-pt.js";
 import { jobs } from "./jobs/texts-pt.js";
 import { status } from "./status/texts-pt.js";
 
@@ -150,6 +151,7 @@ export const pt = {
   voicedAfter: "Voz completa depois de {seconds} s.",
 
   ...jobs,
+  ...documents,
   recorded: "Esta conversa é gravada.",
   recordedErase: "Apagar e parar",
   recordedErased: "A gravação foi apagada, e nada mais é gravado.",

@@ -23,6 +23,7 @@ RESULT: dict[str, object] = {
 JOB: dict[str, object] = {
     "job_id": ID, "status": "completed", "progress": 100.0, "result": RESULT, "error": None, "filename": "talk.mp3",
     "model_id": None, "language": "en", "diarize": True, "speakers": {"A": "Anna"}, "session_id": None,
+    "partial": None, "seconds_left": None,
     "source_url": None, "size": 51_200, "duration": 3.2, "attempts": 1, "created_at": "2026-11-20T17:30:00.000+00:00",
     "started_at": "2026-11-20T17:30:00.125+00:00", "finished_at": "2026-11-20T17:30:01.750+00:00",
 }  # fmt: skip
@@ -65,6 +66,8 @@ class TranscriptSegment(ResponseModel):
     """Language of this segment: a recording can have several."""
     words: list[TranscriptWord] = Field(default_factory=list)
     speaker: str | None = None
+    paragraph: bool = False
+    """Whether a user began a paragraph here."""
 
 
 class Transcript(ResponseModel):
@@ -79,6 +82,8 @@ class Transcript(ResponseModel):
     engine: str
     """Engine and model that made the transcript."""
     segments: list[TranscriptSegment]
+    version: int = 0
+    """Number of the version, if the transcript was edited."""
 
 
 class JobResponse(ResponseModel):
@@ -100,6 +105,10 @@ class JobResponse(ResponseModel):
     speakers: dict[str, str]
     """Names given to the speakers, by letter."""
     session_id: str | None
+    partial: str | None
+    """The end of the text so far, while the job runs."""
+    seconds_left: float | None
+    """Estimated time until a running job has its result."""
     source_url: str | None
     size: int | None
     duration: float | None

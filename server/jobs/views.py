@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,6 +40,8 @@ MAX_TEXT = 200
 MAX_PROMPT = 2_000
 MAX_SPEAKERS = 50
 MODEL = "An id of `GET /models`, a size of Whisper or a folder in MODELS_DIR; by default the loaded model."
+SURE_PROGRESS = 0.02
+"""Progress from which a job's speed is known."""
 STATE_NAMES = {Status.RUNNING: "processing"}
 """States that have another name in the API; for /api/v1, see `server.jobs.echo`."""
 BY_NAME = {"pending": Status.QUEUED, "processing": Status.RUNNING}
@@ -212,6 +215,8 @@ def shown(job: Job, names: dict[Status, str], result: Transcript | None = None) 
         diarize=job.options.diarize,
         speakers=dict(job.speakers),
         session_id=job.session_id,
+        partial=job.partial,
+        seconds_left=_seconds_left(job, time.time()),
         source_url=job.source_url,
         size=job.size_bytes,
         duration=None if duration_s is None else round(duration_s, 3),
@@ -220,6 +225,13 @@ def shown(job: Job, names: dict[Status, str], result: Transcript | None = None) 
         started_at=time_of(job.started_at),
         finished_at=time_of(job.finished_at),
     )
+
+
+def _seconds_left(job: Job, now: float) -> float | None:
+    """Return the time that a running job will take for the rest, if it goes on at its speed."""
+    if job.status is not Status.RUNNING or job.started_at is None or job.progress < SURE_PROGRESS:
+        return None
+    return round(max(0.0, now - job.started_at) * (1 - job.progress) / job.progress, 1)
 
 
 def shown_delivery(one: Delivery, attempts: Sequence[Attempt]) -> DeliveryResponse:

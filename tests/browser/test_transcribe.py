@@ -229,14 +229,48 @@ def test_speakers_are_distinguished_and_named(hears: ServerProcess, visit: Visit
     assert len(truth) == 3
     colors = visitor.page.locator(".paragraph").evaluate_all("all => all.map((one) => one.dataset.color)")
     assert colors == ["1", "2", "1"]
-    visitor.page.fill("#speaker-list label:nth-child(2) input", "Benjamín")
-    with visitor.page.expect_response(re.compile("/speakers$")):
+    visitor.page.fill("#speaker-list .speaker-row:nth-child(2) input", "Benjamín")
+    with visitor.page.expect_response(re.compile("/edits$")):
         visitor.page.keyboard.press("Enter")
     visitor.see(".who:has-text('Benjamín')")
     assert visitor.page.locator(".who").all_inner_texts() == ["Speaker A", "Benjamín", "Speaker A"]
     visitor.page.reload()
     visitor.see(".who:has-text('Benjamín')")
     assert "[Benjamín]" in httpx.get(f"{hears.url}/jobs/{job_id}/download").text
+    assert visitor.complaints == []
+
+
+def test_a_transcript_is_edited_in_place_and_undone(hears: ServerProcess, visit: Visit) -> None:
+    visitor = visit(hears.url)
+    page = visitor.page
+    read(visitor, hears, "edited.wav", 0, 1)
+    job_id = page.url.rpartition("/")[2]
+
+    def srt() -> str:
+        return httpx.get(f"{hears.url}/jobs/{job_id}/download?format=srt").text
+
+    paragraphs = page.locator("#transcript .paragraph p")
+    paragraphs.nth(1).locator(".word").first.dblclick()
+    visitor.see(".segment[contenteditable]")
+    page.keyboard.type("Corrected")
+    with page.expect_response(re.compile("/edits$")):
+        page.click("#result-name")
+    corrected = f"Corrected {SAID[1].split(' ', 1)[1]}"
+    visitor.until("text => document.querySelectorAll('#transcript p')[1].textContent === text", corrected)
+    assert corrected in srt()
+    page.keyboard.press("Control+z")
+    visitor.until("text => document.querySelectorAll('#transcript p')[1].textContent === text", SAID[1])
+    assert SAID[1] in srt()
+    page.click("#redo")
+    visitor.until("text => document.querySelectorAll('#transcript p')[1].textContent === text", corrected)
+    page.locator(".paragraph .edit").nth(1).click()
+    page.keyboard.press("Home")
+    page.keyboard.press("Backspace")  # joins both paragraphs
+    visitor.until("document.querySelectorAll('#transcript .paragraph').length === 1")
+    page.click("#versions summary")
+    page.click("#version-list li:last-child button")
+    visitor.until("document.querySelectorAll('#transcript .paragraph').length === 2")
+    assert paragraphs.all_inner_texts() == SAID[:2]
     assert visitor.complaints == []
 
 

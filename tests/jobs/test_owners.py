@@ -77,8 +77,8 @@ def test_a_caller_cannot_touch_the_job_of_another(service: Service, anna: httpx.
     assert len(routes) >= 13
     bodies = {"put": {"A": "Mallory"}}
     for method, path in routes:
-        there = path.replace("{job_id}", job_id).replace("{delivery_id}", "msg_x")
-        nowhere = path.replace("{job_id}", "0" * 32).replace("{delivery_id}", "msg_x")
+        path = path.replace("{delivery_id}", "msg_x").replace("{version}", "0")
+        there, nowhere = path.replace("{job_id}", job_id), path.replace("{job_id}", "0" * 32)
         answer, other = (ben.request(method, url, json=bodies.get(method)) for url in (there, nowhere))
         assert (answer.status_code, answer.json()) == (404, other.json()), (method, path)
     mine = anna.get(f"/jobs/{job_id}").json()

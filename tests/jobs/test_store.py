@@ -334,7 +334,9 @@ async def test_a_database_of_the_first_version_is_migrated(database_url: str) ->
     def back(connection: Connection) -> None:
         for index in ("jobs_by_session_state", "jobs_by_owner", "jobs_by_owner_state"):
             connection.execute(text(f"DROP INDEX {index}"))
-        connection.execute(text("DROP TABLE owner_tallies"))
+        for table in ("owner_tallies", "documents", "versions", "waveforms", "voiceprints"):
+            connection.execute(text(f"DROP TABLE {table}"))
+        connection.execute(text("ALTER TABLE jobs DROP COLUMN partial"))
         connection.execute(text("ALTER TABLE jobs DROP COLUMN owner"))
         connection.execute(text("ALTER TABLE results DROP COLUMN duration_s"))
         connection.execute(text("ALTER TABLE deliveries DROP COLUMN owner"))
@@ -356,7 +358,7 @@ async def test_a_database_of_the_first_version_is_migrated(database_url: str) ->
         store = JobStore(database, max_waiting=10)
         assert await store.get(job.id) == job
         async with database.reading() as connection:
-            assert await connection.scalar(text("SELECT version_num FROM alembic_version")) == "0006"
+            assert await connection.scalar(text("SELECT version_num FROM alembic_version")) == "0007"
             hosts = (await connection.execute(text("SELECT host FROM deliveries ORDER BY url"))).scalars().all()
             assert hosts == ["2606:4700::1", "hooks.example"]
         # Jobs from before the migration get a duration, too.

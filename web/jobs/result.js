@@ -1,5 +1,13 @@
 /** One job: its progress and, at the end, transcript, sound and downloads. */
 
+import { Again } from "../documents/again.js";
+import { PlayerControls } from "../documents/controls.js";
+import { TranscriptDocument } from "../documents/document.js";
+import { ParagraphEditor } from "../documents/editor.js";
+import { History } from "../documents/history.js";
+import { copyTool, editTool } from "../documents/paragraph-tools.js";
+import { Speakers } from "../documents/speakers.js";
+import { ErrorNotice } from "../error-notice.js";
 import { languageName } from "../languages.js";
 import { text } from "../texts.js";
 import { TranscriptSearch } from "./transcript-search.js";
@@ -19,6 +27,7 @@ export class ResultView {
    * @param {object} told callbacks
    * @param {(error: Error) => void} told.trouble
    * @param {(name: string, values?: object) => void} told.announce
+   * @param {(jobs: object[]) => void} told.made
    */
   constructor(service, told) {
     this.service = service;
@@ -26,7 +35,29 @@ export class ResultView {
     this.box = find("result");
     this.id = "";
     this.scrolledAt = 0;
-    this.transcript = new TranscriptView(find("transcript"), (seconds) => this.sound.play(seconds));
+    const tools = () => [editTool((button) => this.editor.open(button)), copyTool((button) => this.copy(button))];
+    this.transcript = new TranscriptView(find("transcript"), (seconds) => this.sound.play(seconds), tools);
+    this.notice = new ErrorNotice(find("result-trouble"), find("result-trouble-words"), find("result-trouble-action"));
+    const trouble = (error) => this.notice.show(error);
+    this.document = new TranscriptDocument(service, {
+      changed: () => this.changed(),
+      reload: () => this.refresh(),
+      trouble,
+    });
+    this.speakers = new Speakers(service, this.document, {
+      trouble,
+      announce: told.announce,
+      color: (speaker) => this.transcript.color(speaker),
+    });
+    this.nameOf = (speaker) => this.speakers.nameOf(speaker);
+    this.history = new History(service, this.document, trouble);
+    this.controls = new PlayerControls(find("player"), service);
+    this.editor = new ParagraphEditor(this.transcript, this.document, {
+      nameOf: this.nameOf,
+      playing: () => this.controls.toggle(),
+      quiet: () => find("player").pause(),
+    });
+    this.again = new Again(service, { trouble, made: (job) => told.made([job]) });
     this.search = new TranscriptSearch(find("finding"), find("transcript"));
     this.sound = new Sound(find("player"), find("load-sound"), find("no-sound"), service, (seconds) => this.heard(seconds));
     for (const kind of ["wheel", "touchmove"]) {
@@ -45,6 +76,8 @@ export class ResultView {
   /** @param {string} id of the job to open; "" for none */
   async open(id) {
     if (id === this.id) return;
+    this.editor.save();
+    this.notice.hide();
     this.id = id;
     this.result = null;
     this.ended = false;
@@ -93,7 +126,8 @@ export class ResultView {
     const { percent, error } = shownJob(job);
     state.dataset.state = job.status;
     const words = { queued: "waitingFor", processing: "workingOn" }[job.status] ?? `job_${job.status}`;
-    state.textContent = [text(words), error].filter(Boolean).join(" ");
+    const left = job.seconds_left ? text("timeLeft", { time: clock(job.seconds_left) }) : "";
+    state.textContent = [text(words), left, error].filter(Boolean).join(" ");
     state.hidden = job.status === "completed";
     const bar = find("result-progress");
     bar.hidden = percent === null;
@@ -101,7 +135,11 @@ export class ResultView {
     bar.setAttribute("aria-valuenow", String(percent ?? 0));
     bar.style.setProperty("--done", String((percent ?? 0) / 100));
     if (job.result && job.result !== this.result) this.showResult(job);
+    find("partial").textContent = job.partial ? `… ${job.partial} …` : "";
+    find("partial").hidden = !job.partial;
     this.about(job);
+    this.again.open(job);
+    this.controls.open(job, Boolean(job.size) && job.status === "completed");
     find("result-body").hidden = !this.result;
   }
 
@@ -121,48 +159,32 @@ export class ResultView {
   /** @private */
   showResult(job) {
     this.result = job.result;
-    this.names = { ...job.speakers };
-    this.transcript.show(job.result, (speaker) => this.nameOf(speaker));
+    this.document.open(job);
+    this.transcript.show(job.result, this.nameOf);
     if (!job.result.segments.length) find("transcript").append(element("p", "nothing", text("nothingHeard")));
     this.search.reset();
-    const { speakers } = this.transcript;
-    find("speakers").hidden = speakers.length === 0;
-    find("speaker-list").replaceChildren(...speakers.map((speaker) => this.speakerField(speaker)));
+    this.speakers.open();
+    this.history.open();
     for (const link of find("downloads").children) link.href = this.service.url(this.downloadPath(link.dataset.kind));
   }
 
-  /** @private */
-  nameOf(speaker) {
-    return this.names[speaker] || (/^[A-Z]{1,3}$/.test(speaker) ? text("speakerUnnamed", { speaker }) : speaker);
+  /** The transcript was edited. @private */
+  changed() {
+    this.transcript.update(this.document.segments, this.nameOf);
+    this.editor.check();
+    this.notice.hide();
+    this.search.forget();
+    this.speakers.show();
+    this.history.show();
+    for (const link of find("downloads").children) link.href = this.service.url(this.downloadPath(link.dataset.kind));
   }
 
-  /** @private */
-  speakerField(speaker) {
-    const label = element("label");
-    label.dataset.color = String(this.transcript.color(speaker));
-    const input = element("input");
-    input.maxLength = 100;
-    input.autocomplete = "off";
-    input.value = this.names[speaker] ?? "";
-    input.placeholder = text("speakerUnnamed", { speaker });
-    input.setAttribute("aria-label", text("speakerName", { speaker: input.placeholder }));
-    input.addEventListener("change", async () => {
-      const { id } = this;
-      const name = input.value.trim();
-      if (name) this.names[speaker] = name;
-      else delete this.names[speaker];
-      this.transcript.rename(speaker, this.nameOf(speaker));
-      try {
-        await this.service.send("PUT", `jobs/${id}/speakers`, this.names);
-      } catch (error) {
-        this.told.trouble(error);
-      }
-    });
-    input.addEventListener("keydown", ({ key }) => {
-      if (key === "Enter") input.blur();
-    });
-    label.append(element("span", "swatch"), input);
-    return label;
+  /** Copy one paragraph. @private */
+  async copy(button) {
+    await navigator.clipboard.writeText(plain(button.closest(".paragraph")));
+    this.told.announce("copied");
+    button.classList.add("done");
+    setTimeout(() => button.classList.remove("done"), 2000);
   }
 
   /** @private */
@@ -176,9 +198,7 @@ export class ResultView {
 
   /** The text to copy: paragraphs with speakers. @private */
   plain() {
-    return [...find("transcript").querySelectorAll(".paragraph")]
-      .map((one) => [one.querySelector(".who")?.textContent, one.querySelector("p").textContent].filter(Boolean).join(": "))
-      .join("\n\n");
+    return [...find("transcript").querySelectorAll(".paragraph")].map(plain).join("\n\n");
   }
 
   /** @private */
@@ -208,4 +228,9 @@ export class ResultView {
     });
     return link;
   }
+}
+
+/** The text of a paragraph's element, with its speaker. */
+function plain(paragraph) {
+  return [paragraph.querySelector(".who")?.textContent, paragraph.querySelector("p").textContent].filter(Boolean).join(": ");
 }

@@ -32,6 +32,10 @@ export class Transcribe {
     this.result = new ResultView(this.service, {
       trouble: (error) => this.tell(error),
       announce: (name, values) => this.announce(name, values),
+      made: async (jobs) => {
+        await this.made(jobs);
+        location.hash = `${TAB}/${jobs[0].job_id}`;
+      },
     });
     /** @type {Map<string, Row>} */
     this.rows = new Map();

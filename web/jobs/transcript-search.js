@@ -44,6 +44,15 @@ export class TranscriptSearch {
     this.search();
   }
 
+  /** The transcript was edited: the next search reads it again. */
+  forget() {
+    this.nodes = null;
+    this.found = [];
+    this.count.textContent = "";
+    marks?.delete("found");
+    marks?.delete("found-now");
+  }
+
   /** @private */
   search() {
     const wanted = folded(this.input.value.trim());
@@ -96,6 +105,7 @@ export class TranscriptSearch {
 
   /** @private */
   go(step) {
+    if (!this.nodes && this.input.value) return this.search();
     if (!this.found.length) return;
     this.at = (this.at + step + this.found.length) % this.found.length;
     const range = this.found[this.at];
