@@ -38,6 +38,9 @@ class JobRow(TypedDict):
     error_message: str | None
     result_key: str | None
     trace: str | None
+    tags: str
+    """JSON; "" for none."""
+    pinned_at: float | None
 
 
 class Changes(TypedDict, total=False):

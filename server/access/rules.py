@@ -94,6 +94,8 @@ RULES = (
     Rule("/queues", Permission.TRANSCRIBE),
     Rule("/jobs", Permission.TRANSCRIBE, files=True),
     Rule("/jobs/", Permission.TRANSCRIBE),
+    Rule("/library", Permission.TRANSCRIBE),
+    Rule("/library/", Permission.TRANSCRIBE),
     Rule("/api/v1/upload/url", Permission.TRANSCRIBE),
     Rule("/api/v1/upload/", Permission.TRANSCRIBE, files=True),
     Rule("/api/v1/transcribe", Permission.TRANSCRIBE, files=True),

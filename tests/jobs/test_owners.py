@@ -75,11 +75,12 @@ def test_a_caller_cannot_touch_the_job_of_another(service: Service, anna: httpx.
     job_id = send(anna, 0)
     routes = routes_of_a_job(service)
     assert len(routes) >= 13
-    bodies = {"put": {"A": "Mallory"}}
+    bodies: dict[str, object] = {"put": {"A": "Mallory"}, "patch": {"filename": "mallory.wav"}}
     for method, path in routes:
-        there = path.replace("{job_id}", job_id).replace("{delivery_id}", "msg_x")
-        nowhere = path.replace("{job_id}", "0" * 32).replace("{delivery_id}", "msg_x")
-        answer, other = (ben.request(method, url, json=bodies.get(method)) for url in (there, nowhere))
+        there = path.replace("{job_id}", job_id).replace("{delivery_id}", "msg_x").replace("{insight_id}", "x")
+        nowhere = path.replace("{job_id}", "0" * 32).replace("{delivery_id}", "msg_x").replace("{insight_id}", "x")
+        body = {"kind": "summary"} if method == "post" and path.endswith("/insights") else bodies.get(method)
+        answer, other = (ben.request(method, url, json=body) for url in (there, nowhere))
         assert (answer.status_code, answer.json()) == (404, other.json()), (method, path)
     mine = anna.get(f"/jobs/{job_id}").json()
     assert (mine["status"], mine["speakers"], mine["result"]["text"]) == ("completed", {}, SAID[0])
