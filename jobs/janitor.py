@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 
-from sqlalchemy import delete, exists, select
+from sqlalchemy import delete, exists, select, update
 
 from jobs import schema
 from jobs.database import Database
@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 EVERY_S = 600.0
 BATCH = 500
 """Maximum number of jobs removed in one transaction, so that other writes can happen in between."""
+UNUSED_HOURS = 1.0
+"""Hours for which a result without a job is kept where jobs are kept for ever: its user has deleted it."""
 KEY_HOURS = 24.0
 """Hours for which an Idempotency-Key is remembered."""
 
@@ -52,6 +54,7 @@ class Janitor:
             await self._forget_keys()
             await self._remove_results()
             await self._remove_waveforms()
+            await self._remove_recordings()
         finally:
             await self.remove_files()  # even after an error: frees space on a full disk
         if expired or removed:
@@ -76,7 +79,11 @@ class Janitor:
             return 0
         before, removed = time.time() - hours * 3600, 0
         ended = [status.value for status in FINAL]
-        old = select(jobs.c.id).where(jobs.c.status.in_(ended), jobs.c.finished_at <= before).limit(BATCH)
+        old = (
+            select(jobs.c.id)
+            .where(jobs.c.status.in_(ended), jobs.c.finished_at <= before, jobs.c.pinned_at.is_(None))
+            .limit(BATCH)
+        )
         while True:
             async with self._database.writing() as connection:
                 ids = list((await connection.scalars(old)).all())
@@ -90,9 +97,7 @@ class Janitor:
             await connection.execute(delete(table).where(table.c.created_at <= time.time() - KEY_HOURS * 3600))
 
     async def _remove_results(self) -> None:
-        hours, table = self._settings.job_keep_hours, schema.results
-        if not hours:
-            return
+        hours, table = self._settings.job_keep_hours or UNUSED_HOURS, schema.results
         used = exists().where(jobs.c.result_key == table.c.key)
         async with self._database.writing() as connection:
             await connection.execute(delete(table).where(table.c.used_at <= time.time() - hours * 3600, ~used))
@@ -102,6 +107,19 @@ class Janitor:
         used = exists().where(jobs.c.sha256 == table.c.sha256)
         async with self._database.writing() as connection:
             await connection.execute(delete(table).where(~used))
+    async def _remove_recordings(self) -> None:
+        """Let go of the recordings of jobs that ended long ago; `remove_files` removes them unless another job uses
+        them."""
+        hours = self._settings.delete_audio_after
+        if not hours:
+            return
+        ended = [status.value for status in FINAL]
+        late = (jobs.c.finished_at <= time.time() - hours * 3600, jobs.c.pinned_at.is_(None))
+        gone = {"sha256": None, "size_bytes": None, "version": jobs.c.version + 1, "updated_at": time.time()}
+        async with self._database.writing() as connection:
+            await connection.execute(
+                update(jobs).where(jobs.c.status.in_(ended), jobs.c.sha256.is_not(None), *late).values(gone)
+            )
 
     async def remove_files(self) -> None:
         """Remove files that no job uses. Also called after a user has deleted a job."""

@@ -1,5 +1,7 @@
 """Lists of jobs, newest first, fast at any table size: cursors use the index, counts the tallies."""
 
+import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -42,10 +44,12 @@ async def list_jobs(
     owner: str | None = None,
     session_id: str | None = None,
     search: str | None = None,
+    tag: str | None = None,
+    pinned: bool | None = None,
 ) -> Page:
     """Return a page of the newest jobs. page: number from 1. cursor: from an earlier page. owner: only that caller's
     jobs. search: only jobs whose file name or URL contains this; such a page can be short or empty and still have a
-    next page.
+    next page. tag: only jobs with this tag, in any case. pinned: only pinned jobs, or only others.
 
     Raises Refused (bad_parameter).
     """
@@ -53,11 +57,11 @@ async def list_jobs(
     # One query per state: the index then provides the order. A query over several states would sort all rows.
     wanted = [status.value for status in dict.fromkeys(statuses)]
     each = [[jobs.c.status == status] for status in wanted] or [[]]
+    chosen = _chosen(session_id, tag, pinned)
     for conditions in each:
         if owner is not None:
             conditions.append(jobs.c.owner == owner)
-        if session_id is not None:
-            conditions.append(jobs.c.session_id == session_id)
+        conditions += chosen
     below: list[ColumnElement[bool]] = [] if cursor is None else [jobs.c.id < cursor]
     most = SEARCHED if search else skipped + limit + 1
     # Select the searched columns with the IDs: if they were joined later, PostgreSQL might scan the whole table.
@@ -72,8 +76,21 @@ async def list_jobs(
             rows = select(jobs).where(jobs.c.id.in_(wanted_ids)).order_by(jobs.c.id.desc())
             found = [Job.of(row) for row in (await connection.execute(rows)).mappings()]
             next_cursor = found[limit - 1].id if len(found) > limit else None
-        total = await _total(connection, wanted, owner, session_id)
+        total = await _total(connection, wanted, owner, chosen)
     return Page(found[:limit], next_cursor, total)
+
+
+def _chosen(session_id: str | None, tag: str | None, pinned: bool | None) -> list[ColumnElement[bool]]:
+    """Return the conditions without a tally."""
+    found: list[ColumnElement[bool]] = []
+    if session_id is not None:
+        found.append(jobs.c.session_id == session_id)
+    if tag is not None:
+        # The first condition lets the database use the index of tagged jobs.
+        found += [jobs.c.tags != "", jobs.c.tags.icontains(json.dumps(tag, ensure_ascii=False), autoescape=True)]
+    if pinned is not None:
+        found.append(jobs.c.pinned_at.is_not(None) if pinned else jobs.c.pinned_at.is_(None))
+    return found
 
 
 def _checked(limit: int, page: int | None, cursor: str | None, search: str | None) -> int:
@@ -118,10 +135,10 @@ async def _searched(
 
 
 async def _total(
-    connection: AsyncConnection, statuses: Sequence[str], owner: str | None, session_id: str | None
+    connection: AsyncConnection, statuses: Sequence[str], owner: str | None, chosen: Sequence[ColumnElement[bool]]
 ) -> int:
-    if session_id is not None:
-        mine = [jobs.c.session_id == session_id]
+    if chosen:
+        mine = list(chosen)
         if owner is not None:
             mine.append(jobs.c.owner == owner)
         if statuses:
@@ -129,6 +146,19 @@ async def _total(
         return await connection.scalar(select(func.count()).select_from(jobs).where(*mine)) or 0
     counted = await _counted(connection, owner)
     return sum(counted.get(status, 0) for status in statuses or Status)
+
+
+async def tags_of(database: Database, owner: str | None = None) -> dict[str, int]:
+    """Return the tags with their numbers of jobs, in alphabetical order. owner: only that caller's jobs."""
+    wanted = select(jobs.c.tags, func.count()).where(jobs.c.tags != "").group_by(jobs.c.tags)
+    if owner is not None:
+        wanted = wanted.where(jobs.c.owner == owner)
+    counted: Counter[str] = Counter()
+    async with database.reading() as connection:
+        for tags, number in await connection.execute(wanted):
+            for tag in json.loads(tags):
+                counted[tag] += number
+    return dict(sorted(counted.items(), key=lambda one: one[0].casefold()))
 
 
 async def _counted(connection: AsyncConnection, owner: str | None) -> dict[str, int]:

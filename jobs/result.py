@@ -10,13 +10,17 @@ from jobs.schema import Options
 from pipeline.stt import Segment, Word
 from pipeline.support.encodable import encodable
 from pipeline.support.json_types import JsonObject
+from pipeline.transcripts import exports
 from pipeline.transcripts.subtitles import PLAIN, Layout, render, segment_dict, text_of
+from pipeline.transcripts.ttml import as_ttml
 
 FORMATS = {
     "txt": "text/plain; charset=utf-8",
     "json": "application/json",
     "srt": "application/x-subrip; charset=utf-8",
     "vtt": "text/vtt; charset=utf-8",
+    "ttml": "application/ttml+xml; charset=utf-8",
+    **exports.KINDS,
 }
 """Download formats of a result, and their media types."""
 
@@ -76,12 +80,28 @@ def named(result: dict[str, Any], speakers: Mapping[str, str]) -> dict[str, Any]
     return {**result, "segments": segments}
 
 
-def download(body: str, kind: str, speakers: Mapping[str, str], layout: Layout = PLAIN) -> str:
-    """Convert a stored result to a file. kind: one of FORMATS. layout: layout of subtitles. Raises KeyError for another
-    kind."""
+def download(
+    body: str,
+    kind: str,
+    speakers: Mapping[str, str],
+    layout: Layout = PLAIN,
+    *,
+    title: str = "",
+    created_at: float = 0.0,
+) -> str | bytes:
+    """Convert a stored result to a file. kind: one of FORMATS. layout: layout of subtitles. title, created_at: of
+    documents and TTML. Raises KeyError for another kind, BadInput (pdf_font_missing)."""
     if kind == "json" and not speakers:
         return body
     result = named(json.loads(body), speakers)
     if kind == "json":
         return json.dumps(result, ensure_ascii=False)
-    return render(kind, segments_of(result), layout=layout, language=result["language"])
+    segments, language = segments_of(result), result["language"]
+    if kind in exports.KINDS:
+        told = exports.document_of(
+            segments, title=title, language=language, duration_s=result["duration"], created_at=created_at
+        )
+        return exports.as_document(kind, told)
+    if kind == "ttml":
+        return as_ttml(segments, title=title, language=language, layout=layout)
+    return render(kind, segments, layout=layout, language=language)

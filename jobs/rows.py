@@ -39,6 +39,9 @@ class JobRow(TypedDict):
     result_key: str | None
     partial: str | None
     trace: str | None
+    tags: str
+    """JSON; "" for none."""
+    pinned_at: float | None
 
 
 class Changes(TypedDict, total=False):

@@ -21,6 +21,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    text,
 )
 
 from jobs.states import FINAL, Status
@@ -62,6 +63,8 @@ jobs = Table(
     Column("error_message", Text),
     Column("result_key", String(64)),
     Column("partial", Text),
+    Column("tags", Text, nullable=False, server_default=""),
+    Column("pinned_at", Double),
     Index("jobs_by_status", "status", "id"),
     Index("jobs_by_owner", "owner", "id"),
     Index("jobs_by_owner_state", "owner", "status", "id"),
@@ -70,7 +73,12 @@ jobs = Table(
     Index("jobs_by_end", "status", "finished_at"),
     Index("jobs_by_file", "sha256"),
     Index("jobs_by_result", "result_key"),
-)
+    Index("jobs_tagged", "owner", "id", sqlite_where=text("tags <> ''"), postgresql_where=text("tags <> ''")),
+    Index(
+        "jobs_pinned", "owner", "id",
+        sqlite_where=text("pinned_at IS NOT NULL"), postgresql_where=text("pinned_at IS NOT NULL"),
+    ),
+)  # fmt: skip
 
 tallies = Table(
     "tallies", metadata, Column("status", String(16), primary_key=True), Column("jobs", Integer, nullable=False)
@@ -184,6 +192,47 @@ delivery_attempts = Table(
     Column("error", Text),
     Index("attempts_by_delivery", "delivery_id", "id"),
 )
+
+passages = Table(
+    "passages",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("job_id", String(32), nullable=False),
+    Column("text", Text, nullable=False),
+    Column("starts", Text, nullable=False),
+    Column("tokens", Text, nullable=False),
+    Index("passages_by_job", "job_id"),
+)
+"""Transcripts for search: `jobs.library.passages`. The full-text index itself is made by the migration."""
+
+FULL_TEXT = "passages_words"
+"""Prefix of what the migration makes in addition: SQLite's FTS5 table, or the index of PostgreSQL's column `words`."""
+
+insights = Table(
+    "insights",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("job_id", String(32), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("prompt", Text, nullable=False),
+    Column("language", String(16)),
+    Column("question", Text),
+    Column("done", Double, nullable=False),
+    Column("text", Text),
+    Column("model", Text),
+    Column("error_code", String(64)),
+    Column("error_message", Text),
+    Column("attempts", Integer, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("due_at", Double, nullable=False),
+    Column("finished_at", Double),
+    Column("lease", String(32)),
+    Column("heartbeat_at", Double),
+    Index("insights_by_due", "status", "due_at"),
+    Index("insights_by_job", "job_id", "id"),
+)
+"""Texts that the language model writes about transcripts: `jobs.insights`."""
 
 silenced = Table("silenced", metadata, Column("url", Text, primary_key=True), Column("since", Double, nullable=False))
 """Webhook URLs that returned 410 and get no more deliveries."""
@@ -308,6 +357,9 @@ class Job:
     result_key: str | None
     partial: str | None
     """The end of the text so far, while the job runs."""
+    tags: tuple[str, ...] = ()
+    pinned_at: float | None = None
+    """Time at which a user pinned it; a pinned job is not removed automatically."""
 
     @property
     def final(self) -> bool:
@@ -321,6 +373,7 @@ class Job:
         values["status"] = Status(values["status"])
         values["options"] = Options.loads(values["options"])
         values["speakers"] = json.loads(values["speakers"] or "{}")
+        values["tags"] = tuple(json.loads(values["tags"] or "[]"))
         return Job(**values)
 
 

@@ -9,14 +9,17 @@ from typing import Any
 
 from jobs.addresses import Reachable, host_of, port_of
 from jobs.cache import open_cache
-from jobs.change_signal import Notices
+from jobs.change_signal import Notice, Notices
 from jobs.database import open_database
 from jobs.documents import Documents, Saved
 from jobs.editing import Operation
 from jobs.errors import FetchFailed, JobNotFound, NotPossible, Refused
 from jobs.files import FileStore
+from jobs.insights.prompts import kinds_after
+from jobs.insights.rows import InsightStore
 from jobs.janitor import Janitor
-from jobs.listing import Page, list_jobs, numbers
+from jobs.library.search import Hits, search
+from jobs.listing import Page, list_jobs, numbers, tags_of
 from jobs.outbox import Outbox
 from jobs.queue import Queue
 from jobs.queue.local import LocalQueue
@@ -37,6 +40,8 @@ from pipeline.transcripts.transcriber import Transcriber
 
 MAX_JOBS = 100_000
 """Maximum number of waiting jobs; further ones are refused at once. One takes a few KB in the database."""
+MAX_RENDERING = 2
+"""Maximum number of transcripts that are converted to files at a time; others wait."""
 MAX_UNPACKING = 2
 """Maximum number of archives that are unpacked at a time; others wait."""
 
@@ -47,12 +52,17 @@ class Jobs:
     def __init__(
         self, settings: Settings, store: JobStore, files: FileStore, queue: Queue, transcriber: Transcriber,
         remote: RemoteWorker | None, notices: Notices, outbox: Outbox, webhooks: Webhooks, janitor: Janitor,
-        updates: Updates, watching: Watching, documents: Documents, sound: Sound,
+        updates: Updates, watching: Watching, documents: Documents, sound: Sound, insights_due: Notice,
     ) -> None:  # fmt: skip
         self.settings = settings
         self.files = files
         self.unpacking = asyncio.Semaphore(MAX_UNPACKING)
         """Held while an archive is unpacked, which occupies one of the shared threads."""
+        self.rendering = asyncio.Semaphore(MAX_RENDERING)
+        """Held while a transcript is converted to a file: a PDF of hours takes seconds in one of the shared threads."""
+        self.insights = InsightStore(store.database)
+        self.insights_due = insights_due
+        """Told of new insights, and of changes of jobs."""
         self.reachable = Reachable(settings.url_allow)
         self.outbox = outbox
         self.janitor = janitor
@@ -84,6 +94,7 @@ class Jobs:
             await self._queue.added([job for job in made if job.status is Status.QUEUED])
             if any(job.final for job in made):
                 self._webhooks.added.tell()
+                self.insights_due.tell()
         return made
 
     async def _check_source(self, url: str) -> None:
@@ -170,6 +181,25 @@ class Jobs:
             [Submission(job.filename, options, job.sha256, job.size_bytes, url, job.session_id, owner=owner)]
         )
         return made
+    async def arrange(
+        self, job_id: str, *, filename: str | None = None, tags: Sequence[str] | None = None, pinned: bool | None = None
+    ) -> Job:
+        """Change the name, the tags or the pin of a job; None leaves them. Raises JobNotFound."""
+        job = await self._store.arrange(job_id, filename=filename, tags=tags, pinned=pinned)
+        self._notices.tell(job_id)
+        return job
+
+    async def search(self, query: str, **wanted: Any) -> Hits:
+        """Call `jobs.library.search.search`."""
+        return await search(self._store.database, query, **wanted)
+
+    async def tags(self, owner: str | None) -> dict[str, int]:
+        """Call `jobs.listing.tags_of`."""
+        return await tags_of(self._store.database, owner)
+
+    async def get_all(self, job_ids: Sequence[str], owner: str | None) -> Sequence[Job]:
+        """Return those of these jobs that exist, in this order. owner: only that caller's jobs."""
+        return await self._store.get_all(job_ids, owner)
 
     async def delete(self, job_id: str) -> None:
         """Remove a job in any state. The next cleaning removes its file and result unless another job uses them.
@@ -216,6 +246,7 @@ class Jobs:
         """Signal a change of this job."""
         self._notices.tell(job_id)
         self._webhooks.added.tell()
+        self.insights_due.tell()
 
 
 @asynccontextmanager
@@ -229,9 +260,12 @@ async def open_jobs(settings: Settings, transcriber: Transcriber) -> AsyncIterat
         secret = await asyncio.to_thread(secret_of, settings)
         database = await stack.enter_async_context(open_database(settings.database_url))
         cache = await stack.enter_async_context(open_cache(settings.redis_url))
-        store = JobStore(database, max_waiting=MAX_JOBS, webhook_url=settings.webhook_url, cache=cache)
+        store = JobStore(
+            database, max_waiting=MAX_JOBS, webhook_url=settings.webhook_url, cache=cache,
+            after=kinds_after(settings.after_transcription),
+        )  # fmt: skip
         documents = Documents(store)
-        notices, outbox = Notices(), Outbox(database)
+        notices, insights_due, outbox = Notices(), Notice(), Outbox(database)
 
         async def describe(job_id: str) -> JsonObject:
             job = await store.get(job_id)
@@ -251,6 +285,7 @@ async def open_jobs(settings: Settings, transcriber: Transcriber) -> AsyncIterat
         def changed(job_id: str) -> None:
             notices.tell(job_id)
             webhooks.added.tell()
+            insights_due.tell()
 
         remote = RemoteWorker(store, settings, secret) if settings.modal_webhook_url else None
         runner = Runner(store, files, transcriber, settings, changed, remote)
@@ -275,6 +310,7 @@ async def open_jobs(settings: Settings, transcriber: Transcriber) -> AsyncIterat
                     watching,
                     documents,
                     Sound(database, files, settings.max_file_seconds),
+                    insights_due,
                 )
             finally:
                 for task in tasks:

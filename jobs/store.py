@@ -1,5 +1,6 @@
 """Jobs in the database, from their creation to their end. Each method is one transaction."""
 
+import asyncio
 import hashlib
 import json
 import secrets
@@ -15,6 +16,8 @@ from jobs import schema
 from jobs.cache import Cache, NoCache
 from jobs.database import Database
 from jobs.errors import JobNotFound, KeyReused, NotPossible
+from jobs.insights.rows import add_insights, remove_insights
+from jobs.library.passages import Passage, add_passages, passages_of, remove_passages
 from jobs.rows import Changes, JobRow
 from jobs.schema import Job, Submission, jobs, new_id
 from jobs.states import FINAL, Status
@@ -31,11 +34,13 @@ class JobStore:
     """Access to the tables for code that creates or runs jobs."""
 
     def __init__(
-        self, database: Database, *, max_waiting: int, webhook_url: str = "", cache: Cache | None = None
-    ) -> None:
+        self, database: Database, *, max_waiting: int, webhook_url: str = "", cache: Cache | None = None,
+        after: Sequence[str] = (),
+    ) -> None:  # fmt: skip
         """max_waiting: maximum number of queued jobs. webhook_url: notified of the end of every job. cache: cache of
-        results."""
+        results. after: kinds of insights that the language model writes about each completed job."""
         self._cache = cache or NoCache()
+        self._after = after
         self.database = database
         self._max_waiting = max_waiting
         self._webhook_url = webhook_url
@@ -50,6 +55,7 @@ class JobStore:
         Overloaded.
         """
         now = time.time()
+        known = await self._passages(cached)
         async with self.database.writing() as connection:
             there = await self._touched(connection, [one for one in cached if one is not None], now)
             rows = [
@@ -65,7 +71,32 @@ class JobStore:
             )
             if (waiting or 0) + len(rows) > self._max_waiting:
                 raise Overloaded("Too many jobs are waiting; retry later.", retry_after_s=60.0)
-            return await create(connection, self.database, rows, webhook_url=self._webhook_url), True
+            made = await create(connection, self.database, rows, webhook_url=self._webhook_url)
+            for job in made:
+                if job.result_key is not None:
+                    # A result that was stored only now has no passages here yet.
+                    missing = job.result_key not in known
+                    found = await self._read(connection, job.result_key) if missing else known[job.result_key]
+                    await self._completed(connection, job, found)
+            return made, True
+
+    async def _passages(self, cached: Sequence[str | None]) -> dict[str, list[Passage]]:
+        """Return the passages of those of these results that exist."""
+        found = {}
+        for key in {one for one in cached if one is not None}:
+            if (body := await self.result(key)) is not None:
+                found[key] = await asyncio.to_thread(passages_of, body)
+        return found
+
+    @staticmethod
+    async def _read(connection: AsyncConnection, key: str) -> list[Passage]:
+        body = await connection.scalar(select(schema.results.c.body).where(schema.results.c.key == key))
+        return await asyncio.to_thread(passages_of, body) if body else []
+
+    async def _completed(self, connection: AsyncConnection, job: Job, found: Sequence[Passage]) -> None:
+        """Add the job's transcript to search, and what the language model is to write about it."""
+        await add_passages(connection, job.id, job.owner, found)
+        await add_insights(connection, job.id, self._after)
 
     @staticmethod
     async def _touched(connection: AsyncConnection, keys: Sequence[str], now: float) -> Mapping[str, float | None]:
@@ -106,6 +137,15 @@ class JobStore:
         if row is None:
             raise JobNotFound("There is no job of this id.")
         return Job.of(row)
+
+    async def get_all(self, job_ids: Sequence[str], owner: str | None) -> list[Job]:
+        """Return those of these jobs that exist, in this order. owner: only that caller's jobs."""
+        wanted = select(jobs).where(jobs.c.id.in_(job_ids))
+        if owner is not None:
+            wanted = wanted.where(jobs.c.owner == owner)
+        async with self.database.reading() as connection:
+            by_id = {job.id: job for job in map(Job.of, (await connection.execute(wanted)).mappings())}
+        return [by_id[id_] for id_ in dict.fromkeys(job_ids) if id_ in by_id]
 
     # --- for job workers ---
 
@@ -155,6 +195,7 @@ class JobStore:
     async def complete(self, job: Job, result_key: str, body: str, duration_s: float) -> bool:
         """Store the result and complete the job; return False and store nothing if the caller's lease is lost."""
         now, table = time.time(), schema.results
+        found = await asyncio.to_thread(passages_of, body)
         async with self.database.writing() as connection:
             moved = await move(
                 connection, self.database, Status.COMPLETED, *_mine(job),
@@ -167,6 +208,7 @@ class JobStore:
                 )
                 again = {"used_at": now, "duration_s": duration_s}
                 await connection.execute(statement.on_conflict_do_update(index_elements=["key"], set_=again))
+                await self._completed(connection, moved[0], found)
         return bool(moved)
 
     async def fail(self, job: Job, code: str, message: str) -> bool:
@@ -251,6 +293,27 @@ class JobStore:
             raise JobNotFound("There is no job of this id.")
         return Job.of(row)
 
+    async def arrange(
+        self, job_id: str, *, filename: str | None = None, tags: Sequence[str] | None = None, pinned: bool | None = None
+    ) -> Job:
+        """Change the name, the tags or the pin of a job; None leaves them. Raises JobNotFound."""
+        now = time.time()
+        values: dict[str, object] = {"version": jobs.c.version + 1, "updated_at": now}
+        if filename is not None:
+            values["filename"] = filename
+        if tags is not None:
+            values["tags"] = json.dumps(list(tags), ensure_ascii=False) if tags else ""
+        if pinned is not None:
+            values["pinned_at"] = now if pinned else None
+        async with self.database.writing() as connection:
+            changed = await connection.execute(
+                update(jobs).where(jobs.c.id == job_id).values(values).returning(*jobs.c)
+            )
+            row = changed.mappings().first()
+        if row is None:
+            raise JobNotFound("There is no job of this id.")
+        return Job.of(row)
+
     async def delete(self, job_id: str) -> Job | None:
         """Remove a job and its deliveries. Return the job if it had not ended, so that its job worker can be stopped.
 
@@ -290,6 +353,8 @@ async def remove(connection: AsyncConnection, database: Database, ids: Sequence[
     inside = select(sent.c.id).where(sent.c.job_id.in_(gone))
     await connection.execute(delete(schema.delivery_attempts).where(schema.delivery_attempts.c.delivery_id.in_(inside)))
     await connection.execute(delete(sent).where(sent.c.job_id.in_(gone)))
+    await remove_passages(connection, gone)
+    await remove_insights(connection, gone)
     tally = Counter((row.owner, row.status) for row in rows)
     await count(connection, database, Counter({which: -number for which, number in tally.items()}))
     return len(gone)
@@ -322,5 +387,5 @@ def _row(one: Submission, result_key: str | None, duration_s: float | None, now:
         "webhook_url": one.webhook_url, "speakers": None, "progress": 1.0 if done else 0.0,
         "done_s": duration_s or 0.0, "duration_s": duration_s, "attempts": 0, "interruptions": 0, "lease": None,
         "heartbeat_at": None, "error_code": None, "error_message": None, "result_key": result_key,
-        "partial": None, "trace": tracing.traceparent(),
+        "partial": None, "trace": tracing.traceparent(), "tags": "", "pinned_at": None,
     }  # fmt: skip

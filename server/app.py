@@ -19,7 +19,7 @@ from server.http.draining import ASIDE, Draining, DrainingMiddleware
 from server.http.message_memory import return_large_blocks
 from server.http.paths import OneSlash
 from server.http.shutdown import adopted
-from server.jobs import documents, echo, routes, updates, voiceprints
+from server.jobs import documents, echo, insights, library, routes, updates, voiceprints
 from server.openai import router as openai_router
 from server.openai import voice_consents, voices
 from server.openapi import describe
@@ -66,6 +66,7 @@ def create_app(
                 open_wyoming(settings, opened, access.budgets, draining),
                 open_audiosocket(settings, opened, access.budgets, draining),
                 Calls(draining, network) as calls,
+                insights.written(settings, opened, jobs),
             ):
                 keep_state(
                     app,
@@ -127,6 +128,8 @@ def create_app(
     app.include_router(routes.router)
     app.include_router(documents.router)
     app.include_router(voiceprints.router)
+    app.include_router(library.router)
+    app.include_router(insights.router)
     app.include_router(echo.router)
     app.include_router(updates.router)
     app.include_router(turns.router)

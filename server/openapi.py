@@ -68,6 +68,8 @@ TAGS = {
     "access": "Keys and tokens.",
     "transcription": "Transcribe recordings while the client waits.",
     "jobs": "Transcribe recordings as jobs that survive restarts.",
+    "library": "Search in transcripts, and change several at once.",
+    "insights": "What the language model writes about transcripts.",
     "transcriptions": "The same jobs, with the names of the Echo API.",
     "documents": "Edit transcripts, with versions, speakers' voices and outlines of recordings.",
     "webhooks": "Callbacks of remote job workers.",
@@ -238,7 +240,7 @@ def _add_common(responses: dict[str, object], path: str, method: str) -> None:
         statuses += [401, 403, 503]
     if method in ("post", "put", "patch"):
         statuses += [400, 408, 413, 415]
-    if method in ("post", "put", "delete"):
+    if method in ("post", "put", "patch", "delete"):
         statuses += [507]
     if "{" in path:
         statuses += [400, 404]

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from commands.logs import CONTROL
 from commands.redaction import Redaction
 from jobs import addresses, fetch, names, webhooks
+from jobs.library import passages, words
 from pipeline import languages
 from pipeline.conversation.partials import LocalAgreement
 from pipeline.conversation.timeline import Timeline
@@ -33,6 +34,7 @@ from pipeline.support.encodable import encodable
 from pipeline.tools import ToolError, basic
 from pipeline.transcripts import line_breaks, subtitles
 from pipeline.transcripts.alignment import ctc
+from pipeline.transcripts.exports import document
 from pipeline.transcripts.speakers import SpeakerTurn, assigning
 from pipeline.translation.clauses import ClauseCutter
 from pipeline.tts import common, silence, xtts
@@ -176,6 +178,13 @@ CASES: dict[str, Callable[[str], object]] = {
     "jobs.addresses:Reachable.check": quietly(REACHABLE.check),
     "jobs.addresses:counted_host": addresses.counted_host,
     "jobs.fetch:_joined": quietly(lambda text: fetch._joined("http://example.org/a", text)),
+    "jobs.library.passages:passages_of": lambda text: passages.passages_of(
+        json.dumps({"segments": [{"text": text[at : at + 90], "start": at} for at in range(0, len(text), 90)]})
+    ),
+    "jobs.library.words:places": lambda text: words.places(text, words.terms("alpha bravo")),
+    "jobs.library.words:terms": words.terms,
+    "jobs.library.words:tokens": words.tokens,
+    "jobs.library.words:units": words.units,
     "jobs.names:name_in_disposition": names.name_in_disposition,
     "jobs.names:name_in_url": names.name_in_url,
     "jobs.names:safe_name": names.safe_name,
@@ -214,6 +223,8 @@ CASES: dict[str, Callable[[str], object]] = {
         for_voice(clause, "en") for clause in (text[at : at + 220] for at in range(0, len(text), 220))
     ],
     "pipeline.languages:code_of": languages.code_of,
+    "pipeline.transcripts.exports.document:printable": document.printable,
+    "pipeline.transcripts.exports.document:right_to_left": document.right_to_left,
     "pipeline.transcripts.subtitles:render": lambda text: [
         subtitles.render("vtt", [segment(text)], layout=LAYOUT),
         subtitles.render("srt", [without_times(text)], layout=LAYOUT),
@@ -264,6 +275,7 @@ CASES: dict[str, Callable[[str], object]] = {
     "server.access.rules:rule_for": lambda text: rules.rule_for(text, "GET"),
     "server.errors:body_of": lambda text: errors.body_of(text, ParleyError(text)),
     "server.http.headers:_here": quietly(headers._here),
+    "server.jobs.views:attachment": views.attachment,
     "server.jobs.views:statuses": quietly(views.statuses),
     "server.openai.models:is_path": models.is_path,
     "server.openai.transcriptions:language_name": transcriptions.language_name,

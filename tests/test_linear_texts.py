@@ -25,11 +25,12 @@ OWN_TEXTS = {
     "server.access.keys:weak", "server.access.keys:keys_of_setting",
     "server.openapi:event_stream", "server.webrtc.listening:is_here", "pipeline.tts.onnx_graph:node",
     "pipeline.tts.onnx_graph:tensor", "server.http.multipart:bad_form",
-    "server.telephone.audiosocket.server:networks",
+    "server.telephone.audiosocket.server:networks", "jobs.insights.prompts:kinds_after",
 }  # fmt: skip
 """Functions that read only settings or text of the program itself."""
 NAMES_ONLY = {
-    "jobs.fetch:fetch", "jobs.metrics:ended", "jobs.remote_worker:file_signature",
+    "jobs.fetch:fetch", "jobs.insights.prompts:prompt", "jobs.library.passages:owner_token",
+    "jobs.library.passages:passage_row", "jobs.metrics:ended", "jobs.remote_worker:file_signature",
     "jobs.remote_worker:updates_signature",
     "jobs.result:download", "jobs.result:key_of", "pipeline.telemetry.prometheus:gauge",
     "pipeline.llm.builtin.patterns:jsgf",
@@ -40,6 +41,7 @@ NAMES_ONLY = {
     "pipeline.transcripts.line_breaks:spaceless", "server.jobs.owners:own_job", "server.realtime.errors:error_event",
     "server.realtime.items:mcp_call", "server.jobs.updates:file", "pipeline.tools.basic:calculate",
     "pipeline.tts.kokoro_voices:espeak_voice", "pipeline.speech.language:spoken_language",
+    "pipeline.transcripts.exports.__init__:as_document", "server.jobs.views:check_format",
     "pipeline.tts.phonemes:as_ipa", "server.openai.voice_consents:retrieve", "server.openai.voice_consents:update",
     "server.realtime.initial:session_of",
     "pipeline.listening.wake_word:check_wake_word",

@@ -23,9 +23,15 @@ class JobSettings(Group):
     them, also on several machines; needs PostgreSQL and the extra `postgres`. auto: local."""
     job_workers: int = Field(default=1, ge=0, le=64)
     """Number of jobs that this process runs at the same time; 0: none, job workers run them."""
-    job_keep_hours: float = Field(default=168.0, ge=0)
+    job_keep_hours: float = Field(default=0.0, ge=0)
     """A job that has not started within this many hours expires, and ended jobs are removed after as many, with files
-    and results that no other job uses; 0: never."""
+    and results that no other job uses, unless a user has pinned them; 0: never."""
+    delete_audio_after: float = Field(default=0.0, ge=0)
+    """Hours after the end of a job after which its recording is removed and only the text stays, unless a user has
+    pinned the job; 0: never."""
+    after_transcription: str = ""
+    """Comma-separated insights that the language model writes about each completed job: title, summary, actions,
+    chapters."""
 
     # --- job inputs ---
     url_allow: str = ""

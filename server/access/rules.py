@@ -96,6 +96,8 @@ RULES = (
     Rule("/jobs/", Permission.TRANSCRIBE),
     Rule("/voiceprints", Permission.TRANSCRIBE, READ),
     Rule("/voiceprints/", Permission.TRANSCRIBE, frozenset(("DELETE",))),
+    Rule("/library", Permission.TRANSCRIBE),
+    Rule("/library/", Permission.TRANSCRIBE),
     Rule("/api/v1/upload/url", Permission.TRANSCRIBE),
     Rule("/api/v1/upload/", Permission.TRANSCRIBE, files=True),
     Rule("/api/v1/transcribe", Permission.TRANSCRIBE, files=True),

@@ -104,7 +104,7 @@ async def one(job: OwnJob, jobs: AllJobs) -> JobResponse:
     responses=TRANSCRIPT,
 )
 async def download(job: OwnJob, jobs: AllJobs, layout: SubtitleLayout, format: str = "txt") -> Response:
-    """Return the transcript as txt, json, srt or vtt; subtitles in the requested layout."""
+    """Return the transcript as txt, json, srt, vtt, ttml, md, docx or pdf; subtitles in the requested layout."""
     return await downloaded(jobs, job, format, layout)
 
 

@@ -153,7 +153,7 @@ async def delete(job: OwnJob, jobs: AllJobs) -> None:
 
 @router.get("/jobs/{job_id}/download", summary="Download the transcript", response_class=Response, responses=TRANSCRIPT)
 async def result(job: OwnJob, jobs: AllJobs, layout: SubtitleLayout, format: str = "txt") -> Response:
-    """Return the transcript as txt, json, srt or vtt; subtitles in the requested layout."""
+    """Return the transcript as txt, json, srt, vtt, ttml, md, docx or pdf; subtitles in the requested layout."""
     return await downloaded(jobs, job, format, layout)
 
 

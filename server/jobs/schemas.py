@@ -26,6 +26,7 @@ JOB: dict[str, object] = {
     "partial": None, "seconds_left": None,
     "source_url": None, "size": 51_200, "duration": 3.2, "attempts": 1, "created_at": "2026-11-20T17:30:00.000+00:00",
     "started_at": "2026-11-20T17:30:00.125+00:00", "finished_at": "2026-11-20T17:30:01.750+00:00",
+    "tags": ["interviews"], "pinned": False,
 }  # fmt: skip
 LISTED = {**JOB, "result": None}
 SKIPPED = {"filename": "talks.zip/cover.jpg", "reason": "a picture"}
@@ -116,6 +117,9 @@ class JobResponse(ResponseModel):
     created_at: str
     started_at: str | None
     finished_at: str | None
+    tags: list[str]
+    pinned: bool
+    """Whether it is kept regardless of JOB_KEEP_HOURS and DELETE_AUDIO_AFTER."""
 
 
 class SkippedMember(ResponseModel):

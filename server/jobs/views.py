@@ -58,12 +58,10 @@ TRANSCRIPT: dict[int | str, dict[str, object]] = {
     200: {
         "description": "The transcript as a file.",
         "content": {
-            kind: (
-                {"schema": {"$ref": "#/components/schemas/Transcript"}}
-                if kind == "application/json"
-                else {"schema": {"type": "string"}}
-            )
-            for kind in FORMATS.values()
+            media_type: {"schema": {"$ref": "#/components/schemas/Transcript"}}
+            if kind == "json"
+            else {"schema": {"type": "string", **({"format": "binary"} if kind in ("docx", "pdf") else {})}}
+            for kind, media_type in FORMATS.items()
         },
     }
 }
@@ -140,13 +138,16 @@ class ListQuery(BaseModel):
     session_id: str | None = None
     search: str | None = None
     """Text in the name of the file or in its URL."""
+    tag: str | None = Field(default=None, max_length=MAX_TEXT)
+    pinned: bool | None = None
 
 
 async def listed(jobs: Jobs, query: ListQuery, names: dict[Status, str], owner: str | None) -> JobPage:
     """Return the newest jobs, by page or cursor. owner: only that caller's jobs. Raises BadInput."""
     found = await jobs.list(
         limit=query.limit, page=query.page, cursor=query.cursor, statuses=statuses(query.status),
-        owner=owner, session_id=query.session_id, search=query.search,
+        owner=owner, session_id=query.session_id, search=query.search, tag=query.tag,
+        pinned=query.pinned,
     )  # fmt: skip
     items = [shown(job, names) for job in found.items]
     return JobPage(items=items, next_cursor=found.next_cursor, total=found.total)
@@ -224,6 +225,8 @@ def shown(job: Job, names: dict[Status, str], result: Transcript | None = None) 
         created_at=iso(job.created_at),
         started_at=time_of(job.started_at),
         finished_at=time_of(job.finished_at),
+        tags=list(job.tags),
+        pinned=job.pinned_at is not None,
     )
 
 
@@ -257,14 +260,35 @@ def skipped(form: Received) -> dict[str, list[SkippedMember]]:
 
 
 async def downloaded(jobs: Jobs, job: Job, kind: str, layout: Layout) -> Response:
-    """Return the result as a file. Raises NotPossible (no_result), BadField."""
+    """Return the result as a file. Raises NotPossible (no_result), BadField, BadInput (pdf_font_missing)."""
+    check_format(kind)
+    file = await rendered(jobs, job, kind, layout)
+    return Response(file, media_type=FORMATS[kind], headers=attachment(f"{stem(job)}.{kind}"))
+
+
+def check_format(kind: str) -> None:
+    """Raises BadField for an unknown download format."""
     if kind not in FORMATS:
         raise BadField("format", f"format must be one of {', '.join(FORMATS)}.")
-    text = await asyncio.to_thread(download, await jobs.body(job), kind, job.speakers, layout)
-    stem = job.filename.rpartition(".")[0] or job.filename
-    name = f"{stem}.{kind}"
+
+
+async def rendered(jobs: Jobs, job: Job, kind: str, layout: Layout) -> str | bytes:
+    """Return the transcript of a job in a download format. Raises NotPossible (no_result), BadInput
+    (pdf_font_missing)."""
+    body = await jobs.body(job)
+    async with jobs.rendering:
+        return await asyncio.to_thread(
+            download, body, kind, job.speakers, layout, title=stem(job), created_at=job.created_at
+        )
+
+
+def stem(job: Job) -> str:
+    """Return the job's name without the extension."""
+    return job.filename.rpartition(".")[0] or job.filename
+
+
+def attachment(name: str) -> dict[str, str]:
+    """Return the header that names a download."""
     # The name in both forms: some clients, such as curl, do not know the newer one.
     plain = "".join(char if char.isascii() and char.isprintable() and char not in '"\\%' else "_" for char in name)
-    both = f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
-    headers = {"Content-Disposition": both}
-    return Response(text, media_type=FORMATS[kind], headers=headers)
+    return {"Content-Disposition": f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"}

@@ -75,11 +75,13 @@ def test_a_caller_cannot_touch_the_job_of_another(service: Service, anna: httpx.
     job_id = send(anna, 0)
     routes = routes_of_a_job(service)
     assert len(routes) >= 13
-    bodies = {"put": {"A": "Mallory"}}
+    bodies: dict[str, object] = {"put": {"A": "Mallory"}, "patch": {"filename": "mallory.wav"}}
     for method, path in routes:
-        path = path.replace("{delivery_id}", "msg_x").replace("{version}", "0")
+        for name, value in {"delivery_id": "msg_x", "insight_id": "x", "version": "0"}.items():
+            path = path.replace(f"{{{name}}}", value)
         there, nowhere = path.replace("{job_id}", job_id), path.replace("{job_id}", "0" * 32)
-        answer, other = (ben.request(method, url, json=bodies.get(method)) for url in (there, nowhere))
+        body = {"kind": "summary"} if method == "post" and path.endswith("/insights") else bodies.get(method)
+        answer, other = (ben.request(method, url, json=body) for url in (there, nowhere))
         assert (answer.status_code, answer.json()) == (404, other.json()), (method, path)
     mine = anna.get(f"/jobs/{job_id}").json()
     assert (mine["status"], mine["speakers"], mine["result"]["text"]) == ("completed", {}, SAID[0])

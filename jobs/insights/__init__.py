@@ -1,0 +1,1 @@
+"""Insights: what the language model writes about a transcript, as durable work of its own."""

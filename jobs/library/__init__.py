@@ -1,0 +1,1 @@
+"""The transcripts of a caller as a library: full-text search, tags, pins, names, and changes of several at once."""

@@ -1,0 +1,84 @@
+"""The index of search: each transcript as passages of some sentences, in the transactions that change the transcript.
+
+The table is the same in both databases. The migration adds what only one of them has: triggers that keep SQLite's FTS5
+index equal to it, and PostgreSQL's column of the type `tsvector`.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import delete, insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from jobs.library.words import tokens
+from jobs.schema import passages
+from pipeline.transcripts.subtitles import separator
+
+FULL, LONGEST = 400, 800
+"""Characters after which a passage ends at the next end of a sentence, and at the next end of a segment."""
+_SENTENCE_END = re.compile(r"[.!?…。！？؟][\"'”’»)」』）]*$")
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """Some sentences of a transcript."""
+
+    text: str
+    starts: tuple[tuple[int, float], ...]
+    """Its segments: place of the first character in the text, and time in seconds."""
+    tokens: str
+
+
+def passages_of(body: str) -> list[Passage]:
+    """Return the passages of a stored result, JSON from `jobs.result.store_form`."""
+    found: list[Passage] = []
+    text, starts = "", list[tuple[int, float]]()
+    for segment in json.loads(body).get("segments", ()):
+        said = segment["text"].strip()
+        if not said:
+            continue
+        text += separator(text, said)
+        starts.append((len(text), segment["start"]))
+        text += said
+        if len(text) >= LONGEST or (len(text) >= FULL and _SENTENCE_END.search(said[-8:])):
+            found.append(Passage(text, tuple(starts), tokens(text)))
+            text, starts = "", []
+    if text:
+        found.append(Passage(text, tuple(starts), tokens(text)))
+    return found
+
+
+def owner_token(owner: str) -> str:
+    """Return the word that stands for the owner in the index, so that the index finds only the owner's passages."""
+    return f"owner{hashlib.sha256(owner.encode()).hexdigest()[:24]}"
+
+
+async def add_passages(connection: AsyncConnection, job_id: str, owner: str, found: Sequence[Passage]) -> None:
+    """Add the passages of a job to the index."""
+    rows = [passage_row(job_id, owner, one) for one in found]
+    if rows:
+        await connection.execute(insert(passages), rows)
+
+
+def passage_row(job_id: str, owner: str, passage: Passage) -> dict[str, str]:
+    """Return the row of a passage."""
+    return {
+        "job_id": job_id,
+        "text": passage.text,
+        "starts": json.dumps(passage.starts),
+        "tokens": f"{owner_token(owner)} {passage.tokens}",
+    }
+
+
+async def replace_passages(connection: AsyncConnection, job_id: str, owner: str, found: Sequence[Passage]) -> None:
+    """Replace the passages of a job whose transcript has changed."""
+    await remove_passages(connection, [job_id])
+    await add_passages(connection, job_id, owner, found)
+
+
+async def remove_passages(connection: AsyncConnection, job_ids: Sequence[str]) -> None:
+    """Remove the passages of these jobs."""
+    await connection.execute(delete(passages).where(passages.c.job_id.in_(job_ids)))

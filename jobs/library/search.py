@@ -1,0 +1,157 @@
+"""Search in transcripts: the newest jobs with a passage that has all words of the query, and where they are said."""
+
+import bisect
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import select, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from jobs.database import Database
+from jobs.errors import Refused
+from jobs.library.passages import owner_token
+from jobs.library.words import Term, places, terms
+from jobs.schema import Job, jobs
+
+MAX_QUERY_CHARS = 200
+MAX_LIMIT = 50
+SHOWN = 3
+"""Passages shown of one job."""
+WINDOW = 100
+"""Passages that one query reads."""
+ROUNDS = 20
+"""Queries for one page; the page's cursor continues the search."""
+SNIPPET = 160
+"""Characters of a snippet around its first match, about."""
+_SQLITE = """
+    SELECT passages.id, passages.job_id, passages.text, passages.starts
+    FROM passages_words JOIN passages ON passages.id = passages_words.rowid
+    WHERE passages_words MATCH :query AND passages_words.rowid < :below
+    ORDER BY passages_words.rowid DESC LIMIT :most
+"""
+_POSTGRESQL = """
+    SELECT id, job_id, text, starts FROM passages
+    WHERE words @@ to_tsquery('simple', :query) AND id < :below
+    ORDER BY id DESC LIMIT :most
+"""
+_NEWEST = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Snippet:
+    """A part of a passage."""
+
+    start_s: float
+    """When its first match is said, by the start of its segment."""
+    text: str
+    marks: list[tuple[int, int]]
+    """Places of the matches in the text (start, end)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A job with matches."""
+
+    job: Job
+    snippets: list[Snippet] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Hits:
+    """A page of a search."""
+
+    items: list[Hit]
+    next_cursor: str | None
+    """Continues the search; None at its end."""
+
+
+async def search(
+    database: Database, query: str, *, owner: str | None = None, limit: int = 20, cursor: str | None = None
+) -> Hits:
+    """Return jobs with these words, the newest transcripts first. owner: only that caller's jobs.
+
+    Raises Refused (bad_parameter).
+    """
+    if not 1 <= limit <= MAX_LIMIT:
+        raise Refused(f"limit must be from 1 to {MAX_LIMIT}.", code="bad_parameter")
+    if len(query) > MAX_QUERY_CHARS:
+        raise Refused(f"q must have at most {MAX_QUERY_CHARS} characters.", code="bad_parameter")
+    wanted, below = terms(query), _below(cursor)
+    if not wanted:
+        return Hits([], None)
+    statement = text(_SQLITE if database.is_sqlite else _POSTGRESQL)
+    asked = _fts5(wanted, owner) if database.is_sqlite else _tsquery(wanted, owner)
+    found: dict[str, list[Snippet]] = {}
+    async with database.reading() as connection:
+        for _ in range(ROUNDS):
+            rows = (await connection.execute(statement, {"query": asked, "below": below, "most": WINDOW})).all()
+            for row in rows:
+                if row.job_id not in found and len(found) == limit:
+                    break
+                below = row.id
+                snippets = found.setdefault(row.job_id, [])
+                if len(snippets) < SHOWN:
+                    snippets.append(_snippet(row.text, row.starts, wanted))
+            else:
+                if len(rows) < WINDOW:
+                    return Hits(await _jobs(connection, found, owner), None)
+                continue
+            break
+        return Hits(await _jobs(connection, found, owner), str(below))
+
+
+def _below(cursor: str | None) -> int:
+    if cursor is None:
+        return _NEWEST
+    if not (cursor.isascii() and cursor.isdigit() and len(cursor) <= 10):
+        raise Refused("cursor must be the next_cursor of an earlier response.", code="bad_parameter")
+    return min(int(cursor), _NEWEST)
+
+
+def _fts5(wanted: Sequence[Term], owner: str | None) -> str:
+    """Return a query for FTS5. Tokens have letters and digits only, so nothing needs escaping."""
+    parts = [f'"{" ".join(term.tokens)}"{"*" if term.begins else ""}' for term in wanted]
+    return " AND ".join([f'"{owner_token(owner)}"', *parts] if owner is not None else parts)
+
+
+def _tsquery(wanted: Sequence[Term], owner: str | None) -> str:
+    """Return a query for `to_tsquery`."""
+    parts = []
+    for term in wanted:
+        words = [f"'{token}'" for token in term.tokens]
+        if term.begins:
+            words[-1] += ":*"
+        parts.append(f"({' <-> '.join(words)})")
+    return " & ".join([f"'{owner_token(owner)}'", *parts] if owner is not None else parts)
+
+
+async def _jobs(connection: AsyncConnection, found: dict[str, list[Snippet]], owner: str | None) -> list[Hit]:
+    wanted = select(jobs).where(jobs.c.id.in_(list(found)))
+    if owner is not None:
+        wanted = wanted.where(jobs.c.owner == owner)
+    by_id = {job.id: job for job in map(Job.of, (await connection.execute(wanted)).mappings())}
+    ordered = {id_: sorted(snippets, key=lambda one: one.start_s) for id_, snippets in found.items()}
+    return [Hit(by_id[id_], snippets) for id_, snippets in ordered.items() if id_ in by_id]
+
+
+def _snippet(whole: str, starts: str, wanted: Sequence[Term]) -> Snippet:
+    """Return the part of a passage around its first match."""
+    marks = places(whole, wanted)
+    first = marks[0][0] if marks else 0
+    times: list[Any] = json.loads(starts)
+    start_s = float(times[max(0, bisect.bisect_right([place for place, _ in times], first) - 1)][1])
+    begin, end = _cut(whole, first)
+    inside = [(start - begin, stop - begin) for start, stop in marks if begin <= start and stop <= end]
+    return Snippet(start_s, whole[begin:end], inside)
+
+
+def _cut(whole: str, first: int) -> tuple[int, int]:
+    """Return begin and end of a snippet, at spaces where there are some near."""
+    begin, end = max(0, first - SNIPPET // 3), min(len(whole), first + SNIPPET)
+    if begin and (space := whole.find(" ", begin, first)) >= 0:
+        begin = space + 1
+    if end < len(whole) and (space := whole.rfind(" ", first + SNIPPET // 2, end)) >= 0:
+        end = space
+    return begin, end

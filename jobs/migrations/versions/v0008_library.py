@@ -1,0 +1,88 @@
+"""The library: full-text search over transcripts, also over existing ones, tags, pins, and the language model's
+insights."""
+
+import logging
+
+import sqlalchemy as sa
+from alembic import op
+
+from jobs.library.passages import passage_row, passages_of
+
+revision = "0008"
+down_revision = "0006"
+
+log = logging.getLogger(__name__)
+
+# The index is a copy of the column `tokens`, without the text itself. 3: terms can be beginnings of words.
+_SQLITE = (
+    "CREATE VIRTUAL TABLE passages_words USING fts5(tokens, content='passages', content_rowid='id', prefix='3')",
+    "CREATE TRIGGER passages_added AFTER INSERT ON passages BEGIN "
+    "INSERT INTO passages_words(rowid, tokens) VALUES (new.id, new.tokens); END",
+    "CREATE TRIGGER passages_removed AFTER DELETE ON passages BEGIN "
+    "INSERT INTO passages_words(passages_words, rowid, tokens) VALUES ('delete', old.id, old.tokens); END",
+)
+_POSTGRESQL = (
+    "ALTER TABLE passages ADD COLUMN words tsvector GENERATED ALWAYS AS (to_tsvector('simple', tokens)) STORED",
+    "CREATE INDEX passages_words ON passages USING gin (words)",
+)
+
+
+def upgrade() -> None:
+    op.add_column("jobs", sa.Column("tags", sa.Text, nullable=False, server_default=""))
+    op.add_column("jobs", sa.Column("pinned_at", sa.Double))
+    tagged, pinned = sa.text("tags <> ''"), sa.text("pinned_at IS NOT NULL")
+    op.create_index("jobs_tagged", "jobs", ["owner", "id"], sqlite_where=tagged, postgresql_where=tagged)
+    op.create_index("jobs_pinned", "jobs", ["owner", "id"], sqlite_where=pinned, postgresql_where=pinned)
+    op.create_table(
+        "passages",
+        sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+        sa.Column("job_id", sa.String(32), nullable=False),
+        sa.Column("text", sa.Text, nullable=False),
+        sa.Column("starts", sa.Text, nullable=False),
+        sa.Column("tokens", sa.Text, nullable=False),
+    )
+    op.create_index("passages_by_job", "passages", ["job_id"])
+    for statement in _SQLITE if op.get_bind().dialect.name == "sqlite" else _POSTGRESQL:
+        op.execute(statement)
+    op.create_table(
+        "insights",
+        sa.Column("id", sa.String(32), primary_key=True),
+        sa.Column("job_id", sa.String(32), nullable=False),
+        sa.Column("kind", sa.String(16), nullable=False),
+        sa.Column("status", sa.String(16), nullable=False),
+        sa.Column("prompt", sa.Text, nullable=False),
+        sa.Column("language", sa.String(16)),
+        sa.Column("question", sa.Text),
+        sa.Column("done", sa.Double, nullable=False),
+        sa.Column("text", sa.Text),
+        sa.Column("model", sa.Text),
+        sa.Column("error_code", sa.String(64)),
+        sa.Column("error_message", sa.Text),
+        sa.Column("attempts", sa.Integer, nullable=False),
+        sa.Column("created_at", sa.Double, nullable=False),
+        sa.Column("due_at", sa.Double, nullable=False),
+        sa.Column("finished_at", sa.Double),
+        sa.Column("lease", sa.String(32)),
+        sa.Column("heartbeat_at", sa.Double),
+    )
+    op.create_index("insights_by_due", "insights", ["status", "due_at"])
+    op.create_index("insights_by_job", "insights", ["job_id", "id"])
+    _fill()
+
+
+def _fill() -> None:
+    """Add the transcripts of existing jobs, the oldest first."""
+    connection = op.get_bind()
+    table = sa.table("passages", *(sa.column(name) for name in ("job_id", "text", "starts", "tokens")))
+    completed = (
+        "SELECT id, owner, result_key FROM jobs WHERE status = 'completed' AND result_key IS NOT NULL ORDER BY id"
+    )
+    there = connection.execute(sa.text(completed)).all()
+    if there:
+        log.info("adding %d transcripts to the search index", len(there))
+    body = sa.text("SELECT body FROM results WHERE key = :key")
+    for job in there:
+        found = connection.scalar(body, {"key": job.result_key})
+        rows = [passage_row(job.id, job.owner, one) for one in passages_of(found)] if found else []
+        if rows:
+            connection.execute(sa.insert(table), rows)

@@ -1,0 +1,135 @@
+"""Insights on both databases: durable, retried, and written in parts that fit the language model."""
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator, Sequence
+
+import pytest
+
+from jobs.change_signal import Notice
+from jobs.insights.prompts import kinds_after
+from jobs.insights.rows import Insight, InsightStore
+from jobs.insights.worker import InsightWorker
+from jobs.insights.writing import Writer
+from jobs.result import store_form
+from jobs.schema import Job
+from jobs.store import JobStore
+from pipeline.errors import ConfigError, EngineError
+from pipeline.llm import Message, ReplyDelta
+from pipeline.stt import Segment
+from pipeline.support.background import background
+from tests.jobs.conftest import submission
+
+SENTENCES = [f"Sentence number {number} of this long recording." for number in range(400)]
+BODY = store_form(
+    [Segment(4.0 * n, 4.0 * n + 3, text, speaker="A") for n, text in enumerate(SENTENCES)],
+    language="en", duration_s=1600.0, engine="e",
+)  # fmt: skip
+
+
+class Model:
+    """A language model that writes the numbers of the sentences in its prompt; it fails `failures` times first."""
+
+    def __init__(self, failures: int = 0) -> None:
+        self.prompts: list[Sequence[Message]] = []
+        self.failures = failures
+
+    async def reply(self, messages: Sequence[Message]) -> AsyncGenerator[ReplyDelta, None]:
+        self.prompts.append(messages)
+        if self.failures:
+            self.failures -= 1
+            raise EngineError("The model is gone.", code="llm_unavailable")
+        yield ReplyDelta(" ".join(re.findall(r"number (\d+)", messages[-1].content)) or "a title")
+
+
+def wanted(kind: str, **values: object) -> Insight:
+    common = {"prompt": "", "language": None, "question": None, "done": 0.0, "text": None, "model": None}
+    times = {"created_at": 0.0, "due_at": 0.0, "finished_at": None, "lease": None, "heartbeat_at": None}
+    errors = {"error_code": None, "error_message": None, "attempts": 1}
+    return Insight(id="i", job_id="j", kind=kind, status="running", **{**common, **times, **errors, **values})  # type: ignore[arg-type]
+
+
+async def test_a_long_transcript_is_read_in_parts() -> None:
+    told: list[float] = []
+
+    async def progress(share: float) -> None:
+        told.append(share)
+
+    for kind, context, reply in (("summary", 3000, 512), ("translation", 3000, 512), ("summary", 100_000, 512)):
+        model = Model()
+        writer = Writer(model.reply, context_tokens=context, reply_tokens=reply)
+        text = await writer.write(wanted(kind, language="pt"), BODY, {"A": "Ana"}, progress)
+        sizes = [sum(len(message.content.encode()) for message in prompt) for prompt in model.prompts]
+        assert max(sizes) <= 3.5 * context
+        read = " ".join(prompt[-1].content for prompt in model.prompts)
+        assert set(re.findall(r"number (\d+)", read)) == {str(number) for number in range(400)}
+        assert "Ana: Sentence number 0" in read
+        assert "plain text in Portuguese" in model.prompts[0][0].content
+        if kind == "translation":  # the parts, one after the other
+            assert text.split() == [str(number) for number in range(400)]
+        assert (len(model.prompts) == 1) == (context == 100_000)
+    assert max(told) < 1.0
+
+
+async def completed(store: JobStore) -> Job:
+    await store.submit([submission()], cached=[None])
+    job = await store.claim()
+    assert job is not None
+    assert await store.complete(job, "k" * 64, BODY, 1600.0)
+    return await store.get(job.id)
+
+
+async def test_an_insight_outlives_its_process(store: JobStore) -> None:
+    insights, job = InsightStore(store.database), await completed(store)
+    made = await insights.create(job.id, "summary", prompt="Rhyme.")
+    first = await insights.claim()
+    assert first is not None
+    assert (first.id, first.prompt, first.attempts) == (made.id, "Rhyme.", 1)
+    assert await insights.claim() is None
+    assert await insights.recover(0.0) == 1
+    second = await insights.claim()
+    assert second is not None
+    assert not await insights.finish(first, "late", "m")
+    assert await insights.finish(second, "in time", "m")
+    [found] = await insights.of_job(job.id)
+    assert (found.status, found.text, found.model) == ("completed", "in time", "m")
+    await store.delete(job.id)
+    assert await insights.of_job(job.id) == []
+
+
+@pytest.mark.parametrize(("failures", "status"), [(2, "completed"), (3, "failed")])
+async def test_a_failure_of_the_model_is_retried(
+    store: JobStore, monkeypatch: pytest.MonkeyPatch, failures: int, status: str
+) -> None:
+    monkeypatch.setattr("jobs.insights.worker.RETRY_S", 0.001)
+    insights, job, model = InsightStore(store.database), await completed(store), Model(failures)
+    await insights.create(job.id, "title")
+
+    async def yes() -> bool:
+        return True
+
+    async def transcript(job_id: str) -> tuple[str, dict[str, str]]:
+        return await store.result("k" * 64) or "", {}
+
+    writer = Writer(model.reply, context_tokens=100_000, reply_tokens=512)
+    worker = InsightWorker(
+        insights, writer, has_model=yes, model=lambda: "m", transcript=transcript, added=Notice()
+    )  # fmt: skip
+
+    async with background(worker.run()):
+        for _ in range(3000):
+            [found] = await insights.of_job(job.id)
+            if found.finished_at is not None:
+                break
+            await asyncio.sleep(0.02)
+    assert (found.status, found.error_code) == (status, None if status == "completed" else "llm_unavailable")
+
+
+async def test_each_completed_job_gets_the_insights_of_the_setting(store: JobStore) -> None:
+    ruled = JobStore(store.database, max_waiting=10, after=kinds_after("title, summary,title"))
+    job = await completed(ruled)
+    [[again], _] = await ruled.submit([submission()], cached=["k" * 64])  # completed at once
+    for one in (job, again):
+        assert [each.kind for each in await InsightStore(store.database).of_job(one.id)] == ["title", "summary"]
+    with pytest.raises(ConfigError, match="'poem' is not one of title, summary, actions, chapters"):
+        kinds_after("poem")
