@@ -38,6 +38,7 @@ STATUS: Mapping[str, int] = {
     "voiceprint_not_found": 404,
     "idempotency_key_reused": 422,
     "model_not_found": 404,
+    "audio_not_found": 404,
     "voice_exists": 409,
     "voice_not_found": 404,
     "voice_protected": 409,

@@ -73,6 +73,7 @@ TAGS = {
     "transcriptions": "The same jobs, with the names of the Echo API.",
     "documents": "Edit transcripts, with versions, speakers' voices and outlines of recordings.",
     "webhooks": "Callbacks of remote job workers.",
+    "chat": "Replies of the language model to a conversation, in text and speech.",
     "speech": "Synthesize speech.",
     "voices": "Voices for speech.",
     "models": "Models for recognition, replies and speech.",
@@ -162,6 +163,13 @@ def form_body(
         sent = ["talk.mp3"] if several else "talk.mp3"
         content["example"] = {**dict.fromkeys(files[:1], sent), **example}
     return {"requestBody": {"required": True, "content": {"multipart/form-data": content}}}
+
+
+def json_body(model: type[BaseModel]) -> dict[str, Any]:
+    """Return a JSON body for `openapi_extra=`, for a route that reads it itself."""
+    schema = model.model_json_schema()
+    schema = _inlined(schema, schema.pop("$defs", {}))
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
 def _inlined(schema: Any, definitions: dict[str, Any]) -> Any:

@@ -4,7 +4,9 @@ A new version of the client that adds a field fails `test_table_has_every_field_
 table.
 """
 
+import base64
 import io
+import json
 import typing
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -157,6 +159,24 @@ def test_instructions_have_no_effect_and_the_header_says_so(client: openai.OpenA
     answer = client.audio.speech.with_raw_response.create(**SPEECH, instructions="Whisper.")
     assert answer.headers["parley-ignored"] == "instructions"
     assert answer.content == spoken(client)
+
+
+@pytest.mark.parametrize("speed", [1.0, 2.0])
+def test_times_of_words_come_with_the_speech(client: openai.OpenAI, running: Service, speed: float) -> None:
+    text = "Good morning to you all. It is 3 o'clock."
+    wanted = {"timestamp_granularities": ["word"], "speed": speed}
+    told = httpx.post(f"{running.url}/v1/audio/speech", json={**SPEECH, **wanted, "input": text}).json()
+    assert told["audio_format"] == "audio/pcm"
+    assert base64.b64decode(told["audio"]) == spoken(client, input=text, speed=speed)
+    assert " ".join(word["word"] for word in told["timestamps"]) == text
+    times = [time for word in told["timestamps"] for time in (word["start_time"], word["end_time"])]
+    assert times == sorted(times)
+    assert times[-1] == pytest.approx(len(base64.b64decode(told["audio"])) / 48_000, abs=0.1)
+    streamed = spoken(client, input=text, stream_format="sse", extra_body=wanted).decode()
+    events = [json.loads(line.removeprefix("data: ")) for line in streamed.splitlines() if line]
+    words = [word for event in events for word in event.get("timestamps", ())]
+    assert words == told["timestamps"]
+    assert events[-1]["type"] == "speech.audio.done"
 
 
 def test_fields_of_a_prompt_are_refused(client: openai.OpenAI) -> None:

@@ -3,9 +3,10 @@
 import secrets
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import dataclass
 
 from pipeline.audio.clip import Clip
-from pipeline.speech.clauses import split
+from pipeline.speech.clauses import Clause, split
 from pipeline.speech.language import spoken_language
 from pipeline.speech.normalise import for_voice
 from pipeline.support.background import background
@@ -20,38 +21,58 @@ CLIPS_AHEAD = 20_000
 clips of 40 ms), so that a client that reads slowly or not at all does not block the shared voice."""
 
 
+@dataclass(frozen=True, slots=True)
+class Said:
+    """The next sound of a text."""
+
+    clip: Clip
+    clause: Clause
+    """The clause that it belongs to, as it was written."""
+    language: str
+    """The language in which it is spoken."""
+
+
 async def say(
     tts: TextToSpeech, text: str, *, voice: Voice, language: str | None = None, usual: str = ""
 ) -> AsyncGenerator[Clip, None]:
-    """Yield the clips of a text, in order, all of one rate, made ahead of the reader. Closing the generator stops it.
+    """Yield the clips of a text; see `said`."""
+    async with aclosing(said(tts, text, voice=voice, language=language, usual=usual)) as all_said:
+        async for one in all_said:
+            yield one.clip
 
-    A text with nothing to say ("…", an emoji) yields no clip. language: ISO 639-1 of the text; None: it is detected for
+
+async def said(
+    tts: TextToSpeech, text: str, *, voice: Voice, language: str | None = None, usual: str = ""
+) -> AsyncGenerator[Said, None]:
+    """Yield the sound of a text, in order, all of one rate, made ahead of the reader. Closing the generator stops it.
+
+    A text with nothing to say ("…", an emoji) yields nothing. language: ISO 639-1 of the text; None: it is detected for
     each clause (`pipeline.speech.language`), except for texts in the alphabet of `usual` (SPEECH_LANGUAGE; "": none).
     Raises EngineError, Overloaded.
     """
-    ahead: Channel[Clip] = Channel(CLIPS_AHEAD)
+    ahead: Channel[Said] = Channel(CLIPS_AHEAD)
 
     async def speak() -> None:
         try:
-            async with aclosing(_said(tts, text, voice, language, usual)) as clips:
-                async for clip in clips:
-                    await ahead.send(clip)
+            async with aclosing(_said(tts, text, voice, language, usual)) as all_said:
+                async for one in all_said:
+                    await ahead.send(one)
         except Exception as error:
             ahead.close(error)
         else:
             ahead.close()
 
     async with background(speak()):
-        async for clip in ahead:
-            yield clip
+        async for one in ahead:
+            yield one
 
 
 async def _said(
     tts: TextToSpeech, text: str, voice: Voice, wanted: str | None, usual: str
-) -> AsyncGenerator[Clip, None]:
+) -> AsyncGenerator[Said, None]:
     session = secrets.token_hex(8)
     fixed, usual = bool(usual), voice.usual_language(usual)
-    said = False
+    begun = False
     language = voice.language(wanted or await spoken_language(text, usual=usual, speaks=tts.speaks, fixed=fixed))
     for clause in split(text, language=language):
         if not wanted:
@@ -60,12 +81,12 @@ async def _said(
         if not spoken:
             continue
         # The listener waits in silence for the first clause; later clauses are made while earlier ones play.
-        urgency = Urgency.LATER if said else Urgency.NOW
+        urgency = Urgency.LATER if begun else Urgency.NOW
         async with aclosing(tts.speak(spoken, voice=voice, language=language)) as clips:
             while (clip := await _next(clips, session, urgency)) is not None:
-                said = True
+                begun = True
                 metrics.SPOKEN.inc(clip.seconds)
-                yield clip
+                yield Said(clip, clause, language)
 
 
 async def _next(clips: AsyncGenerator[Clip, None], session: str, urgency: Urgency) -> Clip | None:

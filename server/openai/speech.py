@@ -1,26 +1,26 @@
 """`POST /v1/audio/speech`: synthesize speech, streamed from the first clause on."""
 
-import base64
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 from typing import Annotated, Literal
 
-import numpy as np
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
+from pipeline.assistant import Assistant
 from pipeline.audio.clip import Clip
-from pipeline.audio.encode import FORMATS, RATE_HZ, encoded
+from pipeline.audio.encode import FORMATS, encoded
 from pipeline.audio.speed import MAX_SPEED, MIN_SPEED
-from pipeline.errors import ParleyError
-from pipeline.speech.synthesize import say
-from server.errors import as_openai
-from server.http.client_disconnect import Stream, begun
+from pipeline.speech.synthesize import Said, said
+from pipeline.stt import Word
+from pipeline.transcripts.spoken_words import spoken_words
+from server.http.client_disconnect import Stream, begun, while_connected
 from server.openai.models import check_model
-from server.openai.sse import sse
-from server.openapi import errors, event_stream, like
+from server.openai.speech_output import SpeechOutput, silence
+from server.openapi import ResponseModel, errors, event_stream, like
 from server.parameters import NullIsAbsent, language_code
 from server.state import state_of
 
@@ -29,8 +29,6 @@ router = APIRouter(tags=["speech"])
 MAX_CHARS = 4096
 IGNORED = "Parley-Ignored"
 """Header of a response: the fields of the request that had no effect."""
-SILENCE_S = 0.3
-"""Length of the silence for a text that contains nothing to speak ("…", an emoji)."""
 
 
 class VoiceId(BaseModel):
@@ -54,6 +52,11 @@ class SpeechRequest(NullIsAbsent):
     response_format: Literal["mp3", "opus", "aac", "flac", "wav", "pcm"] = "mp3"
     speed: float = Field(default=1.0, ge=MIN_SPEED, le=MAX_SPEED, description="The pitch stays the same.")
     stream_format: Literal["audio", "sse"] = "audio"
+    timestamp_granularities: list[Literal["word"]] = Field(
+        default=[],
+        description="`word`: also return when each word is spoken, as JSON or, with `stream_format=sse`, in events "
+        "`speech.audio.timestamps`. Not in OpenAI's API.",
+    )
     language: Annotated[
         str | None,
         Field(
@@ -63,14 +66,41 @@ class SpeechRequest(NullIsAbsent):
     ] = None
 
 
+class WordTime(ResponseModel):
+    """A word and its times, in seconds from the start of the sound."""
+
+    word: str
+    start_time: float
+    end_time: float
+
+
+class TimedSpeech(ResponseModel):
+    """Speech and the times of its words."""
+
+    model_config = like(
+        {
+            "audio": "SUQzBAAAAAAA",
+            "audio_format": "audio/mpeg",
+            "timestamps": [{"word": "Good", "start_time": 0.05, "end_time": 0.31}],
+        }
+    )
+
+    audio: str
+    """The sound in base64."""
+    audio_format: str
+    """Its media type."""
+    timestamps: list[WordTime]
+
+
 @router.post(
     "/audio/speech",
     summary="Synthesize speech",
     response_class=Response,
     responses={
         200: {
+            "model": TimedSpeech,
             "description": "The speech, streamed while it is synthesized (24 kHz mono); with `stream_format=sse` as "
-            "events.",
+            "events; with `timestamp_granularities` as JSON, with the times of its words.",
             "headers": {
                 IGNORED: {
                     "schema": {"type": "string"},
@@ -99,47 +129,37 @@ async def speech(request: Request, wanted: SpeechRequest) -> Response:
         voice = replace(voice, instructions=wanted.instructions)
     elif wanted.instructions:
         headers[IGNORED] = "instructions"
-    clips = say(
+    all_said = said(
         tts,
         wanted.input,
         voice=voice,
         language=language_code(wanted.language),
         usual=assistant.settings.speech_language,
     )
-    sound = encoded(_audible(clips), wanted.response_format, speed=wanted.speed)
+    timing = partial(_words, assistant) if wanted.timestamp_granularities else None
+    output = SpeechOutput(wanted.response_format, wanted.speed, timing)
     if wanted.stream_format == "sse":
         headers["Cache-Control"] = "no-cache"
-        return Stream(await begun(_events(sound, wanted.input)), "text/event-stream", headers)
+        return Stream(await begun(output.events(all_said, wanted.input)), "text/event-stream", headers)
+    if timing is not None:
+        whole = await while_connected(request, output.whole(all_said))
+        return Response(whole, media_type="application/json", headers=headers)
+    sound = encoded(_audible(all_said), wanted.response_format, speed=wanted.speed)
     return Stream(await begun(sound), FORMATS[wanted.response_format].media_type, headers)
 
 
-async def _audible(clips: AsyncGenerator[Clip, None]) -> AsyncGenerator[Clip, None]:
-    """Yield the clips, or a short silence if there are none: clients treat a response without audio as an error."""
+async def _words(assistant: Assistant, clip: Clip, last: Said) -> list[Word]:
+    """Return the words of a clause with their times. last: its last sound."""
+    recogniser, limit_s = assistant.stages.stt, assistant.settings.stt_timeout_s
+    return await spoken_words(recogniser, clip, last.clause.text, last.language, limit_s=limit_s)
+
+
+async def _audible(all_said: AsyncGenerator[Said, None]) -> AsyncGenerator[Clip, None]:
+    """Yield the sound, or a short silence if there is none."""
     spoken = False
-    async with aclosing(clips):
-        async for clip in clips:
+    async with aclosing(all_said):
+        async for one in all_said:
             spoken = True
-            yield clip
+            yield one.clip
     if not spoken:
-        yield Clip(np.zeros(int(SILENCE_S * RATE_HZ), np.float32), RATE_HZ)
-
-
-async def _events(sound: AsyncGenerator[bytes, None], text: str) -> AsyncGenerator[bytes, None]:
-    """Yield the sound as events. An error before the first sound is raised; a later one becomes an event."""
-    begun_already = False
-    sent = 0
-    try:
-        async with aclosing(sound):
-            async for data in sound:
-                begun_already = True
-                sent += len(data)
-                yield sse({"type": "speech.audio.delta", "audio": base64.b64encode(data).decode("ascii")})
-    except ParleyError as error:
-        if not begun_already:
-            raise
-        yield sse(as_openai(error))
-        return
-    # An estimate, because there is no tokenizer here: a token is about four characters of text or 50 ms of sound.
-    spoken, said = max(1, len(text) // 4), max(1, sent // 400)
-    usage = {"input_tokens": spoken, "output_tokens": said, "total_tokens": spoken + said}
-    yield sse({"type": "speech.audio.done", "usage": usage})
+        yield silence()

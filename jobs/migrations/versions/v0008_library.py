@@ -9,7 +9,7 @@ from alembic import op
 from jobs.library.passages import passage_row, passages_of
 
 revision = "0008"
-down_revision = "0006"
+down_revision = "0007"
 
 log = logging.getLogger(__name__)
 
