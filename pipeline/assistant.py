@@ -31,6 +31,7 @@ from pipeline.llm.auto import AutoLanguageModel, open_auto
 from pipeline.settings import Settings
 from pipeline.speech.lexicon import LexicalSpeech, read_lexicon
 from pipeline.stt import SpeechToText, Transcript
+from pipeline.stt.home_names import at_home, open_home_names
 from pipeline.stt.recognisers import Recognisers
 from pipeline.support.context_holder import open_together
 from pipeline.support.openai_names import VOICES
@@ -281,9 +282,13 @@ async def open_assistant(settings: Settings, report: Report = _ignore) -> AsyncI
         yield assistant
 
 
-def open_stt(settings: Settings, report: Report = _ignore) -> AbstractAsyncContextManager[Running[SpeechToText]]:
-    """Open the recogniser that the settings name, or the best one that runs here."""
-    return _open("stt", stt.ENGINES, stt.AUTO_ORDER, settings.stt_engine, settings, report)
+@asynccontextmanager
+async def open_stt(settings: Settings, report: Report = _ignore) -> AsyncIterator[Running[SpeechToText]]:
+    """Open the recogniser that the settings name, or the best one that runs here, with the names of the home at
+    HASS_URL."""
+    opening = _open("stt", stt.ENGINES, stt.AUTO_ORDER, settings.stt_engine, settings, report)
+    async with open_home_names(settings) as home, opening as running:
+        yield replace(running, engine=at_home(running.engine, home))
 
 
 @asynccontextmanager

@@ -63,6 +63,12 @@ class StageSettings(Group):
     """Comma-separated names and words that are likely to be spoken (Parley, Ana Sofia), a hint in every transcript of
     Whisper and of STT_ENGINE=openai; the most important first, because about 60 fit."""
 
+    hass_url: str = ""
+    """Address of Home Assistant (http://homeassistant.local:8123), whose areas and devices are hints like HOTWORDS,
+    after them (docs/wyoming.md); empty: none."""
+    hass_token: str = ""
+    """Long-lived access token of an administrator there."""
+
     # --- long recordings ---
     align_model: str = ""
     """A wav2vec2 model (hub name or folder) that aligns words with their sound; empty: chosen by language. Needs the

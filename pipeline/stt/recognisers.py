@@ -19,6 +19,7 @@ from pipeline.engines import Running, open_named
 from pipeline.errors import BadInput, EngineError, EngineUnavailable
 from pipeline.settings import Settings
 from pipeline.stt import ENGINES, TAKES_HINTS, SpeechToText, weights
+from pipeline.stt.home_names import AtHome, at_home
 from pipeline.stt.models import Runnable, needed_mb, runnable
 from pipeline.support import openai_names
 from pipeline.workers.hardware import Hardware
@@ -137,7 +138,9 @@ class Recognisers:
             running = self._own
             if model.settings is not None:
                 try:
-                    running = await stack.enter_async_context(self._loaded(model, model.settings))
+                    other = await stack.enter_async_context(self._loaded(model, model.settings))
+                    home = self._own.engine.home if isinstance(self._own.engine, AtHome) else None
+                    running = replace(other, engine=at_home(other.engine, home))
                 except (EngineUnavailable, EngineError) as error:
                     if not or_own or isinstance(error, DoesNotFit):
                         raise

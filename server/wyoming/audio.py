@@ -1,7 +1,7 @@
 """Audio of the Wyoming protocol: incoming sound, resampled as it arrives, and outgoing sound."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import aclosing
 
 from wyoming.audio import AudioChunk, AudioStart, AudioStop
@@ -74,22 +74,31 @@ class SoundIn:
         self._held, self._max_seconds, self._conversion = held, max_seconds, conversion
         self.kept = 0
         """Bytes held in the budget until `release`."""
+        self.seconds = 0.0
+        """Duration of the sound so far."""
         self._pcm = bytearray()
-        self._seconds = 0.0
 
-    async def take(self, chunk: AudioChunk) -> None:
-        """Add the next chunk.
+    async def take(self, chunk: AudioChunk, also: Callable[[Samples], Awaitable[None]] | None = None) -> None:
+        """Add the next chunk. also: receives its samples, too.
 
         Raises BadInput (unsupported_audio, audio_too_long), Overloaded when the budget is exhausted.
         """
-        self._seconds += self._conversion.seconds(chunk)
-        if self._seconds > self._max_seconds:
+        self.seconds += self._conversion.seconds(chunk)
+        if self.seconds > self._max_seconds:
             raise BadInput(
                 f"The sound is longer than {self._max_seconds:g} seconds (MAX_AUDIO_SECONDS).", code="audio_too_long"
             )
         async with aclosing(self._conversion.converted(chunk)) as converted:
             async for samples in converted:
                 self._keep(samples)
+                if also is not None:
+                    await also(samples)
+
+    def pieces(self) -> Iterator[Samples]:
+        """Yield the sound so far in pieces of at most VALUES_PER_STEP samples."""
+        pcm = bytes(self._pcm)
+        for start in range(0, len(pcm), 2 * VALUES_PER_STEP):
+            yield Clip.from_pcm16(pcm[start : start + 2 * VALUES_PER_STEP], RATE_HZ).samples
 
     def end(self) -> Clip:
         """Return all of the sound. Raises Overloaded."""

@@ -1,8 +1,8 @@
 """One Wyoming connection: its requests, in order, and the end of each response.
 
-The response to a request that fails is `error`, followed by the event that ends every such response: Home Assistant
-reads until `transcript` (for sound), `audio-stop` or `synthesize-stopped` (for text), `handled` or `not-handled` (for
-an utterance), or the end of the connection, and ignores all other events.
+The response to a request that fails is `error`, followed by the events that end every such response. Home Assistant
+before 2026.3 ignores an error and reads until `transcript` (for sound), `audio-stop` or `synthesize-stopped` (for
+text), `handled` or `not-handled` (for an utterance), or the end of the connection.
 """
 
 import asyncio
@@ -11,14 +11,13 @@ import logging
 import secrets
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from functools import partial
 
 from wyoming.asr import Transcribe, Transcript
 from wyoming.audio import AudioChunk, AudioStart, AudioStop
 from wyoming.error import Error
 from wyoming.event import Event, Eventable
-from wyoming.handle import NotHandled
-from wyoming.info import Describe
+from wyoming.handle import HandledStop, NotHandled
+from wyoming.info import Describe, SelectProgram
 from wyoming.intent import NotRecognized, Recognize
 from wyoming.ping import Ping, Pong
 from wyoming.tts import (
@@ -28,7 +27,7 @@ from wyoming.tts import (
     SynthesizeStop,
     SynthesizeStopped,
 )
-from wyoming.wake import Detect, NotDetected
+from wyoming.wake import Detect
 
 from pipeline.assistant import Assistant
 from pipeline.errors import BadInput, ParleyError
@@ -38,14 +37,13 @@ from server.access.limits import Share
 from server.http.draining import Draining
 from server.http.idle import Idle, unless_idle
 from server.http.tcp_server import linger, write
-from server.wyoming.audio import Conversion, SoundIn
 from server.wyoming.conversations import Conversations
 from server.wyoming.fields import checked
+from server.wyoming.hearing import Hearing
 from server.wyoming.info import info
 from server.wyoming.responses import Responses
 from server.wyoming.streamed_texts import Texts
 from server.wyoming.voices import chosen
-from server.wyoming.wake import WakeStream
 from server.wyoming.wire import Broken, encoded, read_event
 
 log = logging.getLogger(__name__)
@@ -82,14 +80,9 @@ class Connection:
         self._reader, self._writer = reader, writer
         self._assistant, self._draining = assistant, draining
         self._responses = Responses(assistant, conversations, self._tell)
-        self._held, self._slot, self._converting = held, slot, converting
+        self._held, self._slot = held, slot
         self._name = secrets.token_hex(8)
-        self._asked = Transcribe()
-        self._sound: SoundIn | None = None
-        self._refused = False
-        """Whether the arriving sound was refused; the client has received the error."""
-        self._wake: WakeStream | None = None
-        """Searches the arriving sound for wake words; None: it is transcribed."""
+        self._hearing = Hearing(assistant, self._responses, self._begin_request, held, converting)
         self._texts: Texts | None = None
         """The text that is still arriving."""
         self._request: asyncio.Task[None] | None = None
@@ -114,7 +107,7 @@ class Connection:
                 await linger(self._reader, self._writer)
             finally:
                 await self._stop()
-                self._forget_sound()
+                self._hearing.forget()
 
     async def _stop(self) -> None:
         """Cancel the running request."""
@@ -151,15 +144,15 @@ class Connection:
         elif Ping.is_type(kind):
             await self._tell(Pong(Ping.from_event(event).text))
         elif Transcribe.is_type(kind):
-            self._asked, self._wake = Transcribe.from_event(event), None
+            self._hearing.transcribe(Transcribe.from_event(event))
         elif Detect.is_type(kind):
-            await self._detect(Detect.from_event(event))
+            await self._hearing.detect(Detect.from_event(event))
         elif AudioStart.is_type(kind):
-            self._forget_sound()
+            self._hearing.forget()
         elif AudioChunk.is_type(kind):
-            await self._hear(AudioChunk.from_event(event))
+            await self._hearing.take(AudioChunk.from_event(event))
         elif AudioStop.is_type(kind):
-            await (self._transcribe() if self._wake is None else self._end_detection())
+            await self._hearing.end()
         elif Synthesize.is_type(kind):
             if self._texts is None:  # otherwise it repeats the whole streamed text, for older servers
                 asked = Synthesize.from_event(event)
@@ -174,8 +167,10 @@ class Connection:
         elif Transcript.is_type(kind):
             said = Transcript.from_event(event)
             await self._begin_request(
-                lambda: self._responses.reply(said), NotHandled("There is no reply to this text.")
+                lambda: self._responses.reply(said), NotHandled("There is no reply to this text."), HandledStop()
             )
+        elif SelectProgram.is_type(kind):
+            self._select(SelectProgram.from_event(event).name)
         elif Recognize.is_type(kind):
             await self._begin_request(lambda: _failing(_not_offered("intents")), NotRecognized())
         # Other events belong to other kinds of services; the protocol requires ignoring them.
@@ -183,10 +178,12 @@ class Connection:
     async def _refuse(self, kind: str, error: BadInput) -> None:
         """Refuse a request with a field of the wrong type: send the error and the event that the client waits for."""
         if AudioChunk.is_type(kind) or AudioStart.is_type(kind):
-            await self._refuse_sound(error)
+            await self._hearing.refuse(error)
         elif AudioStop.is_type(kind):
             await self._tell_error(error)
-            await (self._transcribe() if self._wake is None else self._end_detection())
+            await self._hearing.end()
+        elif Detect.is_type(kind):
+            await self._hearing.refuse_detection(error)
         elif SynthesizeChunk.is_type(kind) and self._texts is not None:
             self._texts.close(error)
         elif Synthesize.is_type(kind) and self._texts is None:
@@ -194,12 +191,21 @@ class Connection:
         elif SynthesizeStart.is_type(kind):
             await self._begin(Texts(error))
         elif Transcript.is_type(kind):
-            await self._begin_request(lambda: _failing(error), NotHandled(error.message))
+            await self._begin_request(lambda: _failing(error), NotHandled(error.message), HandledStop())
         elif Ping.is_type(kind):
             await self._tell_error(error)
             await self._tell(Pong())
         else:
             await self._tell_error(error)
+
+    def _select(self, name: str) -> None:
+        """Check the name of a program: there is one for each kind of request. Raises Broken for an unknown one, because
+        a client that waits for it reads until the connection ends."""
+        told = info(self._assistant)
+        programs = {program.name for program in (*told.asr, *told.tts, *told.handle, *told.wake)}
+        if name not in programs:
+            known = ", ".join(sorted(programs))
+            raise Broken(BadInput(f"Unknown program {name[:60]!r}; available: {known}.", code="unknown_program"))
 
     async def _begin_request(self, work: Callable[[], Coroutine[object, object, None]], *ends: Eventable) -> None:
         """Run a request after the previous one, in a task, so that a disconnect is noticed. ends: the events to send if
@@ -223,70 +229,6 @@ class Connection:
             await self._tell_failed(ParleyError("Something went wrong inside the service."), ends)
         finally:
             self._draining.went()
-
-    # --- recognition ---
-
-    def _forget_sound(self) -> None:
-        if self._sound is not None:
-            self._sound.release()
-        self._sound, self._refused = None, False
-
-    async def _hear(self, chunk: AudioChunk) -> None:
-        if self._refused:
-            return
-        if self._wake is not None:
-            await self._listen(self._wake, chunk)
-            return
-        if self._sound is None:
-            conversion = Conversion(self._converting)
-            self._sound = SoundIn(self._held, self._assistant.settings.max_audio_seconds, conversion)
-        try:
-            await self._sound.take(chunk)
-        except ParleyError as error:
-            await self._refuse_sound(error)
-
-    async def _refuse_sound(self, error: ParleyError) -> None:
-        """Discard this sound and the rest of it that still arrives. Report the error once."""
-        told = self._refused
-        self._forget_sound()
-        self._refused = True
-        if not told:
-            await self._tell_error(error)
-
-    async def _transcribe(self) -> None:
-        """Transcribe the sound received so far; following chunks begin a new sound."""
-        asked, sound, refused = self._asked, self._sound, self._refused
-        self._asked, self._sound, self._refused = Transcribe(), None, False
-        if refused:
-            await self._begin_request(lambda: self._tell(Transcript("")))
-        else:
-            await self._begin_request(lambda: self._responses.transcribe(asked, sound), Transcript(""))
-
-    # --- wake words ---
-
-    async def _detect(self, asked: Detect) -> None:
-        """Search the sound that follows for wake words, instead of transcribing it."""
-        self._forget_sound()
-        try:
-            self._wake = WakeStream(asked.names, Conversion(self._converting, live=True))
-        except BadInput as error:
-            await self._begin_request(partial(_failing, error), NotDetected())
-
-    async def _listen(self, wake: WakeStream, chunk: AudioChunk) -> None:
-        try:
-            found = await wake.take(chunk)
-        except BadInput as error:
-            await self._refuse_sound(error)
-        else:
-            if found is not None:
-                with contextlib.suppress(OSError):  # disconnected: the reader handles it
-                    await self._tell(found)
-
-    async def _end_detection(self) -> None:
-        wake, self._wake = self._wake, None
-        self._forget_sound()
-        if wake is not None and not wake.detected:
-            await self._begin_request(lambda: self._tell(NotDetected()))
 
     # --- speech ---
 

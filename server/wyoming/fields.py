@@ -61,6 +61,8 @@ FIELDS: Mapping[str, Mapping[str, Field]] = {
         "transcript_names": TEXTS,
         "transcript_terms": TEXTS,
     },
+    "detect": {"names": TEXTS, "context": OBJECT},
+    "select-program": {"name": NEEDED_TEXT},
     "audio-start": {"rate": WHOLE, "width": WHOLE, "channels": WHOLE, "timestamp": NUMBER},
     "audio-chunk": {"rate": NEEDED_WHOLE, "width": NEEDED_WHOLE, "channels": NEEDED_WHOLE, "timestamp": NUMBER},
     "audio-stop": {"timestamp": NUMBER},

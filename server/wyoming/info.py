@@ -29,7 +29,7 @@ def info(assistant: Assistant) -> Info:
     return Info(
         asr=[_asr(stages["stt"])],
         tts=[_tts(assistant, stages["tts"])],
-        handle=[_handle(stages["llm"])],
+        handle=[_handle(assistant, stages["llm"])],
         wake=[_wake()] if wake_words() else [],
     )
 
@@ -37,7 +37,11 @@ def info(assistant: Assistant) -> Info:
 def _asr(engine: EngineInfo) -> AsrProgram:
     languages = list(engine.languages) or sorted(NAMES)
     model = AsrModel(engine.model, OURS, True, engine.model, VERSION, languages)
-    return AsrProgram("parley", OURS, True, f"Parley ({engine.engine})", VERSION, [model])
+    return AsrProgram(
+        "parley", OURS, True, f"Parley ({engine.engine})", VERSION, [model], supports_transcript_streaming=True,
+        requires_external_vad=False,
+        prefers_noise_reduction_enabled=False,  # it makes Whisper less exact
+    )  # fmt: skip
 
 
 def _tts(assistant: Assistant, engine: EngineInfo) -> TtsProgram:
@@ -55,7 +59,10 @@ def _wake() -> WakeProgram:
     return WakeProgram("parley", OURS, True, "Parley (microWakeWord)", VERSION, models)
 
 
-def _handle(engine: EngineInfo) -> HandleProgram:
+def _handle(assistant: Assistant, engine: EngineInfo) -> HandleProgram:
     languages = EVERYWHERE if engine.engine == "builtin" else sorted(NAMES)
     model = HandleModel(engine.model, OURS, True, engine.model, VERSION, languages)
-    return HandleProgram("parley", OURS, True, f"Parley ({engine.engine})", VERSION, [model])
+    return HandleProgram(
+        "parley", OURS, True, f"Parley ({engine.engine})", VERSION, [model], supports_handled_streaming=True,
+        supports_home_control=bool(assistant.settings.mcp_servers),
+    )  # fmt: skip

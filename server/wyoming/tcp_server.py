@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from urllib.parse import urlsplit
 
 from wyoming.error import Error
@@ -18,6 +18,7 @@ from server.http.draining import Draining
 from server.http.tcp_server import linger, listening, write
 from server.wyoming.connection import Connection
 from server.wyoming.conversations import Conversations
+from server.wyoming.discovery import announced
 from server.wyoming.wire import encoded
 
 log = logging.getLogger(__name__)
@@ -60,7 +61,8 @@ async def open_wyoming(
         host, port, serve, setting=setting, most=settings.max_connections, draining=draining
     ) as address:
         log.info("Wyoming listens on tcp://%s:%d", *address)
-        yield
+        async with announced(*address, draining) if settings.wyoming_zeroconf else nullcontext():
+            yield
 
 
 def _address(uri: str) -> tuple[str, int]:

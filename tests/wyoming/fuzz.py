@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 KINDS = (
     "describe", "ping", "transcribe", "audio-start", "audio-chunk", "audio-stop", "synthesize", "synthesize-start",
-    "synthesize-chunk", "synthesize-stop", "transcript", "recognize", "detect", "run-pipeline", "no-such-event",
+    "synthesize-chunk", "synthesize-stop", "transcript", "recognize", "detect", "select-program", "run-pipeline",
+    "no-such-event",
 )  # fmt: skip
 NAMES = (
     "rate", "width", "channels", "timestamp", "text", "language", "voice", "name", "speaker", "context", "text_format",

@@ -13,6 +13,8 @@ from tests.server_process import ServerProcess, serving
 from tests.servers.running import closed_port, wait_for_port
 from tests.wyoming.fuzz import in_sync, out_of_sync
 
+NO_WORDS = ["transcript", "transcript-stop"]
+NO_REPLY = ["not-handled", "handled-stop"]
 PATIENCE_S = 60.0
 
 
@@ -71,12 +73,14 @@ def test_a_badly_framed_event_ends_the_connection_with_an_error(port: int, sent:
 @pytest.mark.parametrize(
     ("kind", "data", "field", "ends"),
     [
-        ("audio-chunk", {"rate": "16000", "width": 2, "channels": 1}, "rate", []),
-        ("audio-chunk", {"rate": 16000, "width": 2, "channels": None}, "channels", []),
-        ("audio-chunk", {"rate": 16000, "width": True, "channels": 1}, "width", []),
-        ("audio-chunk", {"rate": 16000.0, "width": 2, "channels": 1}, "rate", []),
-        ("audio-chunk", {}, "rate", []),
-        ("audio-start", {"rate": [], "width": 2, "channels": 1}, "rate", []),
+        ("audio-chunk", {"rate": "16000", "width": 2, "channels": 1}, "rate", NO_WORDS),
+        ("audio-chunk", {"rate": 16000, "width": 2, "channels": None}, "channels", NO_WORDS),
+        ("audio-chunk", {"rate": 16000, "width": True, "channels": 1}, "width", NO_WORDS),
+        ("audio-chunk", {"rate": 16000.0, "width": 2, "channels": 1}, "rate", NO_WORDS),
+        ("audio-chunk", {}, "rate", NO_WORDS),
+        ("audio-start", {"rate": [], "width": 2, "channels": 1}, "rate", NO_WORDS),
+        ("detect", {"names": "alexa"}, "names", ["not-detected"]),
+        ("select-program", {"name": 1}, "name", []),
         ("transcribe", {"language": 5}, "language", []),
         ("transcribe", {"transcript_names": "Ada"}, "transcript_names", []),
         ("transcribe", {"transcript_terms": [1, 2]}, "transcript_terms", []),
@@ -85,9 +89,9 @@ def test_a_badly_framed_event_ends_the_connection_with_an_error(port: int, sent:
         ("synthesize", {"text": "a", "voice": {"name": {}}}, "voice", ["audio-stop"]),
         ("synthesize-start", {"voice": []}, "voice", ["audio-stop", "synthesize-stopped"]),
         ("synthesize-chunk", {"text": 7}, "text", []),
-        ("transcript", {"text": ["a"]}, "text", ["not-handled"]),
-        ("transcript", {"text": "a", "context": "b"}, "context", ["not-handled"]),
-        ("transcript", {"text": "a", "language": 1}, "language", ["not-handled"]),
+        ("transcript", {"text": ["a"]}, "text", NO_REPLY),
+        ("transcript", {"text": "a", "context": "b"}, "context", NO_REPLY),
+        ("transcript", {"text": "a", "language": 1}, "language", NO_REPLY),
         ("ping", {"text": {}}, "text", ["pong"]),
     ],
 )
@@ -123,8 +127,9 @@ def test_a_bad_chunk_ends_its_sound_once(port: int) -> None:
     chunk = {"type": "audio-chunk", "data": {"rate": 16000, "width": 2, "channels": 1}, "payload_length": 2}
     bad = {"type": "audio-chunk", "data": {"rate": None, "width": 2, "channels": 1}, "payload_length": 2}
     sent = b"".join(json.dumps(one).encode() + b"\n\0\0" for one in (chunk, bad, bad, chunk))
-    told = asyncio.run(answers(port, sent + b'{"type": "audio-stop"}\n', "transcript"))
-    assert [(one["type"], one.get("text") == "") for one in told] == [("error", False), ("transcript", True)]
+    told = asyncio.run(answers(port, sent + b'{"type": "audio-stop"}\n', "transcript-stop"))
+    assert [one["type"] for one in told] == ["error", *NO_WORDS]
+    assert told[1]["text"] == ""
 
 
 def test_a_reply_in_progress_ends_with_its_connection(port: int) -> None:

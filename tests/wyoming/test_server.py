@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from wyoming.asr import Transcribe, Transcript
+from wyoming.asr import Transcribe, Transcript, TranscriptChunk, TranscriptStart
 from wyoming.audio import AudioChunk, AudioStart, AudioStop
 from wyoming.client import AsyncTcpClient
 from wyoming.error import Error
 from wyoming.event import Event, Eventable
-from wyoming.handle import Handled
-from wyoming.info import Describe, Info
+from wyoming.handle import Handled, HandledChunk
+from wyoming.info import Describe, Info, SelectProgram
 from wyoming.intent import Recognize
 from wyoming.ping import Ping, Pong
 from wyoming.tts import (
@@ -33,6 +33,9 @@ from tests.questions import spoken
 from tests.server_process import ServerProcess, serving
 from tests.servers.running import closed_port, wait_for_port
 
+NO_WORDS = ["transcript", "transcript-stop"]
+NO_REPLY = ["not-handled", "handled-stop"]
+SECOND = AudioChunk(16_000, 2, 1, bytes(32_000))
 PATIENCE_S = 60.0
 PLACES = 16
 """More than the slots still held by clients that have just disconnected."""
@@ -70,6 +73,20 @@ async def send(client: AsyncTcpClient, *what: Eventable) -> None:
         await client.write_event(one.event())
 
 
+async def until(client: AsyncTcpClient, last: str) -> list[Event]:
+    """The next events, up to the first of this type."""
+    found = [await told(client)]
+    while found[-1].type != last:
+        found.append(await told(client))
+    return found
+
+
+async def transcript(client: AsyncTcpClient) -> str:
+    """The next transcript."""
+    events = {event.type: event for event in await until(client, "transcript-stop")}
+    return Transcript.from_event(events["transcript"]).text
+
+
 async def speak(client: AsyncTcpClient, clip: Clip, **asked: Any) -> None:
     pcm = clip.pcm16()
     size = clip.rate_hz // 1000 * 60 * 2
@@ -96,6 +113,9 @@ async def test_info_lists_the_models_and_voices(server: ServerProcess, port: int
         assert [program.models[0].languages for program in info.asr] == [["en"]]
         assert {"man", "woman"} <= {voice.name for voice in info.tts[0].voices}
         assert info.tts[0].supports_synthesize_streaming
+        assert info.handle[0].supports_handled_streaming
+        assert info.asr[0].supports_transcript_streaming
+        assert not info.asr[0].requires_external_vad
         assert "en" in info.handle[0].models[0].languages
         await send(client, Ping("there?"))
         assert Pong.from_event(await told(client)).text == "there?"
@@ -105,7 +125,47 @@ async def test_several_utterances_are_transcribed_in_a_row(server: ServerProcess
     async with connected(port) as client:
         for question in ("what time is it", "tell me a joke"):
             await speak(client, spoken(question), language="en")
-            assert Transcript.from_event(await told(client)).text == question
+            assert await transcript(client) == question
+
+
+async def test_a_recording_is_transcribed_with_its_pauses(server: ServerProcess, port: int) -> None:
+    """Sound that arrives faster than it is spoken ends at audio-stop; the words are also streamed."""
+    pause = np.zeros(2 * 16_000, np.float32)
+    sound = np.concatenate([spoken("what time is it").samples, pause, spoken("tell me a joke").samples])
+    async with connected(port) as client:
+        await speak(client, Clip(sound, 16_000))
+        start, *chunks, whole, _ = await until(client, "transcript-stop")
+        assert TranscriptStart.from_event(start).language == "en"
+        assert "".join(TranscriptChunk.from_event(one).text for one in chunks) == Transcript.from_event(whole).text
+        assert {"time", "joke"} <= set(Transcript.from_event(whole).text.split())
+
+
+@pytest.mark.real_time
+async def test_the_service_hears_the_end_of_a_command(server: ServerProcess, port: int) -> None:
+    """The client sends silence until it gets the transcript; the rest of the sound is ignored."""
+    async with connected(port) as client:
+        heard = asyncio.create_task(transcript(client))
+        await send(client, Transcribe(language="en"), AudioStart(16_000, 2, 1))
+        pcm = spoken("what time is it").pcm16()
+        at = 0
+        while not heard.done():
+            await send(client, AudioChunk(16_000, 2, 1, pcm[at : at + 1920].ljust(1920, b"\0")))
+            at += 1920
+            await asyncio.sleep(0.06)
+        assert heard.result() == "what time is it"
+        await send(client, AudioChunk(16_000, 2, 1, bytes(1920)), AudioStop(), Ping("next"))
+        assert Pong.from_event(await told(client)).text == "next"
+        await speak(client, spoken("tell me a joke"))
+        assert await transcript(client) == "tell me a joke"
+
+
+async def test_a_program_can_be_selected(server: ServerProcess, port: int) -> None:
+    async with connected(port) as client:
+        await send(client, SelectProgram("parley"), Ping("there?"))
+        assert Pong.from_event(await told(client)).text == "there?"
+        await send(client, SelectProgram("piper"))
+        assert Error.from_event(await told(client)).code == "unknown_program"
+        assert await client.read_event() is None, "no request can follow"
 
 
 async def test_text_is_spoken(server: ServerProcess, port: int) -> None:
@@ -148,8 +208,10 @@ async def test_a_reply_uses_the_conversation_across_connections(server: ServerPr
     async def ask(text: str, conversation: str) -> str:
         async with connected(port) as client:
             await send(client, Transcript(text, context={"conversation_id": conversation}, language="en"))
-            handled = Handled.from_event(await told(client))
-            assert handled.context == {"conversation_id": conversation}
+            start, *chunks, whole, _ = await until(client, "handled-stop")
+            handled = Handled.from_event(whole)
+            assert handled.context == start.data["context"] == {"conversation_id": conversation}
+            assert "".join(HandledChunk.from_event(chunk).text for chunk in chunks).strip() == handled.text
             return handled.text or ""
 
     await ask("my name is Ada", "a")
@@ -185,14 +247,14 @@ async def test_each_language_of_a_voice_is_listed_with_its_own_name(server: Serv
 @pytest.mark.parametrize(
     ("events", "code", "ends"),
     [
-        ([AudioStart(16000, 2, 1), AudioStop()], "empty_message", ["transcript"]),
-        ([AudioChunk(16000, 3, 1, b"123"), AudioStop()], "unsupported_audio", ["transcript"]),
-        ([AudioChunk(7, 2, 1, b"12"), AudioStop()], "unsupported_audio", ["transcript"]),
-        ([AudioChunk(16000, 2, 1, bytes(320_000))] * 4 + [AudioStop()], "audio_too_long", ["transcript"]),
+        ([AudioStart(16000, 2, 1), AudioStop()], "empty_message", NO_WORDS),
+        ([AudioChunk(16000, 3, 1, b"123"), AudioStop()], "unsupported_audio", NO_WORDS),
+        ([AudioChunk(7, 2, 1, b"12"), AudioStop()], "unsupported_audio", NO_WORDS),
+        ([AudioChunk(16000, 2, 1, bytes(320_000))] * 4 + [AudioStop()], "audio_too_long", NO_WORDS),
         (
             [Transcribe(language="??"), AudioChunk(16000, 2, 1, b"12"), AudioStop()],
             "unsupported_language",
-            ["transcript"],
+            NO_WORDS,
         ),
         ([Synthesize("hello", SynthesizeVoice(name="../../etc"))], "unknown_voice", ["audio-stop"]),
         ([Synthesize("hello", SynthesizeVoice(language="??"))], "unsupported_language", ["audio-stop"]),
@@ -207,10 +269,11 @@ async def test_each_language_of_a_voice_is_listed_with_its_own_name(server: Serv
             "message_too_large",
             ["audio-stop", "synthesize-stopped"],
         ),
-        ([Transcript("")], "bad_parameter", ["not-handled"]),
-        ([Transcript("a", language="??")], "unsupported_language", ["not-handled"]),
+        ([Transcript("")], "bad_parameter", NO_REPLY),
+        ([Transcript("a", language="??")], "unsupported_language", NO_REPLY),
         ([Recognize("turn on the light")], "unsupported_message", ["not-recognized"]),
-        ([Detect(["ok nabu"])], "bad_parameter", ["not-detected"]),
+        ([Detect(["ok nabu"]), AudioStart(16_000, 2, 1), SECOND, AudioStop()], "bad_parameter", ["not-detected"]),
+        ([Transcribe(), AudioStart(7, 2, 1), AudioChunk(7, 2, 1, b"12")], "unsupported_audio", NO_WORDS),
         ([Detect(), AudioChunk(16_000, 3, 1, bytes(480)), AudioStop()], "unsupported_audio", ["not-detected"]),
         ([Transcribe(language="??")], None, []),
     ],
@@ -229,7 +292,7 @@ async def test_failures_are_reported_and_the_connection_continues(
             assert [(await told(client)).type for _ in ends] == ends
         await client.write_event(Event("no-such-event", {}))  # ignored
         await speak(client, spoken("tell me a joke"))
-        assert Transcript.from_event(await told(client)).text == "tell me a joke"
+        assert await transcript(client) == "tell me a joke"
 
 
 @pytest.mark.parametrize(("rate_hz", "names"), [(16_000, None), (48_000, ["alexa", "okay_nabu"])])
@@ -246,7 +309,7 @@ async def test_a_wake_word_is_detected(server: ServerProcess, port: int, rate_hz
         assert (detection.name, detection.timestamp) == ("okay_nabu", 1000)
         await send(client, AudioStop())
         await speak(client, spoken("tell me a joke"))
-        assert Transcript.from_event(await told(client)).text == "tell me a joke", "detected once"
+        assert await transcript(client) == "tell me a joke", "detected once"
 
 
 async def test_sound_without_the_wake_word_is_not_detected(server: ServerProcess, port: int) -> None:

@@ -1,0 +1,83 @@
+"""Announce the Wyoming service on the local network by zeroconf (mDNS), where Home Assistant discovers it."""
+
+import asyncio
+import contextlib
+import importlib
+import ipaddress
+import logging
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import ifaddr
+
+from pipeline.support.background import background
+from server.http.draining import Draining
+
+if TYPE_CHECKING:
+    from zeroconf.asyncio import AsyncZeroconf
+
+log = logging.getLogger(__name__)
+
+TYPE = "_wyoming._tcp.local."
+REGISTER_S, WITHDRAW_S = 30.0, 3.0
+"""Timeouts for the announcement and for its withdrawal, in seconds; the network is asked three times for each."""
+MAX_NAME_CHARS = 40
+
+
+@asynccontextmanager
+async def announced(host: str, port: int, draining: Draining) -> AsyncIterator[None]:
+    """Announce the service beside the block, until the service drains. A failure is logged: clients can still be told
+    the address. host: the IP address on which it listens; 0.0.0.0 and :: stand for all addresses of this machine."""
+    async with background(_announce(host, port, draining)):
+        yield
+
+
+async def _announce(host: str, port: int, draining: Draining) -> None:
+    try:
+        await asyncio.to_thread(importlib.import_module, "zeroconf.asyncio")  # takes a while
+    except ImportError as error:
+        log.warning("Wyoming cannot be announced on the network (WYOMING_ZEROCONF): %s", error)
+        return
+    import zeroconf
+    from zeroconf.asyncio import AsyncServiceInfo
+
+    try:
+        addresses = await asyncio.to_thread(_addresses, host)
+        async with _open(addresses) as network:
+            name = socket.gethostname().partition(".")[0][:MAX_NAME_CHARS]
+            service = AsyncServiceInfo(TYPE, f"Parley on {name}.{TYPE}", port=port, parsed_addresses=addresses)
+            async with asyncio.timeout(REGISTER_S):
+                await (await network.async_register_service(service, allow_name_change=True))
+            log.info("Wyoming is announced as %r", service.name.removesuffix(f".{TYPE}"))
+            await draining.begun.wait()
+    except (OSError, TimeoutError, zeroconf.Error) as error:
+        reason = str(error) or type(error).__name__
+        log.warning("Wyoming cannot be announced on the network (WYOMING_ZEROCONF): %s", reason)
+
+
+@asynccontextmanager
+async def _open(addresses: list[str]) -> AsyncIterator["AsyncZeroconf"]:
+    """Open zeroconf's sockets on these addresses; withdraw what was announced after the block."""
+    from zeroconf.asyncio import AsyncZeroconf
+
+    network = AsyncZeroconf(interfaces=addresses)
+    try:
+        yield network
+    finally:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(WITHDRAW_S):
+                await network.async_close()
+
+
+def _addresses(host: str) -> list[str]:
+    """Return the addresses to announce. Raises OSError if there is none."""
+    address = ipaddress.ip_address(host.partition("%")[0])
+    if not address.is_unspecified:
+        return [str(address)]
+    all_of = [ip.ip for adapter in ifaddr.get_adapters() for ip in adapter.ips if isinstance(ip.ip, str)]
+    found = [one for one in all_of if not ipaddress.ip_address(one).is_loopback]
+    if not found:
+        raise OSError("this machine has no network address")
+    return found
