@@ -25,7 +25,7 @@ OWN_TEXTS = {
     "server.access.keys:weak", "server.access.keys:keys_of_setting",
     "server.openapi:event_stream", "server.webrtc.listening:is_here", "pipeline.tts.onnx_graph:node",
     "pipeline.tts.onnx_graph:tensor", "server.http.multipart:bad_form",
-    "server.telephone.audiosocket.server:networks",
+    "server.telephone.audiosocket.server:networks", "server.sharing.redis:open_redis",
 }  # fmt: skip
 """Functions that read only settings or text of the program itself."""
 NAMES_ONLY = {

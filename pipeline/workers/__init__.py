@@ -4,7 +4,8 @@ An engine that runs a local model is a plain synchronous class. Its constructor 
 model; its public methods are ordinary functions or generators. It knows nothing of asyncio or processes. A worker makes
 it asynchronous, in separate processes (`process.py`) or in threads (`thread.py`): one scheduler (`scheduler.py`) in
 front of one or more copies of it (`pool.py`), each of which runs one call, or one batch, at a time. With MODEL_HOST=ray
-the copies are on a Ray cluster, each with a scheduler of its own (`on_ray/`).
+the copies are on a Ray cluster, each with a scheduler of its own (`on_ray/`). With PROCESSES, the main process has the
+workers, and the processes that serve connections call them there (`sharing/`).
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -123,7 +124,19 @@ def open_worker(
         from pipeline.workers.on_ray.worker import open_on_ray
 
         return open_on_ray(spec, settings, serving)
-    return open_here(spec, serving, Hosting(settings.isolate_models, settings.max_wait_s, settings.model_idle_seconds))
+    if settings.processes > 1:
+        from pipeline.workers.sharing import joined
+
+        if (link := joined()) is not None:
+            from pipeline.workers.sharing.worker import open_shared
+
+            return open_shared(link, spec, serving)
+    return open_here(spec, serving, hosting_of(settings))
+
+
+def hosting_of(settings: "Settings") -> Hosting:
+    """Return how the replicas of this machine run."""
+    return Hosting(settings.isolate_models, settings.max_wait_s, settings.model_idle_seconds)
 
 
 def open_here(spec: EngineSpec, serving: Serving, hosting: Hosting) -> AbstractAsyncContextManager["Pool"]:
