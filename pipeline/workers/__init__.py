@@ -38,6 +38,17 @@ class EngineSpec:
     """The one argument of its constructor; must be picklable."""
     downloads: bool = False
     """Whether it fetches weights itself, so that its process needs the proxies (`environment.py`)."""
+    identity: tuple[object, ...] | None = None
+    """Values that make it another model, if the config has others, too, such as measured ones. Processes that open
+    equal models share one. None: the whole config."""
+
+    def same_model(self, other: "EngineSpec") -> bool:
+        """Whether the other engine is the same model, and need not be loaded again."""
+        if (self.name, self.target) != (other.name, other.target):
+            return False
+        if self.identity is not None or other.identity is not None:
+            return self.identity == other.identity
+        return self.config == other.config
 
 
 @dataclass(frozen=True, slots=True)

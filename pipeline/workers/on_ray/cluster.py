@@ -277,5 +277,6 @@ def _join(address: str) -> None:
 
 def _name(spec: EngineSpec, serving: Serving, hosting: Hosting) -> str:
     """Return the name of a model on the cluster: the same for all processes with the same settings."""
-    parts = (spec, sorted(serving.batched), replace(serving, batched=frozenset()), hosting)
+    made_of = spec if spec.identity is None else replace(spec, config=None)
+    parts = (made_of, sorted(serving.batched), replace(serving, batched=frozenset()), hosting)
     return f"parley-{spec.name}-{hashlib.sha256(pickle.dumps(parts, protocol=5)).hexdigest()[:12]}"

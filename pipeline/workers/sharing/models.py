@@ -35,7 +35,7 @@ class _Model:
     """A model and the fronts that use it."""
 
     def __init__(self, spec: EngineSpec, serving: Serving, hosting: Hosting) -> None:
-        self.made_of = (spec, serving)
+        self.spec = spec
         self.pool: OnDemand[Pool] = OnDemand(lambda: open_here(spec, serving, hosting))
         self.users: Counter[Link] = Counter()
         self.told: Load | None = None
@@ -96,8 +96,7 @@ class SharedModels:
         return model.pool.value
 
     async def _open(self, link: Link, request: OpenModel) -> Opened:
-        made_of = (request.spec, request.serving)
-        number = next((number for number, model in self._models.items() if model.made_of == made_of), 0)
+        number = next((number for number, model in self._models.items() if model.spec.same_model(request.spec)), 0)
         if not number:
             number = next(self._numbers)
             self._models[number] = _Model(request.spec, request.serving, self._hosting)
