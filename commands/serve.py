@@ -6,7 +6,7 @@ import os
 import resource
 import signal
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -26,7 +26,12 @@ from pipeline.settings import Settings
 from pipeline.telemetry import tracing
 
 if TYPE_CHECKING:
+    import uvicorn
     from fastapi import FastAPI
+
+    from jobs.service import Jobs
+    from server.http.draining import Draining
+    from server.http.shutdown import Server
 
 log = logging.getLogger(__name__)
 
@@ -48,8 +53,9 @@ def serve() -> None:
     try:
         # Outside the loop, so that spans of its last moment are exported.
         with tracing.exporting():
-            run_to_end(_serve(settings), uvloop.new_event_loop)
-        leave()
+            serving = _serve_with_fronts(settings) if settings.processes > 1 else _serve(settings)
+            code = run_to_end(serving, uvloop.new_event_loop)
+        leave(code)
     except EngineUnavailable as error:
         raise refuse(f"{error.message} {error.remedy}") from None
     except ParleyError as error:
@@ -63,6 +69,8 @@ def application() -> "FastAPI":
     settings = load_settings()
     set_up(settings.log_format, logging.DEBUG if settings.debug_mode else logging.INFO, Redaction(secrets_of(settings)))
     warn_of_unknown()
+    if settings.processes > 1:
+        raise refuse("PROCESSES needs `python main.py`: an external ASGI server starts its processes itself.")
     from server.app import create_app
     from server.http.draining import Draining
 
@@ -83,62 +91,111 @@ def application() -> "FastAPI":
     return app
 
 
-async def _serve(settings: Settings) -> None:
-    # websockets reads it when it is imported; `server.http.uvicorn_protocols` refuses longer lines.
-    os.environ.setdefault("WEBSOCKETS_MAX_LINE_LENGTH", str(MAX_LINE_BYTES))
+async def _serve(settings: Settings) -> int:
+    """Serve with this process alone; return the exit code."""
+    prepare()
     import uvicorn
 
-    from jobs.service import open_jobs
+    from jobs.service import Jobs
     from server.access import check_exposure
-    from server.app import create_app
     from server.http.draining import Draining
     from server.http.shutdown import Server
-    from server.http.uvicorn_protocols import bounded
 
     console = Console(stderr=True)
     check_exposure(settings)
     allow_files(settings)
     _warn_of_guessable(settings)
     with _listen(settings) as listening, StartProgress(console) as progress:
-        loop = asyncio.get_running_loop()
-        this = asyncio.current_task()
-        assert this is not None  # noqa: S101  # this coroutine runs in a task
-        server: Server | None = None
 
-        def stop(number: int, frame: FrameType | None) -> None:
-            # Installed from start to end, without a gap. While it serves, the server has its own handlers.
-            if server is None:
-                loop.call_soon_threadsafe(this.cancel)
-            else:
-                server.handle_exit(number, frame)
+        def server(config: uvicorn.Config, assistant: Assistant, kept: Jobs, draining: Draining) -> Server:
+            announce_engines(console, assistant)
+            _announce(console, listening)
+            return Server(config, draining, kept, drain_s=settings.drain_seconds)
 
-        signal.signal(signal.SIGTERM, stop)
-        async with (
-            open_assistant(settings, progress.report) as assistant,
-            open_jobs(settings, assistant.transcriber) as kept,
-        ):
+        await serve_on(settings, server, progress, sockets=[listening])
+        return 0
+
+
+async def _serve_with_fronts(settings: Settings) -> int:
+    """Run the main process of several fronts; return the exit code."""
+    prepare()
+    from server.access import check_exposure
+    from server.fronts.main_process import MainProcess
+
+    console = Console(stderr=True)
+    check_exposure(settings)
+    allow_files(settings)
+    _warn_of_guessable(settings)
+    with _listen(settings) as listening:
+        fronts = MainProcess(settings, listening, lambda: _announce(console, listening))
+        await fronts.run()
+        leave_within(END_S)
+        return fronts.code
+
+
+def prepare() -> None:
+    """Set what libraries read when they are imported."""
+    # websockets reads it; `server.http.uvicorn_protocols` refuses longer lines.
+    os.environ.setdefault("WEBSOCKETS_MAX_LINE_LENGTH", str(MAX_LINE_BYTES))
+
+
+async def serve_on(
+    settings: Settings,
+    server_of: "Callable[[uvicorn.Config, Assistant, Jobs, Draining], Server]",
+    progress: StartProgress | None,
+    sockets: list[socket.socket] | None = None,
+) -> None:
+    """Load the models and serve until a signal asks to stop. server_of: creates the server, once all is loaded."""
+    import uvicorn
+
+    from jobs.service import open_jobs
+    from server.app import create_app
+    from server.http.draining import Draining
+    from server.http.uvicorn_protocols import bounded
+
+    loop = asyncio.get_running_loop()
+    this = asyncio.current_task()
+    assert this is not None  # noqa: S101  # this coroutine runs in a task
+    server: Server | None = None
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        # Installed from start to end, without a gap. While it serves, the server has its own handlers.
+        if server is None:
+            loop.call_soon_threadsafe(this.cancel)
+        else:
+            server.handle_exit(number, frame)
+
+    signal.signal(signal.SIGTERM, stop)
+    async with (
+        open_assistant(settings, progress.report if progress else lambda _: None) as assistant,
+        open_jobs(settings, assistant.transcriber) as kept,
+    ):
+        if progress:
             progress.stop()
-            draining = Draining()
-            app = create_app(settings, assistant, kept, draining)
-            config = uvicorn.Config(
-                app,
-                log_config=None,
-                access_log=settings.debug_mode,
-                lifespan="on",
-                server_header=False,
-                **bounded(settings),
-            )
-            server = Server(config, draining, kept, drain_s=settings.drain_seconds)
-            _announce(console, assistant, listening)
-            await server.serve(sockets=[listening])
-            leave_within(END_S)
+        draining = Draining()
+        app = create_app(settings, assistant, kept, draining)
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=settings.debug_mode,
+            lifespan="on",
+            server_header=False,
+            **bounded(settings),
+        )
+        server = server_of(config, assistant, kept, draining)
+        await server.serve(sockets=sockets)
+        leave_within(END_S)
 
 
-def _announce(console: Console, assistant: Assistant, listening: socket.socket) -> None:
+def announce_engines(console: Console, assistant: Assistant) -> None:
+    """Show the engines, and why better ones are not used."""
     console.print(engine_table(assistant))
     for info in assistant.engines:
         for note in info.notes:
             console.print(f"{info.stage}: {note}", style="yellow", highlight=False, soft_wrap=True)
+
+
+def _announce(console: Console, listening: socket.socket) -> None:
     host, port = listening.getsockname()[:2]
     place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     console.print(f"Parley listens on http://{place} (WebSocket: ws://{place}/ws)", highlight=False, soft_wrap=True)

@@ -10,7 +10,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, NoReturn, TypeVar
 
 import typer
 from dotenv import dotenv_values
@@ -29,6 +29,8 @@ from pipeline.support.environment import SECRET
 from pipeline.support.progress import Report
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 VoiceOption = Annotated[str, typer.Option(help="Voice by name; see `voices`. Default: VOICE_NAME.")]
@@ -89,26 +91,24 @@ def run(
         raise typer.Exit(130) from None
 
 
-def run_to_end(
-    work: Coroutine[object, object, None], loop_factory: Callable[[], asyncio.AbstractEventLoop] | None
-) -> None:
+def run_to_end(work: Coroutine[object, object, T], loop_factory: Callable[[], asyncio.AbstractEventLoop] | None) -> T:
     """Run a service until it is asked to stop, without waiting for threads that still run then; see `leave`."""
     runner = asyncio.Runner(loop_factory=loop_factory)
     try:
-        runner.run(work)
+        return runner.run(work)
     except BaseException:
         runner.close()
         raise
 
 
-def leave() -> NoReturn:
-    """End the process after all is closed. An interpreter that ends by itself waits for every thread, and a stuck one
-    would keep a service alive forever that was asked to stop."""
+def leave(code: int = 0) -> NoReturn:
+    """End the process with this exit code after all is closed. An interpreter that ends by itself waits for every
+    thread, and a stuck one would keep a service alive forever that was asked to stop."""
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
-    os._exit(0)
+    os._exit(code)
 
 
 def leave_within(seconds: float) -> None:

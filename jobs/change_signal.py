@@ -2,6 +2,7 @@
 
 import asyncio
 import weakref
+from collections.abc import Callable
 
 
 class Notice:
@@ -32,6 +33,8 @@ class Notices:
     """A notice for each name that a task waits for."""
 
     def __init__(self) -> None:
+        self.relay: Callable[[str], None] = lambda name: None
+        """Tells the other processes of the service."""
         self._notices: weakref.WeakValueDictionary[str, Notice] = weakref.WeakValueDictionary()
 
     def of(self, name: str) -> Notice:
@@ -42,5 +45,11 @@ class Notices:
         return notice
 
     def tell(self, name: str) -> None:
+        """Signal a change to the tasks of all processes of the service."""
+        self.tell_here(name)
+        self.relay(name)
+
+    def tell_here(self, name: str) -> None:
+        """Signal a change, which another process has told, to the tasks of this one."""
         if (notice := self._notices.get(name)) is not None:
             notice.tell()

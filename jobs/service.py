@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -20,6 +20,7 @@ from jobs.insights.rows import InsightStore
 from jobs.janitor import Janitor
 from jobs.library.search import Hits, search
 from jobs.listing import Page, list_jobs, numbers, tags_of
+from jobs.other_processes import join_others
 from jobs.outbox import Outbox
 from jobs.queue import Queue
 from jobs.queue.local import LocalQueue
@@ -77,6 +78,8 @@ class Jobs:
         self._remote = remote
         self._notices = notices
         self._webhooks = webhooks
+        self.relay_added: Callable[[], None] = lambda: None
+        """Tells the other processes of the service that jobs were queued."""
 
     async def submit(self, submissions: Sequence[Submission], *, key: str | None = None) -> list[Job]:
         """Create a job for each submission, all or none. key: an Idempotency-Key together with its sender.
@@ -92,6 +95,7 @@ class Jobs:
         made, new = await self._store.submit(submissions, cached=cached, key=key)
         if new:
             await self._queue.added([job for job in made if job.status is Status.QUEUED])
+            self.relay_added()
             if any(job.final for job in made):
                 self._webhooks.added.tell()
                 self.insights_due.tell()
@@ -150,6 +154,7 @@ class Jobs:
         """Queue a failed, expired or cancelled job again. Raises JobNotFound, NotPossible."""
         job = await self._store.retry(job_id)
         await self._queue.added([job])
+        self.relay_added()
         self.changed(job_id)
         return job
 
@@ -295,7 +300,7 @@ async def open_jobs(settings: Settings, transcriber: Transcriber) -> AsyncIterat
         async with queue.open(), asyncio.TaskGroup() as group:
             tasks = [group.create_task(work) for work in (webhooks.run(), janitor.run(), watching.run())]
             try:
-                yield Jobs(
+                opened = Jobs(
                     settings,
                     store,
                     files,
@@ -312,6 +317,8 @@ async def open_jobs(settings: Settings, transcriber: Transcriber) -> AsyncIterat
                     Sound(database, files, settings.max_file_seconds),
                     insights_due,
                 )
+                opened.relay_added = join_others(notices, queue)
+                yield opened
             finally:
                 for task in tasks:
                     task.cancel()

@@ -55,7 +55,7 @@ class Watching:
             for one in ids:
                 if one in self._watched and self._versions.get(one, -1) != found.get(one):
                     self._versions[one] = found.get(one)
-                    self._notices.tell(one)
+                    self._notices.tell_here(one)
 
     async def watch(self, job_id: str, *, silent_s: float) -> AsyncGenerator[Job | None, None]:
         """Yield the job, and again after each change, until the job or the watching ends. Yield None after silent_s
@@ -97,4 +97,4 @@ class Watching:
         """End all watches."""
         self._ending = True
         for job_id in list(self._watched):
-            self._notices.tell(job_id)
+            self._notices.tell_here(job_id)

@@ -24,14 +24,16 @@ from server.openai import router as openai_router
 from server.openai import voice_consents, voices
 from server.openai.chat.recent import Recent
 from server.openapi import describe
-from server.ops import health, kept_conversations, metrics, status
+from server.ops import health, kept_conversations, metrics, numbers, status
 from server.pages import api_reference, page_token, ui
 from server.realtime import calls as realtime_calls
 from server.realtime import client_secrets
 from server.realtime import route as realtime
 from server.realtime.translations import route as translations
+from server.sharing.opening import open_shared
 from server.state import State, keep_state
 from server.talk import turns
+from server.talk.copies import open_copies
 from server.talk.resume import RESUME_S, Resumable
 from server.telephone.audiosocket.server import open_audiosocket
 from server.telephone.twilio import route as twilio
@@ -68,20 +70,23 @@ def create_app(
                 open_audiosocket(settings, opened, access.budgets, draining),
                 Calls(draining, network) as calls,
                 insights.written(settings, opened, jobs),
+                open_shared(settings) as shared,
+                open_copies(settings, shared, RESUME_S) as copies,
             ):
-                keep_state(
-                    app,
-                    State(
-                        assistant=opened,
-                        access=access,
-                        draining=draining,
-                        jobs=jobs,
-                        calls=calls,
-                        recent=Recent(),
-                        resumable=Resumable(RESUME_S, most=4 * settings.max_sessions),
-                        started=int(time.time()),
-                    ),
+                if shared is not None:
+                    await access.share(shared)
+                state = State(
+                    assistant=opened,
+                    access=access,
+                    draining=draining,
+                    jobs=jobs,
+                    calls=calls,
+                    recent=Recent(),
+                    resumable=Resumable(RESUME_S, most=4 * settings.max_sessions, copies=copies),
+                    started=int(time.time()),
                 )
+                keep_state(app, state)
+                numbers.answer(state)
                 try:
                     # A caller that passes an assistant also runs the server.
                     with adopted(settings, draining, jobs) if assistant is None else nullcontext():

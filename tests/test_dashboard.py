@@ -66,7 +66,7 @@ def test_every_metric_is_shown_or_listed_as_not_shown(told: dict[str, set[str]])
     assert {name for name in names if name not in shown} == {
         "parley_engine", "parley_started_seconds", "parley_draining", "parley_requests_running",
         "parley_recordings_running", "parley_jobs_readable", "parley_tasks", "parley_held_bytes",
-        "parley_event_streams", "parley_uploads_running",
+        "parley_event_streams", "parley_uploads_running", "parley_processes",
     }  # fmt: skip
 
 

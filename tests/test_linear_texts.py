@@ -26,7 +26,7 @@ OWN_TEXTS = {
     "server.openapi:event_stream", "server.webrtc.listening:is_here", "pipeline.tts.onnx_graph:node",
     "pipeline.tts.onnx_graph:tensor", "server.http.multipart:bad_form",
     "server.telephone.audiosocket.server:networks", "jobs.insights.prompts:kinds_after",
-    "server.wyoming.discovery:announced",
+    "server.wyoming.discovery:announced", "server.sharing.redis:open_redis",
 }  # fmt: skip
 """Functions that read only settings or text of the program itself."""
 NAMES_ONLY = {

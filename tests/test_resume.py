@@ -1,7 +1,8 @@
 """Store of conversations for clients that reconnect, and its tokens."""
 
 from pipeline.conversation.history import Conversation
-from server.talk.resume import Owner, Resumable
+from server.talk.copies import Owner
+from server.talk.resume import Resumable
 
 ANNA: Owner = ("key", "anna")
 

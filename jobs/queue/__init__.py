@@ -17,6 +17,10 @@ class Queue(Protocol):
         """Start work on jobs that were just queued."""
         ...
 
+    def added_elsewhere(self) -> None:
+        """Start work on jobs that another process of this machine has queued."""
+        ...
+
     async def cancelled(self, job: Job) -> None:
         """Stop working on a cancelled job."""
         ...

@@ -18,6 +18,7 @@ from jobs.store import JobStore
 from pipeline.errors import StorageError
 from pipeline.support.private_files import opener
 from pipeline.support.storage_errors import storing
+from pipeline.workers.sharing import joined
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ class LocalQueue:
             file = self._file = await asyncio.to_thread(_opened, self._lock)
         try:
             first = bool(self._workers) and _locked(file)
-            if self._workers and not first:
+            if self._workers and not first and joined() is None:
                 log.warning("another service runs the jobs of this folder; this one only accepts jobs until "
                             "that one ends")  # fmt: skip
             if first:
@@ -90,6 +91,9 @@ class LocalQueue:
         self._begin(group)
 
     async def added(self, jobs: list[Job]) -> None:
+        self._added.tell()
+
+    def added_elsewhere(self) -> None:
         self._added.tell()
 
     async def cancelled(self, job: Job) -> None:

@@ -75,6 +75,9 @@ class ProcrastinateQueue:
         for job in jobs:
             await self._tell(job.id)
 
+    def added_elsewhere(self) -> None:
+        """Nothing: procrastinate tells all processes."""
+
     async def _tell(self, job_id: str, in_s: float = 0.0) -> None:
         when: TimeDeltaParams | None = {"seconds": max(1, round(in_s))} if in_s else None
         message = self._look.configure(queueing_lock=job_id, schedule_in=when)

@@ -113,10 +113,17 @@ class Answer:
         rest = self.reply.lstrip()[len(heard) :]
         return " ".join([*heard.split()[-WORDS_BEFORE:], *rest.split()[:WORDS_AFTER]])
 
+    @property
+    def heard(self) -> tuple[str, str] | None:
+        """Id and heard part of the reply while it is spoken; None if the conversation has both."""
+        if not self._placed or self.over:
+            return None
+        return self.item_id, self.playback.heard_text(self.reply) if self._aloud else self.reply
+
     def commit(self) -> None:
         """Commit the turn: emit all held events, and emit later events as they arrive."""
         self._mark("endpoint")
-        self._caller.urgency = Urgency.NOW
+        self._caller.hasten(Urgency.NOW)
         self._committed.set()
         self._due = self._loop.time() + self._limit_s
         if self._deadline is not None:

@@ -5,7 +5,7 @@ The language model's prompt is built from these items, here and nowhere else.
 
 import math
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from pipeline.conversation.speaker_lock import Owner
@@ -68,6 +68,8 @@ class Conversation:
         """The voice that began the conversation, with the speaker lock."""
         self.reminders: list[Reminder] = []
         """Pending reminders; the live session announces them."""
+        self.changed: Callable[[], None] = lambda: None
+        """Called after each change of the items."""
 
     @property
     def size(self) -> int:
@@ -193,10 +195,12 @@ class Conversation:
         # Twice the budget is enough: older items must not pile up in a connection of many hours.
         while self._total_tokens > 2 * self._budget_tokens and len(self._items) > 1:
             self._drop(next(iter(self._items)))
+        self.changed()
 
     def _drop(self, id: str) -> None:
         del self._items[id]
         self._total_tokens -= self._tokens.pop(id)
+        self.changed()
 
     # --- whole turns ---
 

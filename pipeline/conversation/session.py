@@ -204,6 +204,11 @@ class Session(Effects):
         return isinstance(self.state, Answering)
 
     @property
+    def heard(self) -> tuple[str, str] | None:
+        """Id and heard part of the reply that is spoken now."""
+        return self.state.reply.answer.heard if isinstance(self.state, Answering) else None
+
+    @property
     def hearing(self) -> bool:
         """Whether the user is speaking, or has paused without a reply yet."""
         return isinstance(self.state, Hearing | Paused)

@@ -15,7 +15,8 @@ class JobSettings(Group):
     database_url: str = "sqlite:///data/parley.db"
     """Database for jobs: sqlite:///FILE, or postgresql://USER:PASSWORD@HOST/NAME (needs the extra `postgres`)."""
     redis_url: str = ""
-    """A Redis (redis://HOST:6379) that caches results before the database; needs the extra `redis`."""
+    """A Redis (redis://HOST:6379) that the services of several machines share: conversations to resume, limits per
+    caller, and cached results (docs/scaling.md). It contains what users say. Needs the extra `redis`."""
     upload_dir: Path = Path("uploads")
     """Folder for the files of jobs."""
     job_queue: Literal["auto", "local", "procrastinate"] = "auto"

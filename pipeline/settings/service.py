@@ -18,6 +18,9 @@ class ServiceSettings(Group):
     """Address to listen on. An address other than loopback needs API_KEYS, or ALLOW_ANONYMOUS=true."""
     port: int = Field(default=8000, ge=0, le=65535)
     """Port to listen on (0: any free one)."""
+    processes: int = Field(default=1, ge=1, le=64)
+    """Number of processes that serve connections, together on PORT and with one set of models (docs/scaling.md). One
+    process uses one core and carries about 100 conversations; raise MAX_SESSIONS, too."""
     wyoming_uri: str = ""
     """Address for the Wyoming protocol, which Home Assistant uses (tcp://127.0.0.1:10300); empty: off. It has no
     keys: every client that reaches the address has access."""

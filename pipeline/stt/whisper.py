@@ -102,7 +102,8 @@ async def _open(choice: weights.Choice, report: Report) -> AsyncIterator[Opened[
         known=known,
         keywords=settings.keywords,
     )
-    spec = EngineSpec("whisper", "pipeline.stt.whisper_engine:WhisperEngine", config)
+    identity = (config.folder, config.beam, config.keywords)
+    spec = EngineSpec("whisper", "pipeline.stt.whisper_engine:WhisperEngine", config, identity=identity)
     serving = Serving(
         settings.stt_timeout_s,
         planned.replicas,

@@ -4,7 +4,8 @@ An engine that runs a local model is a plain synchronous class. Its constructor 
 model; its public methods are ordinary functions or generators. It knows nothing of asyncio or processes. A worker makes
 it asynchronous, in separate processes (`process.py`) or in threads (`thread.py`): one scheduler (`scheduler.py`) in
 front of one or more copies of it (`pool.py`), each of which runs one call, or one batch, at a time. With MODEL_HOST=ray
-the copies are on a Ray cluster, each with a scheduler of its own (`on_ray/`).
+the copies are on a Ray cluster, each with a scheduler of its own (`on_ray/`). With PROCESSES, the main process has the
+workers, and the processes that serve connections call them there (`sharing/`).
 """
 
 import asyncio
@@ -39,6 +40,17 @@ class EngineSpec:
     """The one argument of its constructor; must be picklable."""
     downloads: bool = False
     """Whether it fetches weights itself, so that its process needs the proxies (`environment.py`)."""
+    identity: tuple[object, ...] | None = None
+    """Values that make it another model, if the config has others, too, such as measured ones. Processes that open
+    equal models share one. None: the whole config."""
+
+    def same_model(self, other: "EngineSpec") -> bool:
+        """Whether the other engine is the same model, and need not be loaded again."""
+        if (self.name, self.target) != (other.name, other.target):
+            return False
+        if self.identity is not None or other.identity is not None:
+            return self.identity == other.identity
+        return self.config == other.config
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +137,19 @@ def open_worker(
         from pipeline.workers.on_ray.worker import open_on_ray
 
         return open_on_ray(spec, settings, serving)
-    return open_here(spec, serving, Hosting(settings.isolate_models, settings.max_wait_s, settings.model_idle_seconds))
+    if settings.processes > 1:
+        from pipeline.workers.sharing import joined
+
+        if (link := joined()) is not None:
+            from pipeline.workers.sharing.worker import open_shared
+
+            return open_shared(link, spec, serving)
+    return open_here(spec, serving, hosting_of(settings))
+
+
+def hosting_of(settings: "Settings") -> Hosting:
+    """Return how the replicas of this machine run."""
+    return Hosting(settings.isolate_models, settings.max_wait_s, settings.model_idle_seconds)
 
 
 def open_here(spec: EngineSpec, serving: Serving, hosting: Hosting) -> AbstractAsyncContextManager["Pool"]:

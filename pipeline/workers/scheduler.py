@@ -8,10 +8,10 @@ import asyncio
 import contextlib
 import math
 from collections import OrderedDict, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Generic, Protocol, TypeVar
 
@@ -40,6 +40,25 @@ class Caller:
     urgency: Urgency = Urgency.NOW
     account: str = ""
     """The key or address that the calls count for, with all of its sessions. "": each session counts alone."""
+    _watchers: list[Callable[[], None]] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Caller, (self.session, self.urgency, self.account)  # another process has no use for the watchers
+
+    def hasten(self, urgency: Urgency) -> None:
+        """Change the urgency, also of calls that wait already."""
+        self.urgency = urgency
+        for tell in self._watchers:
+            tell()
+
+    @contextmanager
+    def watched(self, tell: Callable[[], None]) -> Iterator[None]:
+        """Call `tell` after each change of the urgency while the block runs."""
+        self._watchers.append(tell)
+        try:
+            yield
+        finally:
+            self._watchers.remove(tell)
 
     @property
     def shares_with(self) -> str:

@@ -20,6 +20,7 @@ from server.access.page_tokens import PREFIX, PageTokens
 from server.access.rates import Rates
 from server.access.rules import OTHERS, Open, Rule
 from server.access.slots import Slots
+from server.sharing.opening import Shared
 
 KEY_PROTOCOL = "openai-insecure-api-key."
 """Prefix of the subprotocol that carries a key: a browser cannot set headers on a WebSocket, but can offer
@@ -56,7 +57,14 @@ class Access:
     @property
     def sessions(self) -> int:
         """The number of open conversations."""
-        return self.slots.taken
+        return self.slots.total
+
+    async def share(self, shared: Shared) -> None:
+        """Share places, rates and tokens with the other processes of the service, from now on."""
+        self.budgets.share(shared)
+        self.rates.share(shared)
+        self.client_secrets.shared = shared
+        self.page_tokens.share(await shared.secret())
 
     async def admit(self, connection: HTTPConnection, rule: Rule) -> Caller:
         """Return the caller of a request. Raises ParleyError: unauthorized, forbidden, forbidden_origin,
@@ -83,7 +91,7 @@ class Access:
         require keys, every caller has all permissions. Raises Overloaded when a JWT cannot be checked now."""
         address = address_of(connection)
         sent = _sent(connection)
-        secret = self.client_secrets.find(sent, connection.scope["path"])
+        secret = await self.client_secrets.look_up(sent, connection.scope["path"])
         if secret is not None:
             connection.scope[SESSION] = secret.session
         if not self.wants_keys:

@@ -1,10 +1,13 @@
-"""Budgets of memory and slots in this process. Every transport uses them; there are no others."""
+"""Budgets of memory in this process, and of slots in the service. Every transport uses them; there are no others."""
+
+from collections.abc import Mapping
 
 from starlette.requests import HTTPConnection
 
 from pipeline.settings import Settings
 from server.access.limits import AtMost, Budget, share
 from server.access.slots import Slots
+from server.sharing.opening import Shared
 from server.state import state_of
 
 UPLOADS_PER_FILE = 4
@@ -40,6 +43,15 @@ class Budgets:
         """Slots for recordings that are transcribed within a request."""
         self.streams = AtMost(EVENT_STREAMS, share(EVENT_STREAMS), "event streams are open")
         """Slots for event streams of jobs."""
+        self._kinds: Mapping[str, Slots | AtMost] = {
+            "conversations": self.conversations, "wyoming": self.wyoming, "uploads": self.uploads,
+            "recordings": self.recordings, "streams": self.streams,
+        }  # fmt: skip
+
+    def share(self, shared: Shared) -> None:
+        """Count slots in all processes of the service, from now on."""
+        elsewhere = {kind: slots.elsewhere for kind, slots in self._kinds.items()}
+        shared.share_places(lambda: {kind: slots.here() for kind, slots in self._kinds.items()}, elsewhere)
 
 
 def budgets_of(connection: HTTPConnection) -> Budgets:

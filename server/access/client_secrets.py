@@ -4,17 +4,22 @@ A secret opens Realtime sessions of one kind only, any number until it expires, 
 made for. A session continues after that, and ends with the key that the secret was made with.
 """
 
+import asyncio
+import hashlib
 import json
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from starlette.requests import HTTPConnection
 
 from pipeline.errors import Overloaded
 from pipeline.support.json_types import JsonObject
-from server.access.callers import Caller, Permission
+from server.access.callers import Caller, Permission, permissions_of
+from server.sharing.values import Values
 
 PREFIX = "ek_"
 CONVERSATIONS = ("/v1/realtime", "/v1/realtime/calls", "/v1/realtime/calls/")
@@ -25,6 +30,8 @@ SCOPE = "parley.session"
 """Key in an ASGI scope under which the configuration of the secret's sessions is stored."""
 MOST, MOST_OF_ONE = 10_000, 1_000
 """Maximum number of valid secrets, in total and of one caller."""
+SHARED_S = 0.5
+"""Timeout for the other processes' secrets, in seconds."""
 MOST_CHARS_OF_ONE = 4_000_000
 """Maximum length of the configurations of one caller's valid secrets together."""
 
@@ -50,10 +57,12 @@ class ClientSecret:
 
 
 class ClientSecrets:
-    """The valid secrets of one process."""
+    """The valid secrets."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
+        self.shared: Values | None = None
+        """The secrets of all processes of the service; None: there is only this one."""
         self._known: dict[str, ClientSecret] = {}
 
     def make(
@@ -61,7 +70,7 @@ class ClientSecrets:
     ) -> tuple[str, int]:
         """Return a new secret, and its expiry in Unix time: never later than the caller's own. Raises Overloaded."""
         now = self._clock()
-        self._known = {value: secret for value, secret in self._known.items() if secret.expires_at > now}
+        self._forget_expired()
         of_one = [secret for secret in self._known.values() if secret.caller.counted_as == caller.counted_as]
         text = json.dumps(session, separators=(",", ":"))
         chars = len(text) + sum(len(secret.text) for secret in of_one)
@@ -80,6 +89,41 @@ class ClientSecrets:
             return None
         fits = any(path.startswith(one) if one.endswith("/") else path == one for one in secret.paths)
         return secret if fits else None
+
+    async def tell(self, value: str) -> None:
+        """Make a new secret valid in all processes of the service."""
+        if self.shared is None:
+            return
+        made = self._known[value]
+        told = {**asdict(made), "caller": {**asdict(made.caller), "permissions": sorted(made.caller.permissions)}}
+        with suppress(Exception):  # Redis failures have many types; this process knows the secret
+            async with asyncio.timeout(SHARED_S):
+                await self.shared.put(_key(value), json.dumps(told), max(0.0, made.expires_at - self._clock()))
+
+    async def look_up(self, value: str, path: str) -> ClientSecret | None:
+        """Do the same as `find`, for the secrets of all processes of the service."""
+        if self.shared is not None and value.startswith(PREFIX) and value not in self._known:
+            with suppress(Exception):
+                async with asyncio.timeout(SHARED_S):
+                    told = await self.shared.get(_key(value))
+                if told is not None:
+                    self._forget_expired()
+                    self._known[value] = _read(json.loads(told))
+        return self.find(value, path)
+
+    def _forget_expired(self) -> None:
+        now = self._clock()
+        self._known = {value: secret for value, secret in self._known.items() if secret.expires_at > now}
+
+
+def _key(value: str) -> str:
+    """Return the key of a secret among the shared values, which do not reveal it."""
+    return "secret:" + hashlib.sha256(value.encode("utf-8", "replace")).hexdigest()
+
+
+def _read(told: dict[str, Any]) -> ClientSecret:
+    caller = Caller(**{**told["caller"], "permissions": permissions_of(told["caller"]["permissions"])})
+    return ClientSecret(caller, told["text"], told["expires_at"], tuple(told["paths"]))
 
 
 def bound_session(connection: HTTPConnection) -> JsonObject:

@@ -10,6 +10,7 @@ from starlette.requests import HTTPConnection
 
 from pipeline.errors import Overloaded
 from server.access.callers import Caller
+from server.sharing.places import Elsewhere, Taken
 
 RETRY_S = 5.0
 PACE_BYTES_PER_S = 1 << 24
@@ -48,15 +49,27 @@ class AtMost:
         self._most, self._most_of_one, self._what = most, most_of_one, what
         self._of: Counter[tuple[str, str]] = Counter()
         self.taken = 0
+        """Slots that this process has given."""
+        self.elsewhere = Elsewhere()
+        """Those of the other processes of the service."""
+
+    @property
+    def total(self) -> int:
+        """The number of slots that the service has given."""
+        return self.taken + self.elsewhere.total
+
+    def here(self) -> Taken:
+        """Return the slots that this process has given."""
+        return Taken(self.taken, dict(self._of))
 
     @contextmanager
     def one(self, caller: Caller) -> Iterator[None]:
         """Hold one slot for the duration of the block. Raises Overloaded, TooManyOfOne. Callers on this machine without
         a key may hold all slots."""
         counted_as = caller.counted_as
-        if self.taken >= self._most:
+        if self.total >= self._most:
             raise Overloaded(f"{self._most} {self._what}; retry soon.", retry_after_s=RETRY_S)
-        if counted_as is not None and self._of[counted_as] >= self._most_of_one:
+        if counted_as is not None and self._of[counted_as] + self.elsewhere.of[counted_as] >= self._most_of_one:
             raise TooManyOfOne(
                 f"{self._most_of_one} {self._what} for you, the limit for one caller; retry soon.",
                 retry_after_s=RETRY_S,
@@ -64,6 +77,7 @@ class AtMost:
         self.taken += 1
         if counted_as is not None:
             self._of[counted_as] += 1
+        self.elsewhere.changed()
         try:
             yield
         finally:
@@ -72,6 +86,7 @@ class AtMost:
                 self._of[counted_as] -= 1
                 if not self._of[counted_as]:
                     del self._of[counted_as]
+            self.elsewhere.changed()
 
 
 class Pace:

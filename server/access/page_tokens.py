@@ -30,8 +30,15 @@ class PageTokens:
         self._key = (
             hmac.digest(shared_secret.encode(), CONTEXT, hashlib.sha256) if shared_secret else secrets.token_bytes(32)
         )
+        self._alone = not shared_secret
         self.seconds = seconds
         self._clock = clock
+
+    def share(self, secret: bytes) -> None:
+        """Verify the tokens of other processes, too, which have the same random secret. Without effect with a secret
+        from the settings."""
+        if self._alone:
+            self._key = hmac.digest(secret, CONTEXT, hashlib.sha256)
 
     def make(self, caller: Caller) -> tuple[str, int]:
         """Return a token for this caller's sockets, without the admin permission, and its expiry in Unix time."""

@@ -7,6 +7,7 @@ import math
 import random
 import time
 from collections.abc import Callable
+from functools import partial
 
 from limits import RateLimitItem, parse_many
 from limits.aio.storage import MemoryStorage, RedisStorage, Storage
@@ -16,6 +17,7 @@ from pipeline.errors import ConfigError, Overloaded
 from pipeline.settings import Settings
 from server.access.callers import Caller
 from server.access.pace import PACE_WAIT_S, Pace
+from server.sharing.opening import Counts, Shared
 
 log = logging.getLogger(__name__)
 
@@ -53,13 +55,20 @@ class Rates:
         means = [limit.amount / limit.get_expiry() for limit in self._of_caller]
         self._pace = Pace(2 * min(means, default=0.0), clock)
         self._here = SlidingWindowCounterRateLimiter(MemoryStorage())
-        self._shared: SlidingWindowCounterRateLimiter | None = None
+        self._redis: SlidingWindowCounterRateLimiter | None = None
+        self._shared: Counts | None = None
         self._clock = clock
         self._delayed = 0
         """Number of refusals that wait."""
         self._rests_until = -math.inf
         if settings.redis_url and self._of_caller:
-            self._shared = SlidingWindowCounterRateLimiter(_redis(settings.redis_url))
+            self._redis = SlidingWindowCounterRateLimiter(_redis(settings.redis_url))
+            self._shared = partial(hit, self._redis)
+
+    def share(self, shared: Shared) -> None:
+        """Count in the service's main process, from now on, unless Redis counts."""
+        if self._shared is None:
+            self._shared = shared.counts
 
     async def count(self, caller: Caller, *, refused: bool = False) -> None:
         """Count one request of this caller, by key, or by address without a key. refused: whether the request lacks a
@@ -97,18 +106,20 @@ class Rates:
         to it. All are counted in this process, so that a health check does not depend on Redis. Raises TooOften."""
         if caller.address:
             for limit in self._of_open:
-                _check(limit, await _hit(self._here, limit, ("health" if health else "open", caller.address)))
+                _check(limit, await hit(self._here, limit, ("health" if health else "open", caller.address)))
 
     async def _hit(self, limit: RateLimitItem, name: tuple[str, str]) -> float | None:
         """Return None if the request may pass, or the seconds until the next one may."""
         if self._shared is not None and self._clock() >= self._rests_until:
             try:
                 async with asyncio.timeout(REDIS_S):
-                    return await _hit(self._shared, limit, name)
+                    return await self._shared(limit, name)
             except Exception as error:  # Redis failures have many types
-                log.warning("Redis cannot count requests (%s): this process counts on its own", type(error).__name__)
+                log.warning(
+                    "requests cannot be counted in one place (%s): this process counts on its own", type(error).__name__
+                )
                 self._rests_until = self._clock() + REDIS_REST_S
-        return await _hit(self._here, limit, name)
+        return await hit(self._here, limit, name)
 
     async def close(self) -> None:
         """Close the connection to Redis and stop the counter in this process."""
@@ -116,9 +127,9 @@ class Rates:
         if timer is not None:
             timer.cancel()
             await asyncio.wait([timer])
-        if self._shared is not None:
+        if self._redis is not None:
             with contextlib.suppress(Exception):
-                await self._shared.storage.bridge.storage.aclose()  # type: ignore[attr-defined]  # the only way
+                await self._redis.storage.bridge.storage.aclose()  # type: ignore[attr-defined]  # the only way
 
 
 def _check(limit: RateLimitItem, wait_s: float | None) -> None:
@@ -129,7 +140,8 @@ def _check(limit: RateLimitItem, wait_s: float | None) -> None:
         )
 
 
-async def _hit(limiter: SlidingWindowCounterRateLimiter, limit: RateLimitItem, name: tuple[str, str]) -> float | None:
+async def hit(limiter: SlidingWindowCounterRateLimiter, limit: RateLimitItem, name: tuple[str, str]) -> float | None:
+    """Count a request of a caller. Return None if it may pass, or the seconds until the next one may."""
     if await limiter.hit(limit, *name):
         return None
     reset_at, _ = await limiter.get_window_stats(limit, *name)

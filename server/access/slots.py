@@ -8,6 +8,7 @@ from pipeline.errors import Overloaded
 from pipeline.settings import Settings
 from server.access.callers import Caller
 from server.access.limits import RETRY_S, share
+from server.sharing.places import Elsewhere, Taken
 
 OPENAI_CODE = "session_limit_reached"
 LAG_SHARE = 0.25
@@ -29,7 +30,7 @@ class TooMany(Overloaded):
 
 
 class Slots:
-    """The conversation slots of one process."""
+    """The conversation slots of the service."""
 
     def __init__(self, settings: Settings, *, at_address: int = 0) -> None:
         """at_address: limit of an address without a key, if different from CALLER_SHARE."""
@@ -42,16 +43,31 @@ class Slots:
         opens them."""
         self._taken: Counter[tuple[str, str]] = Counter()
         self.taken = 0
-        """The number of open conversations."""
+        """The number of open conversations of this process."""
+        self.elsewhere = Elsewhere()
+        """Those of the other processes of the service."""
+
+    @property
+    def total(self) -> int:
+        """The number of open conversations of the service."""
+        return self.taken + self.elsewhere.total
+
+    def of(self, counted_as: tuple[str, str]) -> int:
+        """Return the number of a caller's conversations."""
+        return self._taken[counted_as] + self.elsewhere.of[counted_as]
+
+    def here(self) -> Taken:
+        """Return the conversations of this process."""
+        return Taken(self.taken, dict(self._taken))
 
     def check(self, caller: Caller) -> None:
         """Raises Full (no slot for any caller), TooMany (no slot for this caller)."""
-        if self.taken >= self._most:
+        if self.total >= self._most:
             raise Full("All conversation slots are taken; retry soon.", retry_after_s=RETRY_S)
         if self.lag_s() > self._max_lag_s:
             raise Full("The models cannot keep up with the open conversations; retry soon.", retry_after_s=RETRY_S)
         most = self._most_of_key if caller.known else self._most_at_address
-        if caller.counted_as is not None and self._taken[caller.counted_as] >= most:
+        if caller.counted_as is not None and self.of(caller.counted_as) >= most:
             raise TooMany(
                 f"{most} conversations are open {'with this key' if caller.known else 'from this address'} "
                 "(CALLER_SHARE); end one, or retry soon.",
@@ -66,6 +82,7 @@ class Slots:
         self.taken += 1
         if counted_as is not None:
             self._taken[counted_as] += 1
+        self.elsewhere.changed()
         try:
             yield
         finally:
@@ -74,3 +91,4 @@ class Slots:
                 self._taken[counted_as] -= 1
                 if not self._taken[counted_as]:
                     del self._taken[counted_as]
+            self.elsewhere.changed()

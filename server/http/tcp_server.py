@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 
 from pipeline.errors import ConfigError
 from server.http.draining import Draining
+from server.http.hatch import Listen, hatch_here
 
 LINGER_S = 1.0
 """Longest time in which a client's last data is discarded, in seconds."""
@@ -18,13 +20,21 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 @asynccontextmanager
 async def listening(
-    host: str, port: int, serve: Serve, *, setting: str, most: int, draining: Draining
+    host: str,
+    port: int,
+    serve: Serve,
+    *,
+    setting: str,
+    most: int,
+    draining: Draining,
+    one_front: bool = False,
 ) -> AsyncIterator[tuple[str, int]]:
     """Serve connections while the block runs, and accept none once the service is draining; yield the address.
 
     serve: runs one connection; may raise OSError (disconnected), and is cancelled when the block ends. setting: the
     address as NAME=VALUE. most: maximum number of connections; further ones are closed at once. Raises ConfigError if
-    listening fails.
+    listening fails. one_front: with several processes (PROCESSES), all connections go to
+    the same one, because they share something.
     """
     open_now: set[asyncio.Task[None]] = set()
 
@@ -44,15 +54,15 @@ async def listening(
             writer.close()
 
     try:
-        server = await asyncio.start_server(run, host, port)
+        close, address = await _listen(run, Listen(host, port, one_front), open_now)
     except OSError as error:
         raise ConfigError(f"Cannot listen on {setting}: {error.strerror}.") from None
-    closing = asyncio.create_task(_close_when_draining(server, draining))
+    closing = asyncio.create_task(_close_when_draining(close, draining))
     try:
-        yield server.sockets[0].getsockname()[:2]
+        yield address
     finally:
         closing.cancel()
-        server.close()
+        close()
         for task in open_now:
             task.cancel()
         await asyncio.wait([closing, *open_now])
@@ -77,6 +87,40 @@ async def linger(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
                 pass
 
 
-async def _close_when_draining(server: asyncio.Server, draining: Draining) -> None:
+async def _close_when_draining(close: Callable[[], None], draining: Draining) -> None:
     await draining.begun.wait()
-    server.close()
+    close()
+
+
+async def _listen(
+    run: Serve, wanted: Listen, open_now: Collection[object]
+) -> tuple[Callable[[], None], tuple[str, int]]:
+    """Listen, or let the main process listen for this one; return a function that ends it, and the address. Raises
+    OSError."""
+    hatch = hatch_here()
+    if hatch is None:
+        server = await asyncio.start_server(run, wanted.host, wanted.port)
+        return server.close, server.sockets[0].getsockname()[:2]
+    loop = asyncio.get_running_loop()
+    door = await hatch.listen(wanted)
+    connecting: set[asyncio.Task[None]] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        hatch.count(door.number, len(open_now) + 1)
+        try:
+            await run(reader, writer)
+        finally:
+            hatch.count(door.number, len(open_now))
+
+    async def connect(connection: socket.socket) -> None:
+        protocol = asyncio.StreamReaderProtocol(asyncio.StreamReader(loop=loop), serve, loop=loop)
+        with contextlib.suppress(OSError):  # the client has left
+            await loop.connect_accepted_socket(lambda: protocol, connection)
+
+    def take(connection: socket.socket) -> None:
+        task = asyncio.create_task(connect(connection))
+        connecting.add(task)
+        task.add_done_callback(connecting.discard)
+
+    hatch.on(door.number, take)
+    return lambda: hatch.off(door.number), door.address

@@ -5,10 +5,11 @@ import time
 from fastapi import APIRouter, Depends, Request
 
 from jobs.service import Jobs
-from pipeline.telemetry.metrics import Ended, recent
+from pipeline.telemetry.metrics import Ended
 from server.access import require_key
 from server.openapi import ResponseModel, like
 from server.ops.health import ENGINE, HARDWARE, Health, details, phase
+from server.ops.numbers import of_service
 from server.state import state_of
 
 router = APIRouter(tags=["health"], dependencies=[Depends(require_key)])
@@ -58,11 +59,11 @@ async def status(request: Request) -> StatusResponse:
         status=phase(request),
         now=time.time(),
         started=state.started,
-        sessions=Taken(open=state.access.slots.taken, most=settings.max_sessions),
-        recordings=Taken(open=state.access.budgets.recordings.taken, most=settings.max_files),
+        sessions=Taken(open=state.access.slots.total, most=settings.max_sessions),
+        recordings=Taken(open=state.access.budgets.recordings.total, most=settings.max_files),
         **details(request),
         jobs=await _jobs(state.jobs),
-        turns=list(recent),
+        turns=list((await of_service(state)).turns),
     )
 
 

@@ -80,7 +80,7 @@ async def call(
 )
 async def hang_up(request: Request, call_id: str) -> Response:
     """End a call. Only the caller that opened it may."""
-    state_of(request).calls.get(call_id, request).hang_up()
+    await state_of(request).calls.hang_up(call_id, request)
     return PlainTextResponse("")
 
 

@@ -57,4 +57,5 @@ async def client_secret(request: Request, wanted: Wanted) -> Made:
     if session:
         initial.begin_with(config, session)
     value, expires_at = state.access.client_secrets.make(caller_of(request), session, wanted.expires_after.seconds)
+    await state.access.client_secrets.tell(value)
     return Made(value=value, expires_at=expires_at, session=config.json)

@@ -5,9 +5,12 @@ session's events as JSON and its audio as bytes.
 """
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
 
 from fastapi import WebSocket
+from starlette.requests import HTTPConnection
 from starlette.types import Message
 
 from pipeline.assistant import Assistant
@@ -16,6 +19,7 @@ from pipeline.audio.decode import decode
 from pipeline.conversation import events
 from pipeline.conversation.events import Event
 from pipeline.conversation.history import Conversation
+from pipeline.conversation.saved import saved
 from pipeline.errors import BadInput, ParleyError
 from pipeline.listening.detector import RATE_HZ
 from pipeline.listening.options import LiveOptions
@@ -72,9 +76,16 @@ class Moved(ParleyError):
 class LiveSocket(WebSocketSession):
     """A connection: one task reads, another writes, and the session connects them."""
 
-    def __init__(self, socket: WebSocket, assistant: Assistant, *, lead_ms: int | None = None) -> None:
-        """lead_ms: how far ahead of real time sound is sent, if the transport decides it. Raises BadInput for invalid
-        query parameters."""
+    def __init__(
+        self,
+        socket: WebSocket,
+        assistant: Assistant,
+        found: Conversation | None = None,
+        *,
+        lead_ms: int | None = None,
+    ) -> None:
+        """found: the conversation of another process that is resumed (`found_elsewhere`). lead_ms: how far ahead of
+        real time sound is sent, if the transport decides it. Raises BadInput for invalid query parameters."""
         query = dict(socket.query_params)
         query.pop("stream", None)
         self._assistant = assistant
@@ -91,7 +102,7 @@ class LiveSocket(WebSocketSession):
         self._options = options if lead_ms is None else replace(options, lead_ms=lead_ms)
         caller = caller_of(socket)
         self._owner = (caller.kind, caller.name)
-        kept = self._store.take(token, self._owner) if token else None
+        kept = found or (self._store.take(token, self._owner) if token else None)
         self._resumed = kept is not None
         self._conversation = kept or assistant.conversation(system)
         self._token = self._store.token()
@@ -120,9 +131,23 @@ class LiveSocket(WebSocketSession):
         if self._registered:
             return
         self._registered = True
-        self._store.open(self._token, self._owner, self._give_up)
-        if self._earlier_token:  # stays valid until a message shows that the client has the new token
-            self._store.open(self._earlier_token, self._owner, self._give_up)
+        # The earlier token stays valid until a message shows that the client has the new one.
+        for token in self._tokens():
+            self._store.open(token, self._owner, self._give_up)
+            self._store.copy(token, self._snapshot)
+        self._conversation.changed = self._changed
+
+    def _tokens(self) -> list[str]:
+        return [token for token in (self._token, self._earlier_token) if token]
+
+    def _snapshot(self) -> JsonObject | None:
+        """Return the conversation for other processes."""
+        heard = self._session.heard
+        return saved(self._conversation, heard) if self._conversation.messages else None
+
+    def _changed(self) -> None:
+        for token in self._tokens():
+            self._store.changed(token)
 
     async def run(self) -> None:
         """Run until one side ends the connection. All its work stops within 100 ms after a close; the conversation is
@@ -133,7 +158,7 @@ class LiveSocket(WebSocketSession):
                 await self.send(self._started())
                 await super().run()
         finally:
-            for token in filter(None, (self._token, self._earlier_token)):
+            for token in self._tokens():
                 self._store.keep(token, self._give_up, self._conversation)
 
     async def finish(self, reason: ParleyError) -> None:
@@ -259,6 +284,7 @@ class LiveSocket(WebSocketSession):
             if event.text_span != self._span:
                 self._span = event.text_span
                 await self.send({"type": "speech_span", "start": self._span[0], "end": self._span[1]})
+            self._store.spoken(self._token)
             await self.play(event.clip)
             return
         if isinstance(event, events.TurnStarted):
@@ -270,6 +296,20 @@ class LiveSocket(WebSocketSession):
     async def play(self, clip: Clip) -> None:
         """Send the next sound of the reply."""
         await self.send(clip.pcm16())
+
+
+@asynccontextmanager
+async def found_elsewhere(connection: HTTPConnection) -> AsyncIterator[Conversation | None]:
+    """Yield the conversation of another process that a connection's query resumes; give it back if the block fails."""
+    token, caller = connection.query_params.get("resume"), caller_of(connection)
+    store, owner = state_of(connection).resumable, (caller.kind, caller.name)
+    found = await store.find_elsewhere(token, owner) if token else None
+    try:
+        yield found
+    except BaseException:
+        if token and found is not None:
+            store.give_back(token, owner, found)
+        raise
 
 
 def _text(command: JsonObject) -> str:

@@ -1,4 +1,5 @@
-"""Conversations of dropped connections, kept for a while so that their caller can resume them with a token."""
+"""Conversations of dropped connections, kept for a while so that their caller can resume them with a token, also in
+another process of the service."""
 
 import secrets
 import time
@@ -6,9 +7,9 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from pipeline.conversation.history import Conversation
-
-Owner = tuple[str, str]
-"""Kind and name of the caller that owns a conversation; the token is invalid for all other callers."""
+from pipeline.conversation.saved import saved
+from pipeline.support.json_types import JsonObject
+from server.talk.copies import Copies, Owner
 
 RESUME_S = 120.0
 """How long a client can return to a conversation after its connection dropped, in seconds."""
@@ -18,10 +19,18 @@ class Resumable:
     """Conversations to resume: at most `most`, each kept for `seconds`; the oldest are dropped first. A token is
     unguessable and works once."""
 
-    def __init__(self, seconds: float, most: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        seconds: float,
+        most: int,
+        clock: Callable[[], float] = time.monotonic,
+        copies: Copies | None = None,
+    ) -> None:
+        """copies: those for other processes; None: this one is alone."""
         self._seconds = seconds
         self._most = most
         self._clock = clock
+        self._copies = copies
         self._kept: OrderedDict[str, tuple[float, Owner, Conversation]] = OrderedDict()
         self._open: dict[str, tuple[Owner, Callable[[], Conversation]]] = {}
 
@@ -36,9 +45,27 @@ class Resumable:
         """
         self._open[token] = (owner, give_up)
 
+    def copy(self, token: str, snapshot: Callable[[], JsonObject | None]) -> None:
+        """Copy the conversation of an open connection for other processes. snapshot: returns it, see `saved`."""
+        if self._copies is not None:
+            owner, give_up = self._open[token]
+            self._copies.open(token, owner, snapshot, give_up)
+
+    def changed(self, token: str) -> None:
+        """Update the copy of a conversation whose history has changed."""
+        if self._copies is not None and token in self._open:
+            self._copies.changed(token, self._open[token][0])
+
+    def spoken(self, token: str) -> None:
+        """Update the copy of a conversation, of whose running reply more was heard."""
+        if self._copies is not None and token in self._open:
+            self._copies.spoken(token, self._open[token][0])
+
     def forget(self, token: str) -> None:
         """Forget a token, because the client has a newer one."""
-        self._open.pop(token, None)
+        owner, _ = self._open.pop(token, (None, None))
+        if self._copies is not None and owner is not None:
+            self._copies.forget(token, owner)
 
     def keep(self, token: str, give_up: Callable[[], Conversation], conversation: Conversation) -> None:
         """Keep the conversation of a closed connection for resuming. give_up: the function given to `open`.
@@ -51,16 +78,33 @@ class Resumable:
         if owner is None or opened_with != give_up:
             return
         del self._open[token]
-        if self._seconds > 0 and conversation.messages:
+        if self._copies is not None:
+            self._copies.close(token, owner)
+        elif self._seconds > 0 and conversation.messages:
             self._kept[token] = (self._clock() + self._seconds, owner, conversation)
             while len(self._kept) > self._most:
                 self._kept.popitem(last=False)
+
+    async def find_elsewhere(self, token: str, owner: Owner) -> Conversation | None:
+        """Remove and return the conversation of a token that is not of an open connection here, if other processes can
+        have it. Call `give_back` if it is not resumed after all."""
+        if self._copies is None or token in self._open:
+            return None
+        return await self._copies.take(token, owner)
+
+    def give_back(self, token: str, owner: Owner, conversation: Conversation) -> None:
+        """Let the client resume a conversation of `find_elsewhere` again."""
+        if self._copies is not None:
+            self._copies.open(token, owner, lambda: saved(conversation), lambda: None)
+            self._copies.close(token, owner)
 
     def take(self, token: str, owner: Owner) -> Conversation | None:
         """Remove and return the conversation of this token. Return None if there is none, or if it has another owner,
         who can still resume it."""
         self._forget()
         if token in self._open and self._open[token][0] == owner:
+            if self._copies is not None:
+                self._copies.forget(token, owner)
             return self._open.pop(token)[1]()
         if token in self._kept and self._kept[token][1] == owner:
             return self._kept.pop(token)[2]

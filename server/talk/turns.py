@@ -28,7 +28,7 @@ from server.http.websocket_session import WebSocketSession, refuse
 from server.ops.kept_conversations import agreed, told
 from server.parameters import language_code, system_prompt
 from server.state import state_of
-from server.talk.live import MAX_COMMAND_CHARS, LiveSocket
+from server.talk.live import MAX_COMMAND_CHARS, LiveSocket, found_elsewhere
 from server.webrtc.opening import open_call
 
 if TYPE_CHECKING:  # aiortc is imported with the first call
@@ -64,7 +64,11 @@ async def voice_socket(socket: WebSocket) -> None:
     protocol = PROTOCOL if PROTOCOL in socket.scope.get("subprotocols", ()) else None
     live = socket.query_params.get("stream", "").lower() in ("1", "true", "yes")
     try:
-        conversation = LiveSocket(socket, assistant) if live else VoiceSocket(socket, assistant)
+        if live:
+            async with found_elsewhere(socket) as found:
+                conversation: LiveSocket | VoiceSocket = LiveSocket(socket, assistant, found)
+        else:
+            conversation = VoiceSocket(socket, assistant)
     except ParleyError as error:
         await refuse(socket, error, protocol)
         return
@@ -78,11 +82,13 @@ async def voice_call(request: Request) -> Response:
     sdp = (await request.body()).decode("utf-8", "replace")
     module = await asyncio.to_thread(importlib.import_module, "server.talk.call")
 
-    def session_on(socket: WebSocket, tracks: "Tracks") -> "LiveCall":
-        made: LiveCall = module.LiveCall(socket, state_of(request).assistant, tracks)
-        return made
+    async with found_elsewhere(request) as found:
 
-    return await open_call(request, sdp, session_on)
+        def session_on(socket: WebSocket, tracks: "Tracks") -> "LiveCall":
+            made: LiveCall = module.LiveCall(socket, state_of(request).assistant, tracks, found)
+            return made
+
+        return await open_call(request, sdp, session_on)
 
 
 class VoiceSocket(WebSocketSession):

@@ -2,11 +2,13 @@
 
 import asyncio
 import logging
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from starlette.requests import Request
 
 from pipeline.errors import ParleyError
+from pipeline.workers.sharing import AskOthers, joined
 from server.access import caller_of
 from server.http.draining import Draining
 from server.webrtc.network import Network
@@ -15,6 +17,14 @@ if TYPE_CHECKING:
     from server.webrtc.call import Call
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class HangUp:
+    """Request to the other fronts: end this call of this account; the result is whether there is one."""
+
+    id: str
+    account: str
 
 
 class Calls:
@@ -27,6 +37,8 @@ class Calls:
         self._open: dict[str, tuple[Call, asyncio.Task[None]]] = {}
 
     async def __aenter__(self) -> Self:
+        if (link := joined()) is not None:
+            link.answer(HangUp, self._hang_up)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -43,12 +55,21 @@ class Calls:
         self._open[call.id] = call, task
         task.add_done_callback(lambda done: self._ended(call, done))
 
-    def get(self, id: str, request: Request) -> "Call":
-        """Return the caller's own call. Raises ParleyError (not_found)."""
-        call, _ = self._open.get(id, (None, None))
-        if call is None or call.caller.account != caller_of(request).account:
+    async def hang_up(self, id: str, request: Request) -> None:
+        """End the caller's own call, here or in another front. Raises ParleyError (not_found)."""
+        wanted = HangUp(id, caller_of(request).account)
+        if await self._hang_up(wanted):
+            return
+        link = joined()
+        if link is None or not any(await link.ask(AskOthers(wanted))):
             raise ParleyError("There is no call with this ID.", code="not_found")
-        return call
+
+    async def _hang_up(self, wanted: HangUp) -> bool:
+        call, _ = self._open.get(wanted.id, (None, None))
+        if call is None or call.caller.account != wanted.account:
+            return False
+        call.hang_up()
+        return True
 
     def _ended(self, call: "Call", task: asyncio.Task[None]) -> None:
         self._open.pop(call.id, None)

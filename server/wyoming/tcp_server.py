@@ -58,7 +58,7 @@ async def open_wyoming(
 
     setting = f"WYOMING_URI={settings.wyoming_uri}"
     async with listening(
-        host, port, serve, setting=setting, most=settings.max_connections, draining=draining
+        host, port, serve, setting=setting, most=settings.max_connections, draining=draining, one_front=True
     ) as address:
         log.info("Wyoming listens on tcp://%s:%d", *address)
         async with announced(*address, draining) if settings.wyoming_zeroconf else nullcontext():

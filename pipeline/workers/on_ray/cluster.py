@@ -343,5 +343,6 @@ def _hardware_here(cuda: bool) -> Hardware:
 
 def _name(spec: EngineSpec, serving: Serving, hosting: Hosting, placement: Placement) -> str:
     """Return the name of a model on the cluster: the same for all processes with the same settings."""
-    parts = (spec, sorted(serving.batched), replace(serving, batched=frozenset()), hosting, placement)
+    made_of = spec if spec.identity is None else replace(spec, config=None)
+    parts = (made_of, sorted(serving.batched), replace(serving, batched=frozenset()), hosting, placement)
     return f"parley-{spec.name}-{hashlib.sha256(pickle.dumps(parts, protocol=5)).hexdigest()[:12]}"

@@ -102,6 +102,7 @@ async def translation_secret(request: Request, wanted: TranslationWanted) -> Tra
     value, expires_at = state.access.client_secrets.make(
         caller_of(request), kept, wanted.expires_after.seconds, TRANSLATIONS
     )
+    await state.access.client_secrets.tell(value)
     return TranslationSecret(value=value, expires_at=expires_at, session=cast("dict[str, JsonValue]", config.json))
 
 

@@ -1,0 +1,294 @@
+"""The main process of a service with several fronts (PROCESSES): it owns the models, accepts the connections, keeps
+what the fronts share, and starts a front again that has ended."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+import tempfile
+import time
+from asyncio.subprocess import Process
+from collections.abc import Callable
+
+from pipeline.errors import ConfigError
+from pipeline.folders import HOME
+from pipeline.settings import Settings
+from pipeline.support.background import background
+from pipeline.workers import hosting_of
+from pipeline.workers.sharing import AskOthers, Relay
+from pipeline.workers.sharing.link import Link, LinkLost
+from pipeline.workers.sharing.models import FrontCalls, SharedModels
+from server.fronts.doors import Doors, send
+from server.fronts.messages import Leaving, Ping, Ready, StopNow, Welcome
+from server.fronts.state import SharedState
+from server.http.hatch import Busy, Door, Listen
+
+log = logging.getLogger(__name__)
+
+ANSWER_S = 1.0
+"""Timeout for a front's answer to another one, in seconds."""
+PING_S, HANG_S = 1.0, 20.0
+"""Time between questions whether a front responds, and time without an answer after which it is killed, in seconds."""
+FIRST_BACKOFF_S, MAX_BACKOFF_S = 0.1, 10.0
+"""Delay before a front is started that has failed to start; doubles each time."""
+END_S = 10.0
+"""Time that a front has in addition to DRAIN_SECONDS to end, in seconds."""
+
+
+class Front:
+    """One front: its process, its link, and the socket on which it receives connections."""
+
+    def __init__(self, name: str, process: Process, link: Link, channel: socket.socket, calls: FrontCalls) -> None:
+        self.name, self.process, self.link = name, process, link
+        self.ready = asyncio.Event()
+        self.takes = False
+        """Whether it takes connections."""
+        self.responds = True
+        self._channel, self._calls = channel, calls
+        self._given = 0
+        self._busy = Busy(0, 0)
+        self.reading = asyncio.create_task(link.run())
+
+    @property
+    def connections(self) -> int:
+        """Its open connections, with those that it has not received yet."""
+        return self._busy.open + self._given - self._busy.received
+
+    def give(self, connection: socket.socket, door: int) -> bool:
+        """See Taker."""
+        given = send(self._channel, connection, door)
+        self._given += given
+        return given
+
+    def told(self, busy: Busy) -> None:
+        """Note its connections."""
+        self._busy = busy
+
+    async def close(self) -> None:
+        """End its link and its calls, once the process has ended."""
+        self.takes = False
+        self.reading.cancel()
+        await asyncio.wait([self.reading])
+        self.link.close()
+        self._channel.close()
+        await self._calls.close()
+
+
+class MainProcess:
+    """The main process. `run` returns when the service was asked to stop and has ended."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        listening: socket.socket,
+        announce: Callable[[], None],
+        module: str = "commands.front",
+    ) -> None:
+        """announce: called once all fronts are ready. module: the program of a front. Raises ConfigError for settings
+        that fronts cannot share."""
+        if settings.model_host == "ray" and not settings.ray_address:
+            raise ConfigError("PROCESSES with MODEL_HOST=ray needs RAY_ADDRESS: the cluster that all processes use.")
+        self._settings = settings
+        self._announce = announce
+        self._module = module
+        self._models = SharedModels(hosting_of(settings))
+        self._state = SharedState()
+        self._fronts: list[Front] = []
+        self._doors = Doors(self._takers)
+        self._doors.add((settings.host, settings.port), listening)
+        self._started = 0
+        self._lost: list[Link] = []
+        """Links of ended fronts whose models are kept until their successors have opened them."""
+        self._announced = False
+        self._stopping = asyncio.Event()
+        self.code = 0
+        """Exit code of the service."""
+
+    async def run(self) -> None:
+        """Run the fronts until the service was asked to stop. If the first one cannot start, the service ends with its
+        exit code."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop)
+        with tempfile.TemporaryDirectory(prefix="parley-metrics-") as metrics:
+            self._metrics = metrics
+            try:
+                async with background(self._models.watch()):
+                    await self._run()
+            finally:
+                self._doors.close()
+                await self._models.close()
+
+    async def _run(self) -> None:
+        # The first one measures, downloads and migrates; the others find that done.
+        first = await self._start()
+        if not await self._became_ready(first):
+            await self._gone(first)
+            code = first.process.returncode or 0
+            self.code = 0 if self._stopping.is_set() else code if code >= 0 else 1
+            return
+        async with asyncio.TaskGroup() as group:
+            for front in [first, *[None] * (self._settings.processes - 1)]:
+                group.create_task(self._keep(front))
+
+    async def _keep(self, front: Front | None) -> None:
+        """Run one front, and another one in its place whenever it has ended, until the service stops."""
+        backoff_s = 0.0
+        while not self._stopping.is_set():
+            try:
+                front = front or await self._start()
+            except OSError as error:
+                log.error("a process that serves connections cannot be started: %s", error.strerror)
+            else:
+                if await self._became_ready(front):
+                    backoff_s = 0.0
+                    self._announce_once()
+                    async with background(self._watch(front)):
+                        await front.process.wait()
+                await self._gone(front)
+                if self._stopping.is_set():
+                    return
+                code = front.process.returncode
+                level = logging.ERROR if code else logging.INFO  # without an error, it was drained alone
+                log.log(level, "a process that serves connections has ended (%s); another one is started", _told(code))
+                front = None
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(backoff_s):
+                    await self._stopping.wait()
+            backoff_s = min(MAX_BACKOFF_S, max(FIRST_BACKOFF_S, backoff_s * 2))
+
+    def _announce_once(self) -> None:
+        if not self._announced and sum(one.takes for one in self._fronts) == self._settings.processes:
+            self._announced = True
+            self._announce()
+
+    async def _watch(self, front: Front) -> None:
+        """Pass no connection to a front that does not respond, and kill it in the end, so that its conversations can
+        continue elsewhere."""
+        heard_at = time.monotonic()
+        while True:
+            await asyncio.sleep(PING_S)
+            front.responds = bool(await _result(front.link, Ping()))
+            if front.responds:
+                heard_at = time.monotonic()
+            elif time.monotonic() - heard_at > HANG_S:
+                log.error("a process that serves connections hangs; it is killed")
+                front.process.kill()
+                return
+
+    def _takers(self) -> list[Front]:
+        """Return the fronts that take connections now; those that refuse them if all are draining."""
+        takers = [front for front in self._fronts if front.takes]
+        responding = [front for front in takers if front.responds]
+        return responding or takers or [front for front in self._fronts if front.ready.is_set()]
+
+    async def _start(self) -> Front:
+        ours, theirs = socket.socketpair()
+        channel, hatch = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        channel.setblocking(False)
+        with theirs, hatch:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", self._module, str(theirs.fileno()), str(hatch.fileno()),
+                pass_fds=[theirs.fileno(), hatch.fileno()], stdin=asyncio.subprocess.DEVNULL,
+                # Of its own, so that Ctrl-C reaches only this process, which drains the fronts.
+                start_new_session=True,
+                env={
+                    **os.environ,
+                    "PYTHONPATH": os.pathsep.join([str(HOME), os.environ.get("PYTHONPATH", "")]),
+                    # prometheus_client adds up the counters of all processes that have them in this folder.
+                    "PROMETHEUS_MULTIPROC_DIR": self._metrics,
+                },
+            )  # fmt: skip
+        link = await Link.over(ours)
+        self._started += 1
+        front = Front(str(self._started), process, link, channel, self._models.join(link))
+        self._fronts.append(front)
+        self._state.join(link, front.name)
+        link.on(Busy, front.told)
+        link.on(Ready, lambda _: self._takes(front, takes=True))
+        link.on(Leaving, lambda _: self._takes(front, takes=False))
+        link.on(Relay, lambda relay: self._state.relay(link, relay.message))
+        link.answer(Listen, self._listen)
+        link.answer(AskOthers, lambda asked: self._ask_others(link, asked.request))
+        link.post(Welcome(self._settings, self._started == 1, front.name))
+        if self._stopping.is_set():
+            process.terminate()
+        return front
+
+    async def _became_ready(self, front: Front) -> bool:
+        """Wait until a front is ready; return False if it has ended instead."""
+        ready, ended = asyncio.create_task(front.ready.wait()), asyncio.create_task(front.process.wait())
+        try:
+            await asyncio.wait([ready, ended], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            ready.cancel()
+            ended.cancel()
+        return front.ready.is_set()
+
+    def _takes(self, front: Front, *, takes: bool) -> None:
+        front.takes = takes
+        if takes:
+            front.ready.set()
+        self._doors.changed()
+        if len(self._fronts) == self._settings.processes and all(one.takes for one in self._fronts):
+            # They have opened the models that lost fronts have used.
+            self._forgetting = asyncio.create_task(self._forget())
+
+    async def _forget(self) -> None:
+        lost, self._lost = self._lost, []
+        for link in lost:
+            await self._models.forget(link)
+
+    async def _gone(self, front: Front) -> None:
+        """Clean up after a front that has ended."""
+        self._fronts.remove(front)
+        await front.close()
+        self._doors.changed()
+        self._state.left(front.link)
+        self._lost.append(front.link)
+
+    def _stop(self) -> None:
+        """Ask all fronts to stop; when called again, to stop at once."""
+        again = self._stopping.is_set()
+        if not again:
+            self._stopping.set()
+            self._ending = asyncio.create_task(self._end_late())
+        for front in self._fronts:
+            if again:
+                front.link.post(StopNow())
+            with contextlib.suppress(ProcessLookupError):
+                front.process.terminate()
+
+    async def _end_late(self) -> None:
+        """Kill fronts that do not end in time."""
+        await asyncio.sleep(self._settings.drain_seconds + END_S)
+        for front in self._fronts:
+            log.error("a process that serves connections does not end; it is killed")
+            with contextlib.suppress(ProcessLookupError):
+                front.process.kill()
+
+    async def _listen(self, wanted: Listen) -> Door:
+        return await self._doors.listen(wanted)
+
+    async def _ask_others(self, link: Link, request: object) -> list[object]:
+        """Return the results of all other fronts that respond in time."""
+        others = [front.link for front in self._fronts if front.takes and front.link is not link]
+        found = await asyncio.gather(*(_result(other, request) for other in others))
+        return [result for results in found for result in results]
+
+
+async def _result(link: Link, request: object) -> list[object]:
+    try:
+        async with asyncio.timeout(ANSWER_S):
+            return [await link.ask(request)]
+    except (TimeoutError, LinkLost):
+        return []
+
+
+def _told(code: int | None) -> str:
+    if code is not None and code < 0:
+        return signal.Signals(-code).name
+    return f"exit code {code}"

@@ -1,0 +1,87 @@
+"""Values by key, which all processes of the service see."""
+
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+GiveUp = Callable[[str], Awaitable[str | None]]
+"""Called with the key of a value that another process takes. Returns a newer value, or None if there is none."""
+
+
+class Values(Protocol):
+    """Values by key. Each expires."""
+
+    async def put(self, key: str, value: str, seconds: float) -> None:
+        """Set a value. seconds: time until it expires."""
+        ...
+
+    async def replace(self, key: str, value: str, seconds: float) -> bool:
+        """Do the same, unless the value was taken or has expired; return whether it was set."""
+        ...
+
+    async def get(self, key: str) -> str | None:
+        """Return a value."""
+        ...
+
+    async def take(self, key: str) -> str | None:
+        """Remove and return a value. Of several callers, one gets it."""
+        ...
+
+
+MAX_VALUES = 20_000
+MAX_CHARS = 1 << 28
+"""Maximum length of all values together; the oldest are dropped first."""
+
+
+@dataclass(slots=True)
+class _Value:
+    value: str
+    expires_at: float
+    owner: object
+
+
+class ValuesHere:
+    """Values in the memory of this process."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._values: OrderedDict[str, _Value] = OrderedDict()
+        """In the order in which they were set."""
+        self._chars = 0
+
+    def put(self, key: str, value: str, seconds: float, owner: object = None) -> None:
+        """Set a value. owner: the process that has set it."""
+        self.take(key)
+        self._values[key] = _Value(value, self._clock() + seconds, owner)
+        self._chars += len(value)
+        while len(self._values) > MAX_VALUES or self._chars > MAX_CHARS:
+            self.take(next(iter(self._values)))
+
+    def owner(self, key: str) -> object:
+        """Return the process that has set a value; None if there is none."""
+        found = self._found(key)
+        return None if found is None else found.owner
+
+    def get(self, key: str) -> str | None:
+        """Return a value."""
+        found = self._found(key)
+        return None if found is None else found.value
+
+    def take(self, key: str) -> str | None:
+        """Remove and return a value."""
+        found = self._found(key)
+        if found is None:
+            return None
+        del self._values[key]
+        self._chars -= len(found.value)
+        return found.value
+
+    def _found(self, key: str) -> _Value | None:
+        found = self._values.get(key)
+        if found is not None and found.expires_at <= self._clock():
+            del self._values[key]
+            self._chars -= len(found.value)
+            return None
+        return found

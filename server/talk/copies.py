@@ -1,0 +1,221 @@
+"""Copies of live conversations that another process of the service can resume, after this one has died, too.
+
+A copy is written a moment after each change of the history, and once a second while a reply is spoken, with the part
+that was heard.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import logging
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from pipeline.conversation.history import Conversation
+from pipeline.conversation.saved import restored
+from pipeline.settings import Settings
+from pipeline.support.background import background
+from pipeline.support.json_types import JsonObject
+from server.sharing.opening import Shared
+from server.sharing.values import Values
+
+log = logging.getLogger(__name__)
+
+Owner = tuple[str, str]
+
+PACE_S = 0.2
+"""Shortest time between two rounds of writing, in seconds."""
+SPOKEN_S = 1.0
+"""Time after which the heard part of a running reply is written again, in seconds."""
+RENEW_S = 30.0
+"""Time after which a copy is written again without a change, in seconds, so that it does not expire."""
+REST_S = 5.0
+"""Time without attempts after a failed one, in seconds."""
+DEADLINE_S = 2.0
+"""Timeout for one write, in seconds."""
+TAKEN = ":taken"
+"""Ending of the key under which the process that takes a copy leaves its name for the one that writes it."""
+
+
+@dataclass(eq=False, slots=True)
+class Copy:
+    """The copy of one connection's conversation."""
+
+    key: str
+    snapshot: Callable[[], JsonObject | None]
+    """Returns the conversation; None if there is nothing to resume yet."""
+    leave: Callable[[], object]
+    """Ends the connection, because the conversation continues on another one."""
+    changed: bool = True
+    closed_at: float | None = None
+    """Time at which the connection has ended."""
+    written: bool = False
+    written_at: float = 0.0
+
+    def text(self) -> str | None:
+        """Return the conversation as JSON."""
+        snapshot = self.snapshot()
+        return None if snapshot is None else json.dumps(snapshot, separators=(",", ":"))
+
+
+class Copies:
+    """The copies of this process's conversations. `run` writes them."""
+
+    def __init__(self, values: Values, seconds: float, *, budget_tokens: int) -> None:
+        """seconds: time that a conversation can be resumed after its connection was lost."""
+        self._values = values
+        self._seconds = seconds
+        self._budget_tokens = budget_tokens
+        self._name = secrets.token_hex(8)
+        self._copies: dict[str, Copy] = {}
+        self._unwanted: list[str] = []
+        """Keys of copies that must no longer be resumed."""
+        self._wake = asyncio.Event()
+
+    def open(
+        self, token: str, owner: Owner, snapshot: Callable[[], JsonObject | None], leave: Callable[[], object]
+    ) -> None:
+        """Write copies of an open connection's conversation from now on."""
+        key = _key(token, owner)
+        self._copies[key] = Copy(key, snapshot, leave)
+        self._wake.set()
+
+    def changed(self, token: str, owner: Owner) -> None:
+        """Write the copy soon: the history has changed."""
+        if (copy := self._copies.get(_key(token, owner))) is not None:
+            copy.changed = True
+            self._wake.set()
+
+    def spoken(self, token: str, owner: Owner) -> None:
+        """Write the copy within SPOKEN_S: more of the reply was heard."""
+        copy = self._copies.get(_key(token, owner))
+        if copy is not None and time.monotonic() - copy.written_at >= SPOKEN_S:
+            copy.changed = True
+            self._wake.set()
+
+    def close(self, token: str, owner: Owner) -> None:
+        """Write the last copy of a connection that has ended."""
+        if (copy := self._copies.get(_key(token, owner))) is not None:
+            copy.changed, copy.closed_at = True, time.monotonic()
+            self._wake.set()
+
+    def forget(self, token: str, owner: Owner) -> None:
+        """Remove a copy, because the client has a newer token or has resumed the conversation."""
+        key = _key(token, owner)
+        if self._copies.pop(key, None) is not None:
+            self._unwanted.append(key)
+            self._wake.set()
+
+    async def take(self, token: str, owner: Owner) -> Conversation | None:
+        """Remove and return a conversation whose connection has ended or is another process's; None without one."""
+        key = _key(token, owner)
+        if (own := self._copies.pop(key, None)) is not None:
+            self._unwanted.append(key)
+            snapshot = own.snapshot()
+            return None if snapshot is None else restored(snapshot, budget_tokens=self._budget_tokens)
+        try:
+            async with asyncio.timeout(DEADLINE_S):
+                if await self._values.get(key) is None:
+                    return None
+                await self._values.put(key + TAKEN, self._name, self._seconds + RENEW_S)
+                text = await self._values.take(key)
+            return None if text is None else restored(json.loads(text), budget_tokens=self._budget_tokens)
+        except Exception as error:  # of Redis, which have many types, or of foreign data
+            log.warning("a conversation cannot be resumed: %s", type(error).__name__)
+            return None
+
+    async def give_up(self, key: str) -> str | None:
+        """End the connection of a conversation that another process resumes, and return the conversation."""
+        copy = self._copies.pop(key, None)
+        if copy is None:
+            return None
+        self._leave(copy)
+        return copy.text()
+
+    async def run(self) -> None:
+        """Write the copies that have changed, until cancelled."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(PACE_S if self._due() else RENEW_S / 3):
+                    await self._wake.wait()
+            await asyncio.sleep(PACE_S if await self.write() else REST_S)
+
+    async def write(self) -> bool:
+        """Write the copies that have changed, or that would expire; return whether that was possible."""
+        self._wake.clear()
+        since = time.monotonic() - self._seconds
+        for copy in [one for one in self._copies.values() if one.closed_at is not None and one.closed_at < since]:
+            del self._copies[copy.key]  # could not be written in that time
+        unwanted, self._unwanted = self._unwanted, []
+        try:
+            for key in unwanted:
+                async with asyncio.timeout(DEADLINE_S):
+                    await self._values.take(key)
+            for copy in list(self._copies.values()):
+                if copy.changed or time.monotonic() - copy.written_at >= RENEW_S:
+                    async with asyncio.timeout(DEADLINE_S):
+                        await self._write(copy)
+        except Exception as error:
+            log.warning("conversations cannot be copied for other processes: %s", type(error).__name__)
+            self._unwanted += unwanted
+            for copy in self._copies.values():  # they may be lost when they can be written again
+                copy.changed, copy.written = True, False
+            return False
+        return True
+
+    def _due(self) -> bool:
+        return any(copy.changed for copy in self._copies.values())
+
+    async def _write(self, copy: Copy) -> None:
+        if await self._was_taken(copy):
+            self._leave(copy)
+            return
+        copy.changed, copy.written_at = False, time.monotonic()
+        text = copy.text()
+        seconds = self._seconds + (RENEW_S if copy.closed_at is None else 0.0)
+        if text is not None and not (copy.written and await self._values.replace(copy.key, text, seconds)):
+            await self._values.put(copy.key, text, seconds)
+            copy.written = True
+            if await self._was_taken(copy):  # between the two
+                self._unwanted.append(copy.key)
+                self._leave(copy)
+                return
+        if copy.closed_at is not None and not copy.changed:
+            self._copies.pop(copy.key, None)
+
+    async def _was_taken(self, copy: Copy) -> bool:
+        """Whether another process has taken the conversation."""
+        return await self._values.get(copy.key + TAKEN) not in (None, self._name)
+
+    def _leave(self, copy: Copy) -> None:
+        """End the connection of a copy that was taken; its other token must not be used."""
+        self._copies.pop(copy.key, None)
+        for other in list(self._copies.values()):
+            if other.leave == copy.leave:
+                del self._copies[other.key]
+                self._unwanted.append(other.key)
+        self._wake.set()
+        if copy.closed_at is None:
+            copy.leave()
+
+
+@asynccontextmanager
+async def open_copies(settings: Settings, shared: Shared | None, seconds: float) -> AsyncIterator[Copies | None]:
+    """Write copies while the block runs; None if there are no other processes. seconds: see Copies."""
+    if shared is None:
+        yield None
+        return
+    copies = Copies(shared, seconds, budget_tokens=settings.history_tokens)
+    shared.when_taken(copies.give_up)
+    async with background(copies.run()):
+        yield copies
+        await copies.write()  # the last ones
+
+
+def _key(token: str, owner: Owner) -> str:
+    """Return the key of a copy: another caller's token does not find it, and the token is not stored."""
+    return "resume:" + hashlib.sha256("\0".join((token, *owner)).encode()).hexdigest()

@@ -1,0 +1,81 @@
+"""State that processes share through Redis: conversations to resume, places, and a secret."""
+
+from pathlib import Path
+
+from pipeline.conversation.history import Conversation
+from pipeline.conversation.saved import restored, saved
+from pipeline.llm import Message, ToolCall
+from server.sharing.places import Elsewhere, Taken
+from server.sharing.redis import open_redis
+from server.talk.copies import Copies
+from tests.servers.redis_server import needs_redis, redis
+from tests.servers.running import closed_port
+from tests.waiting import eventually
+
+ANNA = ("key", "anna")
+
+
+def spoken_to() -> Conversation:
+    conversation = Conversation("Be brief.", budget_tokens=1000)
+    steps = [(Message("assistant", "", calls=(ToolCall("1", "clock", "{}"),)), Message("tool", "noon", call_id="1"))]
+    conversation.record("what time is it", "en", "It is noon.", steps=steps)
+    return conversation
+
+
+async def test_a_restored_conversation_has_the_same_prompt() -> None:
+    conversation = spoken_to()
+    other = restored(saved(conversation), budget_tokens=1000)
+    assert other.prompt("and now", "en") == conversation.prompt("and now", "en")
+    assert (other.id, other.language) == (conversation.id, conversation.language)
+
+
+async def test_a_copy_has_the_heard_part_of_a_running_reply() -> None:
+    conversation = spoken_to()
+    reply = conversation.place().id
+    other = restored(saved(conversation, (reply, "Once upon")), budget_tokens=1000)
+    assert other.messages[-1].content == "Once upon …"
+
+
+@needs_redis
+async def test_conversations_and_places_are_shared_through_redis(tmp_path: Path) -> None:
+    port = closed_port()
+    url = f"redis://127.0.0.1:{port}"
+    left: list[bool] = []
+    with redis(tmp_path, port):
+        async with open_redis(url) as one, open_redis(url) as other:
+            assert await one.secret() == await other.secret()
+            elsewhere = Elsewhere()
+            one.share_places(lambda: {"conversations": Taken(2, {ANNA: 2})}, {"conversations": Elsewhere()})
+            other.share_places(lambda: {"conversations": Taken(0)}, {"conversations": elsewhere})
+            await eventually(lambda: elsewhere.of[ANNA] == 2)
+
+            here, there = (Copies(shared, 60, budget_tokens=1000) for shared in (one, other))
+            conversation = spoken_to()
+            here.open("token", ANNA, lambda: saved(conversation), lambda: left.append(True))
+            assert await here.write()
+            assert await there.take("token", ("key", "peter")) is None
+            resumed = await there.take("token", ANNA)
+            assert resumed is not None
+            assert resumed.messages == conversation.messages
+            assert await there.take("token", ANNA) is None, "a token works once"
+            here.changed("token", ANNA)
+            await here.write()
+            assert left, "the connection that had it ends"
+
+
+@needs_redis
+async def test_a_redis_that_has_lost_its_memory_ends_no_conversation(tmp_path: Path) -> None:
+    port = closed_port()
+    left: list[bool] = []
+    async with open_redis(f"redis://127.0.0.1:{port}") as one:
+        conversation = spoken_to()
+        here, there = (Copies(one, 60, budget_tokens=1000) for _ in range(2))
+        here.open("token", ANNA, lambda: saved(conversation), lambda: left.append(True))
+        with redis(tmp_path, port):
+            assert await here.write()
+        here.changed("token", ANNA)
+        assert not await here.write(), "Redis is gone"
+        with redis(tmp_path, port):
+            assert await here.write()
+            assert not left
+            assert await there.take("token", ANNA) is not None
