@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from jobs import schema
 from jobs.editing import Change, Document, Edited, Operation, applied, difference, edited
 from jobs.errors import JobNotFound, NotPossible, Refused, VersionConflict, VersionNotFound
+from jobs.library.passages import passages_of, replace_passages
 from jobs.result import named
 from jobs.schema import Job, jobs
 from jobs.store import JobStore
@@ -143,6 +144,7 @@ class Documents:
     ) -> Saved:  # fmt: skip
         new, now, table = version + 1, time.time(), schema.documents
         body, undo = await asyncio.to_thread(_written, before, made, new)
+        passages = await asyncio.to_thread(passages_of, body)
         if len(body) > MAX_BODY_CHARS:
             raise Refused("The transcript would be too long.", code="bad_parameter")
         changed: dict[str, Any] = {"version": jobs.c.version + 1, "updated_at": now}
@@ -164,6 +166,7 @@ class Documents:
             }  # fmt: skip
             await connection.execute(insert(schema.versions).values(row))
             await _forget_oldest(connection, job.id)
+            await replace_passages(connection, job.id, job.owner, passages)
         return Saved(new, made.changes)
 
     @staticmethod

@@ -107,6 +107,7 @@ class Janitor:
         used = exists().where(jobs.c.sha256 == table.c.sha256)
         async with self._database.writing() as connection:
             await connection.execute(delete(table).where(~used))
+
     async def _remove_recordings(self) -> None:
         """Let go of the recordings of jobs that ended long ago; `remove_files` removes them unless another job uses
         them."""

@@ -186,6 +186,7 @@ class Jobs:
             [Submission(job.filename, options, job.sha256, job.size_bytes, url, job.session_id, owner=owner)]
         )
         return made
+
     async def arrange(
         self, job_id: str, *, filename: str | None = None, tags: Sequence[str] | None = None, pinned: bool | None = None
     ) -> Job:

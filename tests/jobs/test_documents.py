@@ -27,6 +27,7 @@ from jobs.editing import (
     edited,
 )
 from jobs.errors import JobNotFound, NotPossible, VersionConflict, VersionNotFound
+from jobs.library.search import search
 from jobs.result import store_form, stored_segment
 from jobs.schema import Job
 from jobs.store import JobStore
@@ -139,6 +140,7 @@ async def test_edits_are_kept_and_every_version_can_be_restored(kept: Documents,
     assert [one["id"] for one in last["segments"]] == [0, 1, 2]
     assert last["segments"][1]["paragraph"] is True
     assert last["segments"][0]["avg_logprob"] == original["segments"][0]["avg_logprob"]
+    assert [hit.job.id for hit in (await search(store.database, "everyone")).items] == [job.id]
     for wanted in (1, 0, 3, 2):
         now = await store.get(job.id)
         version = (await told(kept, store, job))["version"]
@@ -147,6 +149,8 @@ async def test_edits_are_kept_and_every_version_can_be_restored(kept: Documents,
         restored = await told(kept, store, job)
         assert restored == {**seen[wanted][0], "version": version + 1}
         assert (await store.get(job.id)).speakers == seen[wanted][1]
+        if not wanted:
+            assert (await search(store.database, "everyone")).items == [], "search finds only what is there now"
     listed = await kept.versions(job)
     assert [one.version for one in listed] == list(range(8, 0, -1))
     assert (listed[0].author, listed[0].restored, listed[0].operations) == ("key:ben", 2, ["restore"])
