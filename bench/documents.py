@@ -32,7 +32,7 @@ from tests.server_process import serving
 HOURS = 3
 WORDS = 30_000
 PER_SEGMENT = 10
-ROUNDS = 9
+ROUNDS = 5
 RATE_HZ = 16_000
 TEXT = [
     "the", "committee", "agreed", "that", "every", "station", "should", "report", "its", "figures", "before", "the",

@@ -158,7 +158,8 @@ class Documents:
             touched = await connection.execute(update(jobs).where(*same).values(changed))
             first = self._database.insert(table).values(job_id=job.id, **values).on_conflict_do_nothing()
             later = update(table).where(table.c.job_id == job.id, table.c.version == version).values(values)
-            if not touched.rowcount or not (await connection.execute(later if version else first)).rowcount:
+            statement = (later if version else first).returning(table.c.version)
+            if not touched.rowcount or (await connection.execute(statement)).first() is None:
                 raise await self._refusal(connection, job)
             row = {
                 "job_id": job.id, "version": new, "created_at": now, "author": author, "restored": restored,

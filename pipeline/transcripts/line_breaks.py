@@ -94,6 +94,8 @@ def _with_marks(text: str, atoms: Sequence[tuple[int, int]]) -> list[tuple[int, 
 
 def _atoms(text: str, start: int, end: int) -> list[tuple[int, int]]:
     """Split a run without spaces into its unbreakable parts."""
+    if text[start:end].isascii():
+        return [(start, end)]
     found: list[tuple[int, int]] = []
     before = ""
     for cluster in wcwidth.iter_graphemes(text[start:end]):

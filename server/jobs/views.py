@@ -234,7 +234,8 @@ def _seconds_left(job: Job, now: float) -> float | None:
     """Return the time that a running job will take for the rest, if it goes on at its speed."""
     if job.status is not Status.RUNNING or job.started_at is None or job.progress < SURE_PROGRESS:
         return None
-    return round(max(0.0, now - job.started_at) * (1 - job.progress) / job.progress, 1)
+    took_s = max(0.0, job.updated_at - job.started_at)
+    return round(max(0.0, took_s * (1 - job.progress) / job.progress - (now - job.updated_at)), 1)
 
 
 def shown_delivery(one: Delivery, attempts: Sequence[Attempt]) -> DeliveryResponse:

@@ -26,6 +26,12 @@ export class Again {
     this.box.hidden = !job.size || !["completed", "failed", "cancelled", "expired"].includes(job.status);
   }
 
+  /** Hide it until a job is open. */
+  close() {
+    this.box.hidden = true;
+    this.box.open = false;
+  }
+
   /** The fields are those of the upload form, with the options of this job. @private */
   fill() {
     this.form?.remove();

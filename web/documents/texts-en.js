@@ -8,7 +8,7 @@ export const documents = {
   playerPosition: "Position in the recording",
   keySpace: "Space",
 
-  editHint: "Double-click a text to correct it. Space plays and pauses, ← and → move by five seconds.",
+  editHint: "Double-click a text, or press the pencil beside it, to correct it. Space plays and pauses, ← and → move by five seconds.",
   editParagraph: "Edit this paragraph",
   copyParagraph: "Copy this paragraph",
   editLabel: "Text, part {number} of {count}",

@@ -8,7 +8,7 @@ export const documents = {
   playerPosition: "Posición en la grabación",
   keySpace: "Espacio",
 
-  editHint: "Haga doble clic en un texto para corregirlo. Espacio reproduce y pausa, ← y → mueven cinco segundos.",
+  editHint: "Haga doble clic en un texto, o pulse el lápiz a su lado, para corregirlo. Espacio reproduce y pausa, ← y → mueven cinco segundos.",
   editParagraph: "Editar este párrafo",
   copyParagraph: "Copiar este párrafo",
   editLabel: "Texto, parte {number} de {count}",

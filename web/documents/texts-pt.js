@@ -8,7 +8,7 @@ export const documents = {
   playerPosition: "Posição na gravação",
   keySpace: "Espaço",
 
-  editHint: "Clique duas vezes em um texto para corrigi-lo. Espaço toca e pausa, ← e → movem cinco segundos.",
+  editHint: "Clique duas vezes em um texto, ou no lápis ao lado, para corrigi-lo. Espaço toca e pausa, ← e → movem cinco segundos.",
   editParagraph: "Editar este parágrafo",
   copyParagraph: "Copiar este parágrafo",
   editLabel: "Texto, parte {number} de {count}",

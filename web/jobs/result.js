@@ -82,6 +82,7 @@ export class ResultView {
     this.result = null;
     this.ended = false;
     this.sound.close();
+    this.again.close();
     this.box.hidden = !id;
     find("pick").hidden = Boolean(id);
     find("transcribe").classList.toggle("reading", Boolean(id));
