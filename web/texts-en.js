@@ -1,4 +1,5 @@
 import { jobs } from "./jobs/texts-en.js";
+import { library } from "./library/texts-en.js";
 import { status } from "./status/texts-en.js";
 
 export const en = {
@@ -105,6 +106,7 @@ export const en = {
   voicedAfter: "Speech complete after {seconds} s.",
 
   ...jobs,
+  ...library,
   recorded: "This conversation is recorded.",
   recordedErase: "Erase and stop",
   recordedErased: "The recording is erased, and recording has stopped.",

@@ -1,4 +1,5 @@
 import { jobs } from "./jobs/texts-es.js";
+import { library } from "./library/texts-es.js";
 import { status } from "./status/texts-es.js";
 
 export const es = {
@@ -105,6 +106,7 @@ export const es = {
   voicedAfter: "Voz completa después de {seconds} s.",
 
   ...jobs,
+  ...library,
   recorded: "Esta conversación se graba.",
   recordedErase: "Borrar y parar",
   recordedErased: "La grabación está borrada y ya no se graba.",

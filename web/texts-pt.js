@@ -1,4 +1,5 @@
 import { jobs } from "./jobs/texts-pt.js";
+import { library } from "./library/texts-pt.js";
 import { status } from "./status/texts-pt.js";
 
 export const pt = {
@@ -105,6 +106,7 @@ export const pt = {
   voicedAfter: "Voz completa depois de {seconds} s.",
 
   ...jobs,
+  ...library,
   recorded: "Esta conversa é gravada.",
   recordedErase: "Apagar e parar",
   recordedErased: "A gravação foi apagada, e nada mais é gravado.",

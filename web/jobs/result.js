@@ -1,6 +1,9 @@
 /** One job: its progress and, at the end, transcript, sound and downloads. */
 
 import { languageName } from "../languages.js";
+import { Insights } from "../library/insights.js";
+import { FORMATS, formatQuery, saveBlob } from "../library/selection.js";
+import { Shelf } from "../library/shelf.js";
 import { text } from "../texts.js";
 import { TranscriptSearch } from "./transcript-search.js";
 import { clock } from "./formats.js";
@@ -9,7 +12,6 @@ import { Sound } from "./sound.js";
 import { TranscriptView } from "./transcript.js";
 
 const find = (id) => document.getElementById(id);
-const FORMATS = ["txt", "srt", "vtt", "json"];
 /** After the reader has scrolled, the transcript does not follow the sound for this time. */
 const SCROLLED_MS = 4000;
 
@@ -19,6 +21,7 @@ export class ResultView {
    * @param {object} told callbacks
    * @param {(error: Error) => void} told.trouble
    * @param {(name: string, values?: object) => void} told.announce
+   * @param {(job: object) => void} told.arranged the name, the tags or the pin of the job have changed
    */
   constructor(service, told) {
     this.service = service;
@@ -29,6 +32,12 @@ export class ResultView {
     this.transcript = new TranscriptView(find("transcript"), (seconds) => this.sound.play(seconds));
     this.search = new TranscriptSearch(find("finding"), find("transcript"));
     this.sound = new Sound(find("player"), find("load-sound"), find("no-sound"), service, (seconds) => this.heard(seconds));
+    this.shelf = new Shelf(find("shelf"), find("result-name"), service, { changed: told.arranged, trouble: told.trouble });
+    this.insights = new Insights(find("insights"), service, {
+      play: (seconds) => this.sound.play(seconds),
+      rename: (filename) => this.shelf.send({ filename }),
+      trouble: told.trouble,
+    });
     for (const kind of ["wheel", "touchmove"]) {
       find("result-scroll").addEventListener(kind, () => (this.scrolledAt = Date.now()), { passive: true });
     }
@@ -49,6 +58,8 @@ export class ResultView {
     this.result = null;
     this.ended = false;
     this.sound.close();
+    this.insights.close();
+    find("shelf").hidden = true;
     this.box.hidden = !id;
     find("pick").hidden = Boolean(id);
     find("transcribe").classList.toggle("reading", Boolean(id));
@@ -89,6 +100,8 @@ export class ResultView {
     if (job.status === "completed") this.ended = true;
     find("result-name").textContent = job.filename;
     this.sound.open(job);
+    this.shelf.show(job);
+    find("shelf").hidden = false;
     const state = find("result-state");
     const { percent, error } = shownJob(job);
     state.dataset.state = job.status;
@@ -129,6 +142,18 @@ export class ResultView {
     find("speakers").hidden = speakers.length === 0;
     find("speaker-list").replaceChildren(...speakers.map((speaker) => this.speakerField(speaker)));
     for (const link of find("downloads").children) link.href = this.service.url(this.downloadPath(link.dataset.kind));
+    this.insights.open(job);
+    this.playFrom();
+  }
+
+  /** Play from the place that the user chose before the job was open. */
+  playFrom() {
+    if (!this.from || this.from.id !== this.id || !this.result) return;
+    const { seconds } = this.from;
+    this.from = null;
+    this.sound.play(seconds);
+    const [word] = [...find("transcript").querySelectorAll("[data-at]")].filter(({ dataset }) => Number(dataset.at) >= seconds);
+    word?.scrollIntoView({ block: "center" });
   }
 
   /** @private */
@@ -183,7 +208,7 @@ export class ResultView {
 
   /** @private */
   downloadPath(kind) {
-    return `jobs/${this.id}/download?format=${kind}`;
+    return `jobs/${this.id}/download?${formatQuery(kind)}`;
   }
 
   /** A plain link; with a key, which a link cannot send, the file is fetched first. @private */
@@ -193,15 +218,11 @@ export class ResultView {
     link.download = "";
     link.setAttribute("aria-label", `${text("download")} ${kind.toUpperCase()}`);
     link.addEventListener("click", async (event) => {
-      if (!this.service.key() || link.href.startsWith("blob:")) return;
+      if (!this.service.key() && kind !== "pdf") return; // a PDF can be refused, which a plain link would not show
       event.preventDefault();
       try {
         const blob = await (await this.service.ask(this.downloadPath(kind))).blob();
-        const made = element("a");
-        made.href = URL.createObjectURL(blob);
-        made.download = `${this.job.filename.replace(/\.[^.]*$/, "")}.${kind}`;
-        made.click();
-        setTimeout(() => URL.revokeObjectURL(made.href), 10_000);
+        saveBlob(blob, `${this.job.filename.replace(/\.[^.]*$/, "")}.${kind}`);
       } catch (error) {
         this.told.trouble(error);
       }
