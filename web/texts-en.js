@@ -1,5 +1,6 @@
 import { documents } from "./documents/texts-en.js";
 import { jobs } from "./jobs/texts-en.js";
+import { library } from "./library/texts-en.js";
 import { status } from "./status/texts-en.js";
 
 export const en = {
@@ -124,6 +125,7 @@ export const en = {
 
   ...jobs,
   ...documents,
+  ...library,
   recorded: "This conversation is recorded.",
   recordedErase: "Erase and stop",
   recordedErased: "The recording is erased, and recording has stopped.",

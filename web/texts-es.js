@@ -1,5 +1,6 @@
 import { documents } from "./documents/texts-es.js";
 import { jobs } from "./jobs/texts-es.js";
+import { library } from "./library/texts-es.js";
 import { status } from "./status/texts-es.js";
 
 export const es = {
@@ -152,6 +153,7 @@ export const es = {
 
   ...jobs,
   ...documents,
+  ...library,
   recorded: "Esta conversación se graba.",
   recordedErase: "Borrar y parar",
   recordedErased: "La grabación está borrada y ya no se graba.",

@@ -1,5 +1,6 @@
 import { documents } from "./documents/texts-pt.js";
 import { jobs } from "./jobs/texts-pt.js";
+import { library } from "./library/texts-pt.js";
 import { status } from "./status/texts-pt.js";
 
 export const pt = {
@@ -152,6 +153,7 @@ export const pt = {
 
   ...jobs,
   ...documents,
+  ...library,
   recorded: "Esta conversa é gravada.",
   recordedErase: "Apagar e parar",
   recordedErased: "A gravação foi apagada, e nada mais é gravado.",

@@ -24,6 +24,8 @@ export class JobList {
     this.jobs = new Map();
     this.cursor = null;
     this.search = "";
+    /** Query parameters that choose jobs: `tag`, `pinned`. @type {Record<string, string>} */
+    this.filter = {};
     this.counts = { queued: 0, processing: 0 };
     this.loaded = false;
     /** @type {Map<string, AbortController>} */
@@ -54,10 +56,10 @@ export class JobList {
 
   /** Load the next page. */
   async more() {
-    const { search, cursor } = this;
+    const { search, filter, cursor } = this;
     try {
       const { items, next_cursor: next } = await this.page({ cursor, search });
-      if (search !== this.search || cursor !== this.cursor) return; // the list was replaced in the meantime
+      if (search !== this.search || filter !== this.filter || cursor !== this.cursor) return; // the list was replaced in the meantime
       for (const job of items) this.jobs.set(job.job_id, job);
       this.cursor = next;
       this.told.changed();
@@ -71,6 +73,13 @@ export class JobList {
     if (search === this.search) return;
     this.search = search;
     this.jobs = new Map(); // begin with one page
+    await this.refresh();
+  }
+
+  /** List only jobs that these query parameters choose. */
+  async choose(filter) {
+    this.filter = filter;
+    this.jobs = new Map();
     await this.refresh();
   }
 
@@ -97,12 +106,12 @@ export class JobList {
 
   /** @private */
   async load() {
-    const { search } = this;
+    const { search, filter } = this;
     try {
       const queues = await this.service.json("queues");
       const limit = Math.min(MOST, Math.max(PAGE, this.jobs.size));
       const { items, next_cursor: next } = await this.page({ limit, search });
-      if (search !== this.search) return; // the search has changed, and its load is already queued
+      if (search !== this.search || filter !== this.filter) return; // the search has changed, and its load is already queued
       const before = this.jobs;
       this.jobs = new Map(items.map((job) => [job.job_id, job]));
       // Keep the jobs beyond the largest page as they were.
@@ -130,7 +139,8 @@ export class JobList {
 
   /** @private */
   page({ cursor = "", limit = PAGE, search }) {
-    const query = new URLSearchParams({ limit: String(limit), ...(cursor && { cursor }), ...(search && { search }) });
+    const wanted = { limit: String(limit), ...(cursor && { cursor }), ...(search && { search }), ...this.filter };
+    const query = new URLSearchParams(wanted);
     return this.service.json(`jobs?${query}`);
   }
 

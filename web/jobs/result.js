@@ -9,6 +9,9 @@ import { copyTool, editTool } from "../documents/paragraph-tools.js";
 import { Speakers } from "../documents/speakers.js";
 import { ErrorNotice } from "../error-notice.js";
 import { languageName } from "../languages.js";
+import { Insights } from "../library/insights.js";
+import { FORMATS, formatQuery, saveBlob } from "../library/selection.js";
+import { Shelf } from "../library/shelf.js";
 import { text } from "../texts.js";
 import { TranscriptSearch } from "./transcript-search.js";
 import { clock } from "./formats.js";
@@ -17,7 +20,6 @@ import { Sound } from "./sound.js";
 import { TranscriptView } from "./transcript.js";
 
 const find = (id) => document.getElementById(id);
-const FORMATS = ["txt", "srt", "vtt", "json"];
 /** After the reader has scrolled, the transcript does not follow the sound for this time. */
 const SCROLLED_MS = 4000;
 
@@ -28,6 +30,7 @@ export class ResultView {
    * @param {(error: Error) => void} told.trouble
    * @param {(name: string, values?: object) => void} told.announce
    * @param {(jobs: object[]) => void} told.made
+   * @param {(job: object) => void} told.arranged the name, the tags or the pin of the job have changed
    */
   constructor(service, told) {
     this.service = service;
@@ -60,6 +63,12 @@ export class ResultView {
     this.again = new Again(service, { trouble, made: (job) => told.made([job]) });
     this.search = new TranscriptSearch(find("finding"), find("transcript"));
     this.sound = new Sound(find("player"), find("load-sound"), find("no-sound"), service, (seconds) => this.heard(seconds));
+    this.shelf = new Shelf(find("shelf"), find("result-name"), service, { changed: told.arranged, trouble: told.trouble });
+    this.insights = new Insights(find("insights"), service, {
+      play: (seconds) => this.sound.play(seconds),
+      rename: (filename) => this.shelf.send({ filename }),
+      trouble: told.trouble,
+    });
     for (const kind of ["wheel", "touchmove"]) {
       find("result-scroll").addEventListener(kind, () => (this.scrolledAt = Date.now()), { passive: true });
     }
@@ -83,6 +92,8 @@ export class ResultView {
     this.ended = false;
     this.sound.close();
     this.again.close();
+    this.insights.close();
+    find("shelf").hidden = true;
     this.box.hidden = !id;
     find("pick").hidden = Boolean(id);
     find("transcribe").classList.toggle("reading", Boolean(id));
@@ -123,6 +134,8 @@ export class ResultView {
     if (job.status === "completed") this.ended = true;
     find("result-name").textContent = job.filename;
     this.sound.open(job);
+    this.shelf.show(job);
+    find("shelf").hidden = false;
     const state = find("result-state");
     const { percent, error } = shownJob(job);
     state.dataset.state = job.status;
@@ -167,6 +180,18 @@ export class ResultView {
     this.speakers.open();
     this.history.open();
     for (const link of find("downloads").children) link.href = this.service.url(this.downloadPath(link.dataset.kind));
+    this.insights.open(job);
+    this.playFrom();
+  }
+
+  /** Play from the place that the user chose before the job was open. */
+  playFrom() {
+    if (!this.from || this.from.id !== this.id || !this.result) return;
+    const { seconds } = this.from;
+    this.from = null;
+    this.sound.play(seconds);
+    const [word] = [...find("transcript").querySelectorAll("[data-at]")].filter(({ dataset }) => Number(dataset.at) >= seconds);
+    word?.scrollIntoView({ block: "center" });
   }
 
   /** The transcript was edited. @private */
@@ -204,7 +229,7 @@ export class ResultView {
 
   /** @private */
   downloadPath(kind) {
-    return `jobs/${this.id}/download?format=${kind}`;
+    return `jobs/${this.id}/download?${formatQuery(kind)}`;
   }
 
   /** A plain link; with a key, which a link cannot send, the file is fetched first. @private */
@@ -214,15 +239,11 @@ export class ResultView {
     link.download = "";
     link.setAttribute("aria-label", `${text("download")} ${kind.toUpperCase()}`);
     link.addEventListener("click", async (event) => {
-      if (!this.service.key() || link.href.startsWith("blob:")) return;
+      if (!this.service.key() && kind !== "pdf") return; // a PDF can be refused, which a plain link would not show
       event.preventDefault();
       try {
         const blob = await (await this.service.ask(this.downloadPath(kind))).blob();
-        const made = element("a");
-        made.href = URL.createObjectURL(blob);
-        made.download = `${this.job.filename.replace(/\.[^.]*$/, "")}.${kind}`;
-        made.click();
-        setTimeout(() => URL.revokeObjectURL(made.href), 10_000);
+        saveBlob(blob, `${this.job.filename.replace(/\.[^.]*$/, "")}.${kind}`);
       } catch (error) {
         this.told.trouble(error);
       }

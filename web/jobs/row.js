@@ -1,5 +1,6 @@
 /** One row of the list: name, progress and actions. */
 
+import { deletion } from "../library/library.js";
 import { explained, text } from "../texts.js";
 import { clock, moment } from "./formats.js";
 
@@ -15,12 +16,15 @@ export function shownJob(job) {
     job.seconds_left && text("timeLeft", { time: clock(job.seconds_left) }),
     job.duration && clock(job.duration),
     moment(job.created_at),
+    job.pinned && text("pinned"),
+    deletion(job),
   ];
   return {
     name: job.filename,
     state: job.status,
     words: words.filter(Boolean).join(" · "),
     percent: job.status === "processing" ? percent : null,
+    tags: job.tags,
     error: job.error ? explained(job.error.code, job.error.message) : "",
     actions: {
       queued: ["cancelJob"],
@@ -55,8 +59,8 @@ export function shownUpload(upload) {
 }
 
 export class Row {
-  /** @param {{opened?: () => void, acted: (action: string) => void}} told callbacks */
-  constructor({ opened, acted }) {
+  /** @param {{opened?: () => void, acted: (action: string) => void, id?: string}} told callbacks, and a job's id */
+  constructor({ opened, acted, id = "" }) {
     this.acted = acted;
     this.element = element("li", "job");
     this.open = element(opened ? "button" : "div", "open");
@@ -66,18 +70,29 @@ export class Row {
     }
     this.name = element("span", "name");
     this.words = element("span", "words");
-    this.open.append(this.name, this.words);
+    this.tags = element("span", "row-tags");
+    this.open.append(this.name, this.words, this.tags);
     this.bar = element("div", "progress");
     this.bar.setAttribute("role", "progressbar");
     this.bar.append(element("span", "done"));
     this.error = element("p", "error");
     this.buttons = element("div", "actions");
     this.element.append(this.open, this.buttons, this.bar, this.error);
+    if (id) {
+      this.chosen = element("input", "chosen");
+      Object.assign(this.chosen, { type: "checkbox", value: id });
+      this.element.prepend(this.chosen);
+    }
     this.actions = "";
   }
 
   /** @param {ReturnType<typeof shownJob>} now */
-  show({ name, state, words, percent, error, actions }) {
+  show({ name, state, words, percent, error, actions, tags = [] }) {
+    this.chosen?.setAttribute("aria-label", text("chooseThis", { name }));
+    if (this.tagged !== String(tags)) {
+      this.tagged = String(tags);
+      this.tags.replaceChildren(...tags.map((tag) => element("span", "tag", tag)));
+    }
     this.element.dataset.state = state;
     if (this.name.textContent !== name) this.name.textContent = this.name.title = name;
     if (this.words.textContent !== words) this.words.textContent = words;

@@ -20,12 +20,11 @@ export const jobs = {
   speakersAny: "Unknown",
 
   recordings: "Recordings",
-  searchJobs: "Search by name",
   counts: "{queued} waiting, {processing} in progress",
   older: "Show older",
   searchOn: "Search older recordings",
   nothingYet: "Nothing has been transcribed yet.",
-  nothingFound: "No recording matches “{search}”.",
+  nothingFound: "No name matches “{search}”.",
   job_uploading: "uploading, {percent} %",
   job_sent: "uploaded, starting …",
   job_waits: "waiting to upload",

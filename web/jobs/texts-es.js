@@ -20,12 +20,11 @@ export const jobs = {
   speakersAny: "Desconocido",
 
   recordings: "Grabaciones",
-  searchJobs: "Buscar por nombre",
   counts: "{queued} en espera, {processing} en curso",
   older: "Mostrar más antiguas",
   searchOn: "Buscar en las más antiguas",
   nothingYet: "Aún no se ha transcrito nada.",
-  nothingFound: "Ninguna grabación coincide con «{search}».",
+  nothingFound: "Ningún nombre coincide con «{search}».",
   job_uploading: "enviando, {percent} %",
   job_sent: "enviado, empezando …",
   job_waits: "en espera de envío",

@@ -20,12 +20,11 @@ export const jobs = {
   speakersAny: "Desconhecido",
 
   recordings: "Gravações",
-  searchJobs: "Procurar pelo nome",
   counts: "{queued} em espera, {processing} em andamento",
   older: "Mostrar mais antigas",
   searchOn: "Procurar nas mais antigas",
   nothingYet: "Nada foi transcrito ainda.",
-  nothingFound: "Nenhuma gravação corresponde a “{search}”.",
+  nothingFound: "Nenhum nome corresponde a “{search}”.",
   job_uploading: "enviando, {percent} %",
   job_sent: "enviado, começando …",
   job_waits: "aguardando envio",

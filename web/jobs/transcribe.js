@@ -2,6 +2,9 @@
 
 import { text } from "../texts.js";
 import { ErrorNotice } from "../error-notice.js";
+import { SearchHits } from "../library/hits.js";
+import { library, loadLibrary } from "../library/library.js";
+import { Selection } from "../library/selection.js";
 import { UploadForm } from "./upload-form.js";
 import { JobList } from "./list.js";
 import { ResultView } from "./result.js";
@@ -36,6 +39,24 @@ export class Transcribe {
         await this.made(jobs);
         location.hash = `${TAB}/${jobs[0].job_id}`;
       },
+      arranged: (job) => this.arranged(job),
+    });
+    this.hits = new SearchHits(find("hits"), this.service, {
+      opened: (id, seconds) => {
+        this.result.from = { id, seconds };
+        location.hash = `${TAB}/${id}`;
+        this.result.playFrom();
+      },
+      trouble: (error) => this.tell(error),
+    });
+    this.selection = new Selection(find("selection"), find("choose-jobs"), find("jobs"), this.service, {
+      shown: () => this.list.jobs.keys(),
+      deleted: (ids) => {
+        if (ids.includes(this.result.id)) location.hash = TAB;
+        for (const id of ids) this.list.forget(id);
+        this.list.refresh();
+      },
+      trouble: (error) => this.tell(error),
     });
     /** @type {Map<string, Row>} */
     this.rows = new Map();
@@ -45,7 +66,14 @@ export class Transcribe {
     find("back").addEventListener("click", () => (location.hash = TAB));
     find("jobs-search").addEventListener("input", ({ target }) => {
       clearTimeout(this.typing);
-      this.typing = setTimeout(() => this.list.find(target.value.trim()), TYPING_MS);
+      this.typing = setTimeout(() => {
+        this.list.find(target.value.trim());
+        this.hits.find(target.value.trim());
+      }, TYPING_MS);
+    });
+    find("jobs-filter").addEventListener("change", ({ target }) => {
+      const [kind, value] = JSON.parse(target.value || "[]");
+      this.list.choose(kind ? { [kind]: value } : {});
     });
     find("key").addEventListener("change", () => this.visible && this.begin());
     window.addEventListener("hashchange", () => this.route());
@@ -69,11 +97,42 @@ export class Transcribe {
 
   /** @private */
   async begin() {
+    this.showLibrary();
     await this.list.refresh();
     try {
       this.form.setModels((await this.service.json("models")).models);
     } catch {
       // The list has reported the error.
+    }
+  }
+
+  /** Take in a job whose name, tags or pin have changed. @private */
+  async arranged(job) {
+    this.list.note(job);
+    this.result.note(job);
+    await this.showLibrary();
+  }
+
+  /** The filter by tags and pins. @private */
+  async showLibrary() {
+    try {
+      const { tags } = await loadLibrary(this.service);
+      const names = Object.keys(tags);
+      find("known-tags").replaceChildren(...names.map((name) => new Option(name)));
+      const filter = find("jobs-filter");
+      const { value } = filter;
+      const option = (label, ...chosen) => new Option(label, chosen.length ? JSON.stringify(chosen) : "");
+      const options = names.map((name) => option(`${name} (${tags[name]})`, "tag", name));
+      filter.replaceChildren(option(text("allTags")), option(text("pinnedOnly"), "pinned", "true"), ...options);
+      filter.value = value;
+      if (filter.selectedIndex < 0) {
+        filter.selectedIndex = 0; // the last job with this tag has lost it
+        this.list.choose({});
+      }
+      this.showJobs();
+      this.result.insights.render();
+    } catch {
+      // The list reports the error.
     }
   }
 
@@ -201,6 +260,7 @@ export class Transcribe {
     if (reading) this.result.note(reading);
     const { queued, processing } = counts;
     find("counts").textContent = queued + processing ? text("counts", { queued, processing }) : "";
+    this.selection.keep((id) => jobs.has(id));
     find("older").hidden = !cursor;
     find("older").textContent = text(search ? "searchOn" : "older");
     this.showEmpty();
@@ -210,9 +270,14 @@ export class Transcribe {
   showEmpty() {
     const { jobs, search, loaded } = this.list;
     const empty = loaded && !jobs.size && !this.uploads.list.length;
-    find("no-jobs").textContent = text(search ? "nothingFound" : "nothingYet", { search });
+    const filtered = Object.keys(this.list.filter).length > 0;
+    find("no-jobs").textContent = text(search ? "nothingFound" : filtered ? "nothingChosen" : "nothingYet", { search });
     find("no-jobs").hidden = !empty;
-    find("jobs-search").hidden = empty && !search;
+    find("jobs-search").hidden = empty && !search && !filtered;
+    find("choose-jobs").hidden = !jobs.size;
+    const pinned = [...jobs.values()].some((job) => job.pinned);
+    find("jobs-filter").hidden = !filtered && !pinned && !Object.keys(library().tags).length;
+    if (!jobs.size && this.selection.on) this.selection.turn(false);
   }
 
   /** @private */
@@ -220,6 +285,7 @@ export class Transcribe {
     let row = this.rows.get(id);
     if (!row) {
       row = new Row({
+        id,
         opened: () => (location.hash = `${TAB}/${id}`),
         acted: (action) => this.act(action, this.list.jobs.get(id)),
       });
