@@ -3,11 +3,10 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import Field
 
 from jobs.documents import Saved, Version
 from jobs.editing import Operation
-from pipeline.support.encodable import encodable_json
 from server.access import require_key
 from server.jobs.owners import OwnJob, owner_of
 from server.jobs.schemas import RESULT, NewJob, Transcript
@@ -21,7 +20,7 @@ CHANGE: dict[str, object] = {"at": 0, "count": 1, "segments": RESULT["segments"]
 Number = Annotated[int, Field(ge=0, lt=2**31)]
 
 
-class Edit(BaseModel):
+class Edit(NullIsAbsent):
     """Operations on a version of a transcript, applied in order, all or none."""
 
     model_config = like({"version": 0, "operations": [{"op": "text", "segment": 0, "text": "Good evening."}]})
@@ -31,7 +30,7 @@ class Edit(BaseModel):
     operations: list[Annotated[Operation, Field(discriminator="op")]] = Field(min_length=1, max_length=MAX_OPERATIONS)
 
 
-class Restoring(BaseModel):
+class Restoring(NullIsAbsent):
     """The current version, which another one replaces."""
 
     model_config = like({"version": 4})
@@ -128,11 +127,8 @@ class Again(NullIsAbsent, JobOptions):
     """Unlike forms, the JSON body has no second name for it."""
 
 
-Json = BeforeValidator(encodable_json)
-
-
 @router.post("/edits", summary="Edit a transcript", response_model_exclude_unset=True)
-async def edit(request: Request, job: OwnJob, body: Annotated[Edit, Json], jobs: AllJobs) -> SavedResponse:
+async def edit(request: Request, job: OwnJob, body: Edit, jobs: AllJobs) -> SavedResponse:
     """Change the words, segments and speakers of a finished transcript. Downloads have the changes from now on. 409
     (`version_conflict`, with the current `version`) if the transcript was changed since this version."""
     return SavedResponse.of(await jobs.edit(job, body.version, body.operations, author=owner_of(request)))

@@ -133,6 +133,8 @@ class SkippedMember(ResponseModel):
 class NewJob(ResponseModel):
     """The created job, or the one that was already created with this Idempotency-Key."""
 
+    model_config = like(SHORT)
+
     job_id: str
     filename: str
     status: str

@@ -1,17 +1,16 @@
 """`/jobs/{id}/voiceprints` and `/voiceprints`: speakers' names by their voices, for people who agreed to it."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from fastapi import APIRouter, Depends, Request
-from pydantic import BaseModel, BeforeValidator
 
 from jobs.editing import Label
 from jobs.voiceprints import Suggestion, Voiceprint
-from pipeline.support.encodable import encodable_json
 from server.access import require_key
 from server.jobs.owners import OwnJob, owner_of, seen_by
 from server.jobs.views import AllJobs, iso
 from server.openapi import ResponseModel, errors, like
+from server.parameters import NullIsAbsent
 
 router = APIRouter(tags=["documents"], dependencies=[Depends(require_key)])
 VOICEPRINT: dict[str, object] = {
@@ -23,7 +22,7 @@ SUGGESTION: dict[str, object] = {
 }  # fmt: skip
 
 
-class Enrolment(BaseModel):
+class Enrolment(NullIsAbsent):
     """A voice to remember."""
 
     model_config = like({"speaker": "A", "name": "Anna", "consent": True})
@@ -92,9 +91,7 @@ async def suggestions(job: OwnJob, jobs: AllJobs) -> SuggestionsResponse:
 
 
 @router.post("/jobs/{job_id}/voiceprints", summary="Remember the voice of a speaker", status_code=201)
-async def enrol(
-    request: Request, job: OwnJob, body: Annotated[Enrolment, BeforeValidator(encodable_json)], jobs: AllJobs
-) -> VoiceprintResponse:
+async def enrol(request: Request, job: OwnJob, body: Enrolment, jobs: AllJobs) -> VoiceprintResponse:
     """Remember a speaker's voice under a name, to suggest it in later recordings of the job's owner. It replaces an
     earlier one of this name. `consent` must be true."""
     made = await jobs.voiceprints.enrol(job, body.speaker, body.name, consent_by=owner_of(request))
