@@ -25,7 +25,7 @@ from server.openai.chat.recent import Owner, Recent
 
 MAX_SOUNDS = 32
 """Recordings in one request."""
-MAX_CHARS = 1_000_000
+MAX_CHARS = 500_000
 """Characters in all messages of a request: more than any context holds."""
 
 
