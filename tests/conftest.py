@@ -32,6 +32,9 @@ for place, value in CONSTANTS.items():
     module, _, constant = place.partition(":")
     setattr(importlib.import_module(module), constant, value)
 
+collect_ignore = ["homeassistant"]
+"""Tests with an environment of their own: `make test-ha`."""
+
 LONGEST = (
     "test_draining.py", "test_live_ws.py", "test_crash.py", "test_procrastinate.py", "test_xtts.py", "test_workers.py",
     "test_commands.py", "test_openai_audio.py", "test_linear_texts.py", "test_full_disk.py", "test_budgets.py",

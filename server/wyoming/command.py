@@ -13,6 +13,7 @@ from pipeline.audio.clip import Samples
 from pipeline.conversation import events
 from pipeline.conversation.events import Event, TranscriptPartial, UtteranceTranscribed
 from pipeline.conversation.reply_options import ReplyOptions
+from pipeline.conversation.states import Paused
 from pipeline.conversation.watchdog import IdleTimeout
 from pipeline.errors import ParleyError
 from pipeline.listening.detector import RATE_HZ
@@ -27,6 +28,9 @@ PATIENCE = {VadSensitivity.RELAXED: 2.0, VadSensitivity.AGGRESSIVE: 0.5}
 PACE_KNOWN_S, LEAD_S, PACE = 0.3, 1.0, 2.0
 """Sound arrives as it is spoken if after PACE_KNOWN_S at most PACE times the time that has passed was received, and
 LEAD_S more. Faster sound is a recording, which ends where its sender says, because it can contain long pauses."""
+PARTIAL_MS = 1500
+"""Interval between partial transcripts. Longer than in a conversation: most commands are over before, and partial
+transcripts would delay theirs on a small machine."""
 UPDATES = 64
 """Partial transcripts that can wait for a slow client."""
 
@@ -85,6 +89,8 @@ class Command:
         """End the command where the client has ended the sound. A transcript in progress is awaited."""
         if not self.over:
             self.stopped = True
+            if isinstance(self._session.state, Paused):  # the words so far may already be transcribed
+                self._session.commit()
             self._end_unless_pending()
 
     def fail(self, error: ParleyError) -> None:
@@ -147,6 +153,7 @@ def _options(assistant: Assistant, patience: float) -> LiveOptions:
         silence_ms=round(options.silence_ms * patience),
         min_silence_ms=round(options.min_silence_ms * patience),
         max_silence_ms=round(options.max_silence_ms * patience),
+        partial_ms=PARTIAL_MS,
         idle_prompt_s=0.0,
         idle_timeout_s=NOTHING_S,
     )

@@ -95,7 +95,8 @@ def test_sound_without_words_is_over_after_a_while(stt: ScriptedSTT, spoken_s: f
 
 
 def test_a_sound_that_the_client_ends_is_over_there() -> None:
-    assert heard([SPEECH], stops=True)[0] == []
+    assert heard([SPEECH], stops=True)[0] == []  # and all of it is transcribed, in `Responses.follow`
+    assert heard([SPEECH, silence(0.2)], stops=True)[0] == ["what time is it?"]
 
 
 def test_a_failure_of_the_recogniser_ends_the_command() -> None:
