@@ -3,7 +3,7 @@ export const library = {
   inTranscripts: "In the transcripts",
   searchFurther: "Search on",
   openAt: "{name}, {time}: {words}",
-  nothingSaid: "No transcript has these words.",
+  hitsNone: "No transcript has these words.",
   allTags: "All recordings",
   pinnedOnly: "Pinned",
   nothingChosen: "No recording has this tag.",

@@ -3,7 +3,7 @@ export const library = {
   inTranscripts: "En las transcripciones",
   searchFurther: "Seguir buscando",
   openAt: "{name}, {time}: {words}",
-  nothingSaid: "Ninguna transcripción contiene estas palabras.",
+  hitsNone: "Ninguna transcripción contiene estas palabras.",
   allTags: "Todas las grabaciones",
   pinnedOnly: "Fijadas",
   nothingChosen: "Ninguna grabación tiene esta etiqueta.",

@@ -3,7 +3,7 @@ export const library = {
   inTranscripts: "Nas transcrições",
   searchFurther: "Continuar a pesquisa",
   openAt: "{name}, {time}: {words}",
-  nothingSaid: "Nenhuma transcrição contém estas palavras.",
+  hitsNone: "Nenhuma transcrição contém estas palavras.",
   allTags: "Todas as gravações",
   pinnedOnly: "Fixadas",
   nothingChosen: "Nenhuma gravação tem esta etiqueta.",
