@@ -1,4 +1,4 @@
-"""`/docs` in a browser that can reach only the service."""
+"""`/docs` and `/redoc` in a browser that can reach only the service."""
 
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -29,17 +29,19 @@ def test_routes_are_shown_and_tried_out_without_the_internet(visit: Visit, tmp_p
         page.click(f"{route} .try-out__btn")
         page.click(f"{route} .execute")
         visitor.see(f"{route} .live-responses-table >> text=woman")
+        assert visitor.complaints == []
+        page.goto(f"{server.url}/redoc")
+        visitor.see("h2 >> text=Talk: a recording in, text and speech out; or live")
     assert asked == {f"127.0.0.1:{server.port}"}
-    assert visitor.complaints == []
 
 
 def test_docs_have_a_strict_content_security_policy(server: ServerProcess) -> None:
-    for path in ("/docs", "/docs/swagger-ui.css", "/docs/swagger-ui-bundle.js"):
+    for path in ("/docs", "/docs/swagger-ui.css", "/docs/swagger-ui-bundle.js", "/redoc", "/docs/redoc.standalone.js"):
         policy = httpx.get(server.url + path).headers["content-security-policy"]
         assert "default-src 'none'" in policy
         assert "unsafe" not in policy
 
 
-@pytest.mark.parametrize("path", ["/docs/", "/docs/swagger-editor.js", "/docs/..%2f__init__.py", "/redoc"])
+@pytest.mark.parametrize("path", ["/docs/", "/docs/swagger-editor.js", "/docs/..%2f__init__.py", "/redoc/"])
 def test_other_files_are_not_found(server: ServerProcess, path: str) -> None:
     assert httpx.get(server.url + path).status_code == 404
