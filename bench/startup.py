@@ -2,14 +2,19 @@
 
 python -m bench.startup          warm starts and memory
 python -m bench.startup --cold   `make run` as well: the committed tree in a temporary folder, a new .venv
-python -m bench.startup --fresh  only a fresh machine without a hub: `make run` as above, with the models of the package
-                                 index, until the first spoken answer; megabytes on the disk and in memory
+python -m bench.startup --fresh [PYTHON …]
+                                 only a fresh machine without a hub: `make run` as above, with each Python and with the
+                                 models of the package index, until the first spoken answer; megabytes on the disk and
+                                 in memory
+python -m bench.startup --wheel [PYTHON …]
+                                 the same for the wheel: `pip install` into an empty folder, `parley serve`
 """
 
 import argparse
 import contextlib
 import json
 import os
+import shutil
 import signal
 import statistics
 import subprocess
@@ -18,7 +23,7 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -32,6 +37,11 @@ EMBEDDED = {"STT_ENGINE": "sphinx", "LLM_ENGINE": "builtin", "TTS_ENGINE": "espe
 AUTOMATIC = {"HF_HUB_OFFLINE": "true", "LLAMA_ENDPOINT": "http://127.0.0.1:9"}
 """Settings that simulate a machine without a hub and without Ollama."""
 MAKE_RUN = ("make", "--no-print-directory", "run")
+INSTALL = (
+    '"$1" -m venv .venv; .venv/bin/pip install --quiet --no-cache-dir -c constraints.txt ./*.whl; '
+    "exec .venv/bin/parley serve"
+)
+"""Script that installs the wheel and runs it. $1: the Python."""
 LONGEST_S, WARM_RUNS, MAX_WARM_S = 900, 5, 5.0
 
 
@@ -126,10 +136,19 @@ def on_disk(folder: Path) -> float:
     return sum(file.st_size for file in files) / 1e6
 
 
-def fresh(console: Console, command: Sequence[str]) -> None:
-    """Print what the command costs in a folder with only the committed files, until the first answer."""
+def pack(folder: str) -> None:
+    """Put the wheel of the committed files into a folder, and the versions to install with it."""
+    with tempfile.TemporaryDirectory() as source:
+        unpack(source)
+        build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, source]
+        subprocess.run(build, check=True)
+        shutil.copy(Path(source) / "constraints.txt", folder)
+
+
+def fresh(console: Console, name: str, command: Sequence[str], prepare: Callable[[str], None]) -> None:
+    """Print what the command costs in a folder until the first answer. prepare: fills the folder."""
     with tempfile.TemporaryDirectory() as folder:
-        unpack(folder)
+        prepare(folder)
         began = time.perf_counter()
         with started(command, Path(folder), AUTOMATIC) as (ready_s, port, service):
             ask(port, 1)
@@ -138,7 +157,7 @@ def fresh(console: Console, command: Sequence[str]) -> None:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=60) as health:
                 engines = [engine["engine"] for engine in json.load(health)["engines"]]
         packages, models = (on_disk(Path(folder) / name) for name in (".venv", "models"))
-    table = Table("what", "value", title="A fresh machine without a hub, until the first answer")
+    table = Table("what", "value", title=f"{name}: a fresh machine without a hub, until the first answer")
     table.add_row("engines", ", ".join(engines))
     table.add_row("listening after", f"{ready_s:.0f} s")
     table.add_row("first answer after", f"{answer_s:.0f} s")
@@ -146,6 +165,11 @@ def fresh(console: Console, command: Sequence[str]) -> None:
     table.add_row("models on the disk", f"{models:.0f} MB")
     table.add_row(f"memory of {len(rows)} processes (PSS)", f"{sum(row[2] for row in rows):.0f} MB")
     console.print(table)
+
+
+def version(python: str) -> str:
+    """Return "Python 3.11.7" of an interpreter."""
+    return subprocess.run([python, "-V"], capture_output=True, text=True, check=True).stdout.strip()
 
 
 def memory() -> list[tuple[str, float, float]]:
@@ -160,11 +184,16 @@ def memory() -> list[tuple[str, float, float]]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cold", action="store_true", help="build a new .venv with `make run`, too")
-    parser.add_argument("--fresh", action="store_true", help="only a fresh machine without a hub")
+    parser.add_argument("--fresh", nargs="*", metavar="PYTHON", help="only `make run` on a fresh machine without a hub")
+    parser.add_argument("--wheel", nargs="*", metavar="PYTHON", help="only the wheel on a fresh machine without a hub")
     options = parser.parse_args()
     console = Console(width=None if sys.stdout.isatty() else 120)
-    if options.fresh:
-        fresh(console, MAKE_RUN)
+    if options.fresh is not None or options.wheel is not None:
+        for python in options.fresh or ["python3"] if options.fresh is not None else ():
+            fresh(console, f"make run, {version(python)}", (*MAKE_RUN, f"PYTHON={python}"), unpack)
+        for python in options.wheel or ["python3"] if options.wheel is not None else ():
+            command = ("sh", "-euc", INSTALL, "sh", python)
+            fresh(console, f"parley serve, {version(python)}", command, pack)
         return 0
     starts = Table("start", "ready after s", title="Seconds until it listens")
     good = True

@@ -3,7 +3,7 @@
 import asyncio
 import platform
 import shutil
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
 
 from commands.mic import sound_system
 from commands.models import installed
@@ -13,8 +13,8 @@ from pipeline.engines import load
 from pipeline.errors import EngineUnavailable, ParleyError
 from pipeline.listening import smart_turn
 from pipeline.settings import Settings
-from pipeline.stt.models import runnable
-from pipeline.support import model_sources
+from pipeline.support import measurements, model_sources
+from pipeline.support.model_catalogue import CATALOGUE
 from pipeline.workers import hardware
 
 MIN_FREE_GB = 2.0
@@ -42,7 +42,8 @@ async def _doctor(settings: Settings, as_json: bool) -> None:
         ),
         _probed("turn smart-turn", model_sources.check(settings, smart_turn.NAME)),
     )
-    print_rows([*_machine(settings), *engines], as_json=as_json)
+    machine, models = await asyncio.to_thread(lambda: (_machine(settings), list(_models(settings))))
+    print_rows([*machine, *models, *engines], as_json=as_json)
 
 
 async def _probed(what: str, probe: Awaitable[None]) -> dict[str, object]:
@@ -72,19 +73,34 @@ def _machine(settings: Settings) -> list[dict[str, object]]:
         _row("cpu", "ok", f"{found.cpu}, {found.cores} cores, {', '.join(found.cpu_features)}"),
         _row("memory", "ok", f"{found.memory_mb / 1024:.0f} GB"),
         _row("gpu", "ok" if gpus else "none", gpus or "Everything runs on the CPU."),
-        _row("models", "ok", ", ".join(one.choice.id for one in runnable(found))),
         _row(
             "disk",
             "ok" if free_gb > MIN_FREE_GB else "low",
             f"{free_gb:.0f} GB free for models",
             "" if free_gb > MIN_FREE_GB else "Set MODELS_DIR to a larger disk.",
         ),
-        *(
-            _row(f"model {one.folder.name}", "ok", ", ".join(filter(None, (one.source, one.licence))))
-            for one in installed(settings)
-        ),
         _row("microphone", "missing" if mic else "ok", *mic),
     ]
+
+
+def _models(settings: Settings) -> Iterator[dict[str, object]]:
+    """Yield a row for each folder in MODELS_DIR, with its size and where it came from."""
+    place = settings.models_dir.resolve()
+    known = {one.folder.name: one for one in installed(settings)}
+    folders = sorted(one for one in place.iterdir() if one.is_dir()) if place.is_dir() else []
+    folders = [one for one in folders if not one.name.startswith(".") and one.name != measurements.FOLDER]
+    if not folders:
+        remedy = "The first start downloads them, or: python main.py models --install NAME"
+        yield _row("models", "none", f"{place} has none.", remedy)
+    for folder in folders:
+        megabytes = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
+        if folder.name in CATALOGUE and folder.name not in known:
+            remedy = f"python main.py models --install {folder.name}"
+            yield _row(f"model {folder.name}", "incomplete", f"{megabytes:.0f} MB", remedy)
+        else:
+            one = known.get(folder.name) or model_sources.described(folder)
+            detail = (f"{megabytes:.0f} MB", one.source, one.licence)
+            yield _row(f"model {folder.name}", "ok", ", ".join(filter(None, detail)))
 
 
 def _microphone() -> tuple[str, ...]:

@@ -9,8 +9,9 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+import typer
 import uvloop
 from rich.console import Console
 from rich.table import Table
@@ -45,9 +46,13 @@ MAX_LINE_BYTES = 131_072
 """Longest request line: `?system=` can have 8,000 characters, each of up to 12 bytes in a URL."""
 
 
-def serve() -> None:
+HostOption = Annotated[str | None, typer.Option(help="Address to listen on. Default: HOST.")]
+PortOption = Annotated[int | None, typer.Option(min=0, max=65535, help="Port to listen on. Default: PORT.")]
+
+
+def serve(host: HostOption = None, port: PortOption = None) -> None:
     """Run the service (the default)."""
-    settings = load_settings()
+    settings = load_settings(host=host, port=port)
     set_up(settings.log_format, logging.DEBUG if settings.debug_mode else logging.INFO, Redaction(secrets_of(settings)))
     warn_of_unknown()
     try:
@@ -241,5 +246,6 @@ def _listen(settings: Settings) -> socket.socket:
         listening.listen(BACKLOG)
     except OSError as error:
         listening.close()
-        raise refuse(f"Cannot listen on {settings.host} port {settings.port}: {error.strerror}. Set PORT.") from None
+        place = f"{settings.host} port {settings.port}"
+        raise refuse(f"Cannot listen on {place}: {error.strerror}. Set PORT, or give --port.") from None
     return listening

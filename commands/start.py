@@ -10,7 +10,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Annotated, NoReturn, TypeVar
+from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
 from dotenv import dotenv_values
@@ -50,14 +50,15 @@ LanguageOption = Annotated[
 ]
 
 
-def load_settings() -> Settings:
+def load_settings(**options: Any) -> Settings:
     """Load the settings, or end the command with one line for each invalid one. Variables for OpenTelemetry in `.env`
-    are copied to the environment, which it reads itself."""
+    are copied to the environment, which it reads itself. options: settings of the command line, which go first; None:
+    not given."""
     for name, value in dotenv_values(".env").items():
         if name.startswith("OTEL_") and value:
             os.environ.setdefault(name, value)
     try:
-        return Settings()
+        return Settings(**{name: value for name, value in options.items() if value is not None})
     except ValidationError as error:
         for problem in error.errors():
             name = str(problem["loc"][0]).upper() if problem["loc"] else "settings"

@@ -33,11 +33,15 @@ stack=("${compose[@]}" -p "$NAME" --env-file "$work/env" -f docker-compose.yml -
 clean_up() {
     status=$?
     [ $status = 0 ] || "$ENGINE" logs "$NAME" 2>&1 | tail -30 || true
+    if [ -e "$work/small.yml" ]; then
+        [ $status = 0 ] || "${small[@]}" logs 2>&1 | tail -40 || true
+        "${small[@]}" down --volumes || true
+    fi
     if [ -e "$work/override.yml" ]; then
         [ $status = 0 ] || "${stack[@]}" logs 2>&1 | tail -40 || true
         "${stack[@]}" down --volumes || true
     fi
-    for container in "$NAME" "$NAME-api" "$NAME-ollama"; do "$ENGINE" rm -f "$container" || true; done
+    for container in "$NAME" "$NAME-api" "$NAME-ollama" "$NAME-webui"; do "$ENGINE" rm -f "$container" || true; done
     "$ENGINE" volume rm -f "$NAME-models" || true
     [ -n "${KEEP:-}" ] || "$ENGINE" rmi -f "$IMAGE" "$IMAGE-ollama" || true
     rm -rf "$work"
@@ -135,7 +139,7 @@ VOICE_NAME=man
 IMAGE=$IMAGE
 OLLAMA_IMAGE=$IMAGE-ollama
 END
-# Names that no other stack on this machine uses, and no restart that would hide why the first start failed.
+# Names for `exec`, and no restart that would hide why the first start failed.
 cat >"$work/override.yml" <<END
 services:
   api:
@@ -157,5 +161,26 @@ done
 "$ENGINE" exec "$NAME-api" sh -c 'touch /tmp/x /app/data/x /app/models/x' || fail "a writable folder is not writable"
 "$ENGINE" exec "$NAME-ollama" ollama list || fail "the sidecar's health check fails"
 "${stack[@]}" down --volumes
+rm "$work/override.yml"
+
+say "the small Compose file with a stand-in for Open WebUI, which hears and speaks through it"
+cat >"$work/small.yml" <<END
+services:
+  parley:
+    container_name: $NAME-api
+    environment: {STT_ENGINE: sphinx, LLM_ENGINE: builtin, TTS_ENGINE: espeak}
+  open-webui:
+    container_name: $NAME-webui
+    command: ["python", "-m", "tests.servers.open_webui"]
+END
+small=("${compose[@]}" -p "$NAME" --env-file "$work/env" -f deploy/compose.yml -f deploy/compose.open-webui.yml -f "$work/small.yml")
+printf 'OPEN_WEBUI_IMAGE=%s\nOPEN_WEBUI_PORT=%s\n' "$IMAGE-ollama" $((PORT + 1)) >>"$work/env"
+"${small[@]}" up -d --no-build
+ask $SAMPLES/what_is_two_plus_three.wav --heard 'two plus three' --says 'five|5'
+told=$("$PYTHON" -c "import sys, urllib.request as r; print(r.urlopen(sys.argv[1], timeout=300).read().decode())" "http://127.0.0.1:$((PORT + 1))/")
+echo "$told"
+[[ $told == *woman* && $told == *"two plus three"* ]] || fail "Open WebUI cannot hear or speak through Parley"
+"${small[@]}" down --volumes
+rm "$work/small.yml"
 
 say "the image passes"

@@ -5,8 +5,8 @@ set -eu
 python=$1 venv=$2 extras=$3
 
 command -v "$python" >/dev/null || { echo "parley: $python not found; install Python 3.11 or name yours: make run PYTHON=…" >&2; exit 2; }
-"$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' || {
-    echo "parley: Python 3.11 or 3.12 is needed, $python is $("$python" -V); name another: make run PYTHON=…" >&2; exit 2; }
+"$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 15))' || {
+    echo "parley: Python 3.11 to 3.14 is needed, $python is $("$python" -V); name another: make run PYTHON=…" >&2; exit 2; }
 
 if [ ! -x "$venv/bin/python" ]; then
     echo "Building $venv …"

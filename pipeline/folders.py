@@ -3,8 +3,8 @@
 from pathlib import Path
 
 HOME = Path(__file__).resolve().parent.parent
-"""The project's folder, with voices/, audios/ and web/."""
+"""The folder of the code: the project, or where the package is installed. It has voices/ and web/, too."""
 VOICES = HOME / "voices"
 """Folder of the voices that come with the service."""
-AUDIOS = HOME / "audios"
-"""Folder in which a bare WAV is a voice."""
+AUDIOS = Path("audios")
+"""Folder in which a bare WAV is a voice, where the service is started."""

@@ -3,17 +3,18 @@
 import json
 from collections.abc import Iterator
 from functools import cache
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import FastAPI
 from fastapi.responses import Response
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.errors import BadInput, EngineError, Overloaded, ParleyError
 from pipeline.support.storage_errors import storage_full
 from server.access.rates import TooOften
 from server.access.rules import Open, rule_for
 from server.errors import OPENAI, BadField, body_of
+from server.openapi_sockets import SOCKETS, paths
 
 JOBS = ("/jobs", "/api/v1/upload/", "/api/v1/transcription", "/api/v1/webhooks/")
 CREATING = ("/jobs", "/api/v1/upload/file", "/api/v1/upload/url")
@@ -63,7 +64,8 @@ FRAMEWORK = ("HTTPValidationError", "ValidationError")
 INVALID = "#/components/schemas/HTTPValidationError"
 ERROR_MODELS = ("/OpenAIError", "/PlainError")
 TAGS = {
-    "realtime": "Conversations over WebRTC, in OpenAI's form. Those over WebSockets are not part of this document.",
+    "conversations": "Conversations over WebSockets, each a GET that is answered with 101.",
+    "realtime": "Conversations over WebRTC, in OpenAI's form.",
     "health": "Liveness, readiness and state of the service.",
     "access": "Keys and tokens.",
     "transcription": "Transcribe recordings while the client waits.",
@@ -88,6 +90,11 @@ class ResponseModel(BaseModel):
     model_config = ConfigDict(use_attribute_docstrings=True)
 
 
+def one_of(*values: str) -> Any:
+    """Return the possible values of a text, for the document: `status: Annotated[str, one_of("queued", …)]`."""
+    return Field(json_schema_extra={"enum": [*values]})
+
+
 def like(*examples: dict[str, Any]) -> ConfigDict:
     """Return a `model_config` with examples of the model."""
     return ConfigDict(json_schema_extra={"examples": list(examples)})
@@ -102,7 +109,7 @@ def event_stream(example: str, *fields: str) -> dict[str, object]:
 
 class OpenAIErrorDetail(BaseModel):
     message: str
-    type: str
+    type: Annotated[str, one_of("invalid_request_error", "rate_limit_error", "server_error")]
     param: str | None
     code: str | None
 
@@ -191,6 +198,7 @@ def describe(app: FastAPI) -> None:
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             document = plain()
+            document["paths"].update(paths())
             document["tags"] = [{"name": name, "description": told} for name, told in TAGS.items()]
             document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
             schemas = document["components"]["schemas"]
@@ -211,6 +219,8 @@ def describe(app: FastAPI) -> None:
                         del responses["422"]
                         _add(responses, path, 400)
                     _add_common(responses, path, method)
+                    for status in SOCKETS[path].refusals if path in SOCKETS else ():
+                        _add(responses, path, status)
                     _add_examples(path, operation, schemas)
                     _add_descriptions(responses, schemas)
             for name in FRAMEWORK:

@@ -14,6 +14,7 @@ from websockets.sync.client import connect
 
 from pipeline.audio.clip import encode_wav
 from pipeline.settings import HOME
+from server import VERSION
 from tests import forked
 from tests.questions import SUM, SUM_ANSWER, sample, spoken
 from tests.server_process import ServerProcess, ask, environment, serving, wav
@@ -152,6 +153,8 @@ def test_voices_lists_included_and_added_voices(tmp_path: Path) -> None:
 
 def test_doctor_names_what_is_missing_and_how_to_fix_it(tmp_path: Path) -> None:
     nowhere = f"http://127.0.0.1:{closed_port()}"
+    shutil.copytree(MODEL, tmp_path / "models" / "words")
+    (tmp_path / "models" / "kokoro-82m").mkdir()
     told = worked("doctor", "--json", folder=tmp_path, LLAMA_ENDPOINT=nowhere, STT_ENGINE="auto")
     rows = {row["what"]: row for row in json.loads(told)}
     for runs in ("python", "stt sphinx", "llm builtin", "tts espeak"):
@@ -162,6 +165,9 @@ def test_doctor_names_what_is_missing_and_how_to_fix_it(tmp_path: Path) -> None:
     assert rows["stt whisper"]["state"] == "missing"
     assert rows["stt whisper"]["mend"]  # language: allow
     assert rows["turn smart-turn"]["state"] == "missing"
+    assert {what for what in rows if what.startswith("model")} == {"model words", "model kokoro-82m"}
+    assert (rows["model words"]["state"], rows["model words"]["detail"]) == ("ok", "2 MB, folder")
+    assert (rows["model kokoro-82m"]["state"], rows["model kokoro-82m"]["detail"]) == ("incomplete", "0 MB")
     assert all(row["mend"] for row in rows.values() if row["state"] == "missing")  # language: allow
 
 
@@ -170,6 +176,11 @@ def test_doctor_names_what_is_missing_and_how_to_fix_it(tmp_path: Path) -> None:
 
 def test_port_in_use_is_reported_in_one_line(server: ServerProcess, tmp_path: Path) -> None:
     assert f"port {server.port}" in refused("serve", folder=tmp_path, PORT=str(server.port))
+    assert f"port {server.port}" in refused("serve", "--port", str(server.port), folder=tmp_path)
+
+
+def test_version_is_printed(tmp_path: Path) -> None:
+    assert worked("--version", folder=tmp_path) == f"parley {VERSION}\n"
 
 
 @pytest.mark.parametrize(

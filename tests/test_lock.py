@@ -60,11 +60,11 @@ def test_script_prints_the_requested_packages() -> None:
 
 
 def test_images_are_pinned_by_digest_and_actions_by_commit() -> None:
-    compose = (HOME / "docker-compose.yml").read_text("utf-8")
-    images = re.findall(r"\$\{(?:BASE|\w+_IMAGE):-([^}]+)\}", compose)
+    compose = [(HOME / path).read_text("utf-8") for path in ("docker-compose.yml", "deploy/compose.yml")]
+    images = re.findall(r"\$\{(?:BASE|\w+_IMAGE):-([^}]+)\}", "".join(compose))
     images += re.findall(r"^ARG BASE=(.*)$", (HOME / "Dockerfile").read_text("utf-8"), re.MULTILINE)
-    assert len(images) == 7
-    assert len(set(images)) == 6  # both files have the same base
+    assert len(images) == 8
+    assert len(set(images)) == 6  # the base and Ollama are named twice
     for image in images:
         assert re.fullmatch(r"[\w./-]+:[\w.-]+@sha256:[0-9a-f]{64}", image)
     for workflow in (HOME / ".github" / "workflows").glob("*.yml"):

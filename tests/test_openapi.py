@@ -11,6 +11,9 @@ import httpx
 import jsonschema
 import pytest
 
+from jobs.states import Status
+from server.jobs.views import STATE_NAMES
+from tests.access.calls import every_route
 from tests.clips import hearing_process, long_recording, recording
 from tests.server_process import ServerProcess
 
@@ -90,12 +93,12 @@ def test_every_operation_has_tags_and_a_summary(document: dict[str, Any]) -> Non
 
 def test_every_operation_describes_its_responses(document: dict[str, Any]) -> None:
     for path, method, operation in operations(document):
-        good = [status for status in operation["responses"] if status.startswith("2")]
+        good = [status for status in operation["responses"] if status.startswith("2") or status == "101"]
         assert good, (method, path)
         for status in good:
             response = operation["responses"][status]
             assert response["description"], (method, path)
-            if status == "204":
+            if status in ("101", "204"):
                 assert "content" not in response
                 continue
             for kind, media in response["content"].items():
@@ -108,6 +111,30 @@ def test_every_operation_describes_its_responses(document: dict[str, Any]) -> No
                     assert "properties" in schema or "anyOf" in schema, (method, path, kind)
                 else:
                     assert schema["type"] == "string", (method, path, kind)
+
+
+def test_every_websocket_is_described_with_its_parameters(document: dict[str, Any]) -> None:
+    sockets = {route.path for route in every_route() if route.method == "WEBSOCKET"}
+    assert sockets - {"/twilio/media"} == {
+        path for path, method, operation in operations(document) if "101" in operation["responses"]
+    }
+    live = {one["name"]: one["schema"] for one in document["paths"]["/ws"]["get"]["parameters"]}
+    assert live["stream"]["enum"] == ["0", "1"]
+    assert (live["silence_ms"]["type"], live["interruptible"]["type"]) == ("integer", "boolean")
+    assert {"voice", "language", "system", "record", "rate", "resume"} <= set(live)
+
+
+def test_states_are_enumerated(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    assert set(schemas["JobResponse"]["properties"]["status"]["enum"]) == {
+        *(STATE_NAMES.get(status, status.value) for status in Status), "pending"
+    }  # fmt: skip
+    events = schemas["DeliveryResponse"]["properties"]["event"]["enum"]
+    assert events
+    assert all(event.startswith("transcription.") for event in events)
+    assert "ok" in schemas["Lives"]["properties"]["status"]["enum"]
+    speech = schemas["SpeechRequest"]["properties"]["response_format"]
+    assert "mp3" in speech["enum"]
 
 
 def test_every_json_body_has_a_valid_example(document: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """Transcription APIs of other services, used as their own clients use them."""
 
 import asyncio
+import io
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +17,8 @@ import websockets
 from websockets.sync.client import connect
 
 from pipeline.audio.clip import Clip, encode_wav
+from pipeline.audio.decode import Recording
+from pipeline.transcripts.transcription import likeliest_language
 from tests.clips import hearing_process, recording
 from tests.server_process import Service
 from tests.stt.recordings import encoded, spliced
@@ -266,6 +269,33 @@ def test_language_is_detected_after_a_long_silence(hears: Service) -> None:
     told = post(hears, "/detect-language?encode=false", clip.pcm16()).json()
     assert (told["detected_language"], told["language_code"]) == ("english", "en")
     assert told["confidence"] > 0
+
+
+class Tells:
+    """A recogniser that names a language, and keeps the sound that it was asked about."""
+
+    sound: Clip
+
+    async def language_of(self, clip: Clip) -> tuple[str, float]:
+        self.sound = clip
+        return "pt", 0.9
+
+
+@pytest.mark.parametrize("speech_s", [0, 5, 40])
+async def test_language_is_detected_from_speech_after_music(speech_s: int) -> None:
+    """Only speech is heard, and at most 30 s of it; without speech, the beginning."""
+    at = np.arange(20 * 16_000) / 16_000
+    chords = sum(np.sin(2 * np.pi * pitch * at) for pitch in (220.0, 277.2, 329.6)) * (0.1 + 0.05 * np.sin(2 * at))
+    music = Clip(chords.astype(np.float32), 16_000)
+    speech = spliced([(10.0, 0)] + [(0.3, number) for number in range(40)])[0]
+    speech = Clip(speech.samples[: (10 + speech_s) * 16_000], 16_000)
+    recording = Recording(io.BytesIO(encode_wav(Clip.join([music, speech], 16_000))), max_seconds=300)
+    stt = Tells()
+    assert await likeliest_language(stt, recording, 30.0) == ("pt", 0.9)  # type: ignore[arg-type]
+    wanted = {0: 30.0, 5: 5.0, 40: 30.0}[speech_s]
+    assert stt.sound.seconds == pytest.approx(wanted, abs=1.5)
+    heard = Clip(stt.sound.samples[: 5 * 16_000], 16_000)
+    assert (np.abs(np.corrcoef(heard.samples, music.samples[: len(heard.samples)])[0, 1]) > 0.9) == (speech_s == 0)
 
 
 def test_silence_gets_the_default_language(hears: Service) -> None:

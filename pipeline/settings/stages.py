@@ -6,7 +6,6 @@ from typing import Literal
 from pydantic import AliasChoices, Field, field_validator
 
 from pipeline.errors import BadInput
-from pipeline.folders import VOICES
 from pipeline.settings.group import Group
 
 SYSTEM_TOKENS = 584
@@ -131,9 +130,9 @@ class StageSettings(Group):
     desktops set that to something else.)"""
     lexicon: str = ""
     """A TOML file with the pronunciation of words: a spelling, or IPA between slashes, by language (docs/speech.md)."""
-    voices_dir: Path = VOICES
-    """Folder of your voices: a folder (voice.toml and clips) or a bare WAV each. Those in Parley's own voices/, and
-    WAVs in its audios/, are voices, too."""
+    voices_dir: Path = Path("voices")
+    """Folder of your voices: a folder (voice.toml and clips) or a bare WAV each. Parley's own voices, and WAVs in
+    audios/, are voices, too."""
     tts_timeout_s: float = Field(default=30.0, gt=0)
     """Timeout from a clause to its first sound, and between two chunks, in seconds."""
     tts_device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -101,11 +101,12 @@ class Transcriber:
     ) -> tuple[str | None, float]:
         """Detect the language (ISO 639-1) of the first `first_s` seconds of speech, or without speech of the beginning.
         Return it with its probability; None if the recogniser cannot detect it."""
+        code, probability = await self.likeliest_language(file, wanted, first_s)
+        if code is not None:
+            return code, probability
         async with aclosing(self.events(file, wanted)) as events:
             found = await first_of(events, first_s)
-        if found.language:
-            return found.language, found.language_probability
-        return await self.likeliest_language(file, wanted, first_s)
+        return found.language, found.language_probability
 
     async def likeliest_language(
         self, file: IO[bytes], wanted: TranscriptionRequest, first_s: float

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.audio.clip import Clip
+from pipeline.audio.clip import Clip, Samples
 from pipeline.audio.decode import Recording
-from pipeline.listening.detector import RATE_HZ
+from pipeline.listening.detector import RATE_HZ, SileroActivity
 from pipeline.stt import Segment, SpeechToText, TellsLanguage
 from pipeline.transcripts.long_files import Finished, Progress
 from pipeline.transcripts.subtitles import text_of
+from pipeline.transcripts.windows import Cutting, Windows
 from pipeline.workers.scheduler import Urgency, calling
 
 
@@ -53,21 +54,34 @@ async def first_of(events: AsyncGenerator[object, None], first_s: float) -> Tran
 
 
 async def likeliest_language(stt: SpeechToText, recording: Recording, first_s: float) -> tuple[str | None, float]:
-    """Return the likeliest language of the first `first_s` seconds, whether or not they are speech, and its
-    probability. ISO 639-1; None: the recogniser cannot detect it.
+    """Return the likeliest language of the first `first_s` seconds of speech, wherever they are, and its probability.
+    Without speech, that of the beginning. ISO 639-1; None: the recogniser cannot detect it.
 
     Raises as `pipeline.transcripts.long_files.transcribe_file` does.
     """
     if not isinstance(stt, TellsLanguage):
         return None, 0.0
 
-    def first() -> Clip:
-        sound = next(recording.blocks(first_s), np.zeros(0, np.float32))
-        return Clip(sound[: int(first_s * RATE_HZ)], RATE_HZ)
-
     try:
-        clip = await asyncio.to_thread(first)
+        clip = await asyncio.to_thread(_speech, recording, first_s)
     finally:
         recording.stop()  # ends the thread and the process of a cancelled call at once
     with calling(session=secrets.token_hex(8), urgency=Urgency.FILE):
         return await stt.language_of(clip)
+
+
+def _speech(recording: Recording, first_s: float) -> Clip:
+    """Return the first `first_s` seconds of speech, joined; without speech, of the recording. Blocking."""
+    most = int(first_s * RATE_HZ)
+    beginning = np.zeros(0, np.float32)
+    speech: list[Samples] = []
+    windows = Windows(SileroActivity(), Cutting(max_s=first_s))
+    for block in recording.blocks():
+        if len(beginning) < most:
+            beginning = np.concatenate([beginning, block])
+        speech += [window.samples for window in windows.feed(block)]
+        if sum(map(len, speech)) >= most:
+            break
+    else:
+        speech += [window.samples for window in windows.finish()]
+    return Clip(np.concatenate(speech or [beginning])[:most], RATE_HZ)

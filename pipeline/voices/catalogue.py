@@ -94,7 +94,7 @@ class Voices:
     @classmethod
     def load(cls, settings: "Settings") -> Self:
         """Load the voices of VOICES_DIR, and Parley's own. A missing folder counts as empty."""
-        return cls(settings.voices_dir, AUDIOS, VOICES)
+        return cls(settings.voices_dir.resolve(), AUDIOS, VOICES)
 
     def add_built_in(self, voices: Sequence[Voice]) -> None:
         """Add the voices of a speech model. A voice in a folder with the same name takes precedence."""

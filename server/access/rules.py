@@ -65,6 +65,7 @@ RULES = (
     Rule("/openapi.json", Open.ALL, READ),
     Rule("/docs", Open.ALL, READ),
     Rule("/docs/", Open.ALL, READ),
+    Rule("/redoc", Open.ALL, READ),
     Rule("/api/v1/webhooks/transcription", Open.SIGNED, files=True),
     Rule("/api/v1/webhooks/transcription/", Open.SIGNED, READ),
     Rule("/twilio/voice", Open.SIGNED),

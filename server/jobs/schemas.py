@@ -1,8 +1,14 @@
 """Responses of the job endpoints."""
 
+from typing import Annotated
+
 from pydantic import Field
 
-from server.openapi import ResponseModel, like
+from jobs.transitions import EVENTS
+from server.openapi import ResponseModel, like, one_of
+
+LATER = ("processing", "completed", "failed", "cancelled", "expired")
+"""States of a job that is no longer waiting."""
 
 ID = "01a1f8f227346d52396faac293c7e584"
 SHORT: dict[str, object] = {"job_id": ID, "filename": "talk.mp3", "status": "queued"}
@@ -93,7 +99,7 @@ class JobResponse(ResponseModel):
     model_config = like(JOB)
 
     job_id: str
-    status: str
+    status: Annotated[str, one_of("queued", "pending", *LATER)]
     """queued (pending below /api/v1), processing, completed, failed, cancelled, expired."""
     progress: float
     result: Transcript | None
@@ -137,7 +143,7 @@ class NewJob(ResponseModel):
 
     job_id: str
     filename: str
-    status: str
+    status: Annotated[str, one_of("queued", *LATER)]
     """queued; completed if the same recording was transcribed before with the same options."""
 
 
@@ -157,7 +163,7 @@ class EchoJob(ResponseModel):
     model_config = like({"job_id": ID, "status": "pending"})
 
     job_id: str
-    status: str
+    status: Annotated[str, one_of("pending", *LATER)]
     """pending, processing, completed, failed, cancelled, expired."""
     skipped: list[SkippedMember] = Field(default_factory=list)
     """Files in an archive that are not recordings; only if files were skipped."""
@@ -209,8 +215,8 @@ class DeliveryResponse(ResponseModel):
     id: str
     """Value of the header `webhook-id`; the same for all attempts."""
     url: str
-    event: str
-    status: str
+    event: Annotated[str, one_of(*EVENTS.values())]
+    status: Annotated[str, one_of("pending", "delivered", "failed", "disabled")]
     """pending, delivered, failed (after the last retry), disabled (the webhook returned 410)."""
     created_at: str
     next_attempt_at: str | None

@@ -2,7 +2,7 @@
 
 import functools
 import importlib.metadata
-from typing import TypedDict
+from typing import Annotated, TypedDict
 
 from fastapi import APIRouter, Request, Response
 
@@ -12,10 +12,12 @@ from pipeline.listening.wake_word import WAKE_WORDS, wake_words
 from pipeline.workers.hardware import Hardware
 from server.access import caller_of
 from server.http.draining import RETRY_S
-from server.openapi import ResponseModel, like
+from server.openapi import ResponseModel, like, one_of
 from server.state import has_started, state_of
 
 router = APIRouter(tags=["health"])
+LIVES = ("starting", "ok", "draining")
+"""States of the service."""
 HARDWARE: dict[str, object] = {
     "device_available": "cpu", "torch_version": None, "cuda_available": False, "fp16_supported": False,
     "hardware": {
@@ -35,14 +37,14 @@ class Lives(ResponseModel):
 
     model_config = like({"status": "ok"})
 
-    status: str
+    status: Annotated[str, one_of(*LIVES)]
     """starting, ok, or draining."""
 
 
 class Readiness(Lives):
     """Readiness of the service, and the reason if it is not ready."""
 
-    status: str
+    status: Annotated[str, one_of(*LIVES, "storage_failed", "storage_full")]
     """starting, ok, draining, or an error code (storage_failed, storage_full) if jobs cannot be stored."""
     message: str | None = None
     """Text of that error."""
@@ -53,7 +55,7 @@ class Health(Lives):
 
     model_config = like({"status": "ok", **HARDWARE, "engines": [ENGINE]})
 
-    device_available: str | None = None
+    device_available: Annotated[str, one_of("cuda", "cpu")] | None = None
     """cuda or cpu."""
     torch_version: str | None = None
     """null: not installed; the service does not need it."""

@@ -1,4 +1,5 @@
-"""`/docs`: Swagger UI for `/openapi.json`. Its files are served from this host, so it works without the internet."""
+"""`/docs` and `/redoc`: Swagger UI and Redoc for `/openapi.json`. Their files are served from this host, so they work
+without the internet."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,12 +11,28 @@ from starlette.types import Scope
 
 from server.pages.ui import HEADERS, WEB, PageFiles
 
-FILES = ("swagger-ui.css", "swagger-ui-bundle.js")
-"""Files of the package that are served; it also contains an editor."""
-DOCS_HEADERS = HEADERS | {
-    # Swagger UI's icons are data URLs in its style sheet.
-    "Content-Security-Policy": HEADERS["Content-Security-Policy"].replace("img-src 'self'", "img-src 'self' data:")
-}
+FILES = ("swagger-ui.css", "swagger-ui-bundle.js", "redoc.standalone.js")
+"""Files of the package that are served."""
+EMPTY = "'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU='"
+"""Hash of an empty style sheet."""
+
+
+def _policy(*changes: tuple[str, str]) -> dict[str, str]:
+    """Return the page's headers with these changes of its Content Security Policy."""
+    policy = HEADERS["Content-Security-Policy"]
+    for old, new in changes:
+        policy = policy.replace(old, new)
+    return HEADERS | {"Content-Security-Policy": policy}
+
+
+# Swagger UI's icons are data URLs in its style sheet.
+DOCS_HEADERS = _policy(("img-src 'self'", "img-src 'self' data:"))
+# Redoc creates an empty style sheet and adds its rules by script; it searches in a worker.
+REDOC_HEADERS = _policy(
+    ("img-src 'self'", "img-src 'self' data:"),
+    ("style-src 'self'", f"style-src 'self' {EMPTY}"),
+    ("media-src", "worker-src blob:; media-src"),
+)
 
 router = APIRouter(include_in_schema=False)
 
@@ -26,8 +43,14 @@ async def docs() -> Response:
     return FileResponse(WEB / "docs.html", media_type="text/html", headers=DOCS_HEADERS)
 
 
-class SwaggerFiles(PageFiles):
-    """The two files of Swagger UI that the page needs."""
+@router.api_route("/redoc", methods=["GET", "HEAD"])
+async def redoc() -> Response:
+    """Return the page that contains Redoc."""
+    return FileResponse(WEB / "redoc.html", media_type="text/html", headers=REDOC_HEADERS)
+
+
+class ReferenceFiles(PageFiles):
+    """The files of Swagger UI and Redoc that the pages need."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         if path not in FILES:
@@ -36,10 +59,10 @@ class SwaggerFiles(PageFiles):
 
 
 def add_docs(app: FastAPI) -> None:
-    """Serve `/docs` instead of FastAPI's own page, whose script comes from another server."""
-    # Locate the package without importing it: its code is for other web frameworks.
-    package = find_spec("swagger_ui")
+    """Serve `/docs` and `/redoc` instead of FastAPI's own pages, whose scripts come from another server."""
+    # Locate the package without importing it: its code is for FastAPI's own pages.
+    package = find_spec("fastapi_offline")
     if package is None or package.origin is None:
-        raise ModuleNotFoundError("No module named 'swagger_ui'", name="swagger_ui")
+        raise ModuleNotFoundError("No module named 'fastapi_offline'", name="fastapi_offline")
     app.include_router(router)
-    app.mount("/docs", SwaggerFiles(directory=Path(package.origin).parent / "static"), name="docs")
+    app.mount("/docs", ReferenceFiles(directory=Path(package.origin).parent / "static"), name="docs")

@@ -14,6 +14,7 @@ import pytest
 from anyio.from_thread import start_blocking_portal
 
 from pipeline.settings import HOME
+from tests import npm
 from tests.browser.conftest import Visit, Visitor, said
 from tests.questions import SUM, spoken
 from tests.server_process import ServerProcess, serving
@@ -34,15 +35,7 @@ INTERRUPTION = "what time is it in london today please"
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """URL of a page with the program, bundled with the SDK. Skips without npm or its packages."""
     folder = tmp_path_factory.mktemp("npm")
-    if shutil.which("npm") is None:
-        pytest.skip("npm is not installed")
-    try:
-        subprocess.run(
-            ["npm", "install", "--no-audit", "--no-fund", "--no-save", "--prefix", ".", *PACKAGES],
-            cwd=folder, check=True, capture_output=True, timeout=240,
-        )  # fmt: skip
-    except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
-        pytest.skip(f"the npm packages {', '.join(PACKAGES)} are not available")
+    npm.install(folder, *PACKAGES)
     shutil.copy(PROGRAM, folder / "program.mjs")
     site = folder / "site"
     site.mkdir()
