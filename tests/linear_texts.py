@@ -275,7 +275,7 @@ CASES: dict[str, Callable[[str], object]] = {
     "server.access.rules:rule_for": lambda text: rules.rule_for(text, "GET"),
     "server.errors:body_of": lambda text: errors.body_of(text, ParleyError(text)),
     "server.http.headers:_here": quietly(headers._here),
-    "server.jobs.views:attachment": views.attachment,
+    "server.jobs.views:attachment": quietly(views.attachment),
     "server.jobs.views:statuses": quietly(views.statuses),
     "server.openai.models:is_path": models.is_path,
     "server.openai.transcriptions:language_name": transcriptions.language_name,

@@ -17,7 +17,7 @@ from pipeline.transcripts.ttml import as_ttml
 
 SEGMENTS = [
     Segment(0.5, 3.0, " Good morning, <everybody> & *all*.", speaker="Ana"),
-    Segment(3.1, 5.0, "Shall we begin?", speaker="Ana"),
+    Segment(3.1, 5.0, "Let us begin.", speaker="Ana"),
     Segment(5.2, 7.0, "1. Ja, größer: ção, Ελλάδα, привет.", speaker="Бен"),
     Segment(3725.0, 3727.0, "After an hour\x0b\ud800.", speaker="Бен"),
 ]
@@ -33,7 +33,7 @@ def test_markdown_has_paragraphs_with_speakers_and_times() -> None:
     told = as_document("md", document())
     assert told == (
         "# Talk \\& more\n\n*1:02:10 · English · 2026-11-20*\n\n"
-        "**Ana** `0:00`\n\nGood morning, \\<everybody\\> \\& \\*all\\*. Shall we begin?\n\n"
+        "**Ana** `0:00`\n\nGood morning, \\<everybody\\> \\& \\*all\\*. Let us begin.\n\n"
         "**Бен** `0:05`\n\n1\\. Ja, größer: ção, Ελλάδα, привет.\n\n"
         "**Бен** `1:02:05`\n\nAfter an hour \ufffd.\n"
     )
@@ -46,7 +46,7 @@ def test_a_word_processor_reads_the_docx() -> None:
     assert file.core_properties.title == "Talk & more"
     first, details, *others = [one.text for one in file.paragraphs]
     assert (first, details) == ("Talk & more", "1:02:10 · English · 2026-11-20")
-    assert others[0] == "Ana  0:00\nGood morning, <everybody> & *all*. Shall we begin?"
+    assert others[0] == "Ana  0:00\nGood morning, <everybody> & *all*. Let us begin."
     assert len(others) == 3
 
 

@@ -11,8 +11,8 @@ MAX_QUESTION_CHARS = 1_000
 PROMPTS: Mapping[str, str] = {
     "title": "Write a title of at most eight words for this recording. Write only the title, without quotation marks.",
     "summary": "Summarise this recording: first two sentences on what it is about, then the main points as a list.",
-    "actions": "List the action items of this recording, one a line: who does what, and by when if it was said. After "
-    "each, write the time in brackets. If there are none, say so in one sentence.",
+    "actions": "List the action items of this recording, one a line: the person, the task, and the date if it was "
+    "said. After each, write the time in brackets. If there are none, say so in one sentence.",
     "chapters": "Divide this recording into chapters. Write one line for each: the time in brackets at which it "
     "begins, then its title of at most eight words.",
     "translation": "Translate this transcript. Keep the speakers' names and the times in brackets. Write only the "

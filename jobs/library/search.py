@@ -44,7 +44,7 @@ class Snippet:
     """A part of a passage."""
 
     start_s: float
-    """When its first match is said, by the start of its segment."""
+    """Time of its first match, by the start of its segment."""
     text: str
     marks: list[tuple[int, int]]
     """Places of the matches in the text (start, end)."""

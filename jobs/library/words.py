@@ -47,13 +47,24 @@ def tokens(text: str) -> str:
 
 
 def terms(query: str) -> list[Term]:
-    """Return the terms of a query: words, and "several words" in quotation marks, which must follow each other."""
+    """Return the terms of a query: words, and "several words" in quotation marks, which must follow each other.
+
+    A word can be the beginning of a longer one. A single letter cannot, because too many words begin with it; after
+    other words it is the beginning of a word that is still being typed, and left out.
+    """
     found = []
     for match in _TERM.finditer(query):
         inside = tuple(unit.token for unit in units(match[0]))
         if inside:
-            found.append(Term(inside, begins=match[1] is None))
+            found.append(Term(inside, begins=match[1] is None and len(inside[-1]) > 1))
+    typing = not query.endswith((" ", '"'))
+    if typing and len(found) > 1 and len(found[-1].tokens) == 1 and _is_letter(found[-1].tokens[0]):
+        found.pop()
     return found[:MAX_TERMS]
+
+
+def _is_letter(token: str) -> bool:
+    return len(token) == 1 and not re.match(f"[{_SPACELESS}]", token)
 
 
 def places(text: str, wanted: Sequence[Term]) -> list[tuple[int, int]]:

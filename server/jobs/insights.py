@@ -55,7 +55,7 @@ class WantedInsight(NullIsAbsent):
 
 
 class InsightResponse(ResponseModel):
-    """What the language model writes about a transcript. Times in the text are in brackets: [1:02:03]."""
+    """A text that the language model writes about a transcript. Times in it are in brackets: [1:02:03]."""
 
     model_config = like(INSIGHT)
 

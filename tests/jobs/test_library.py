@@ -50,6 +50,8 @@ async def test_search_shows_where_the_words_are_said(store: JobStore) -> None:
         "天気": [second],
         "気天": [],
         "heron penguin": [],
+        "heron w": [second, first],  # a word that is still being typed
+        "w": [],
         '" OR AND NOT * ^ : ) ( -': [],  # nothing is syntax
         "heron) OR (morning": [],
     }.items():

@@ -13,9 +13,9 @@ down_revision = "0007"
 
 log = logging.getLogger(__name__)
 
-# The index is a copy of the column `tokens`, without the text itself. 3: terms can be beginnings of words.
+# The index refers to the column `tokens`. prefix: makes the search for beginnings of words fast.
 _SQLITE = (
-    "CREATE VIRTUAL TABLE passages_words USING fts5(tokens, content='passages', content_rowid='id', prefix='3')",
+    "CREATE VIRTUAL TABLE passages_words USING fts5(tokens, content='passages', content_rowid='id', prefix='2 3')",
     "CREATE TRIGGER passages_added AFTER INSERT ON passages BEGIN "
     "INSERT INTO passages_words(rowid, tokens) VALUES (new.id, new.tokens); END",
     "CREATE TRIGGER passages_removed AFTER DELETE ON passages BEGIN "
