@@ -27,7 +27,7 @@ from pipeline.audio.clip import Clip
 from pipeline.conversation import events
 from pipeline.conversation.history import Conversation
 from pipeline.conversation.turn import Stages, Turn
-from pipeline.llm import Message, ReplyDelta, Tool, Usage
+from pipeline.llm import AS_SET, Generation, Message, ReplyDelta, Tool, Usage
 from pipeline.settings import Settings
 from pipeline.speech.normalise import for_voice
 from pipeline.voices.catalogue import Voice
@@ -50,7 +50,12 @@ class SteadyLLM(ScriptedLLM):
     """Keeps its pace on average: late wake-ups of this machine do not add up."""
 
     async def reply(
-        self, messages: Sequence[Message], *, tools: Sequence[Tool] = (), must_call: bool = False
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[Tool] = (),
+        must_call: bool = False,
+        generation: Generation = AS_SET,
     ) -> AsyncGenerator[ReplyDelta, None]:
         loop = asyncio.get_running_loop()
         due = loop.time() + self.first_token_s

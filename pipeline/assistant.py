@@ -17,10 +17,10 @@ from pipeline.conversation.events import Event
 from pipeline.conversation.history import Conversation
 from pipeline.conversation.kept_turns import Recorder, open_recorder
 from pipeline.conversation.outlet import Sink
-from pipeline.conversation.reply_options import ReplyOptions
+from pipeline.conversation.reply_options import ReplyOptions, ReplyToHistory
 from pipeline.conversation.session import Session
 from pipeline.conversation.speaker_lock import FIRST, Owner, SpeakerLock
-from pipeline.conversation.turn import Stages, Turn
+from pipeline.conversation.turn import Announcement, Stages, Turn
 from pipeline.conversation.turn_end import SmartTurnHere, open_turn_end
 from pipeline.engines import EngineInfo, Running, open_best, open_named
 from pipeline.errors import BadInput, EngineUnavailable
@@ -176,6 +176,25 @@ class Assistant:
             message = f"The voice {voice.name!r} has no recording, so it cannot be recognised."
             raise BadInput(message, code="unknown_voice", param="speaker_lock")
         return SpeakerLock(self.stages.stt, self.transcriber.refiners, Owner(), voice.clips[0])
+
+    def reply_to(
+        self,
+        prompt: Sequence[Message] | Announcement,
+        conversation: Conversation,
+        *,
+        voice: Voice,
+        reply_options: ReplyOptions,
+    ) -> AsyncGenerator[Event, None]:
+        """Run one turn on a whole prompt and yield its events. The conversation gives only the language and its id."""
+        turn = Turn(
+            self.stages,
+            self.settings,
+            voice=voice,
+            language=self.settings.speech_language or None,
+            reply_options=reply_options,
+        )
+        said = prompt if isinstance(prompt, Announcement) else ReplyToHistory(messages=prompt)
+        return turn.run(said, conversation)
 
     async def answer(
         self,

@@ -22,6 +22,7 @@ from server.http.shutdown import adopted
 from server.jobs import echo, routes, updates
 from server.openai import router as openai_router
 from server.openai import voice_consents, voices
+from server.openai.chat.recent import Recent
 from server.openapi import describe
 from server.ops import health, kept_conversations, metrics, status
 from server.pages import api_reference, page_token, ui
@@ -75,6 +76,7 @@ def create_app(
                         draining=draining,
                         jobs=jobs,
                         calls=calls,
+                        recent=Recent(),
                         resumable=Resumable(RESUME_S, most=4 * settings.max_sessions),
                         started=int(time.time()),
                     ),

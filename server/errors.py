@@ -34,6 +34,7 @@ STATUS: Mapping[str, int] = {
     "no_result": 409,
     "idempotency_key_reused": 422,
     "model_not_found": 404,
+    "audio_not_found": 404,
     "voice_exists": 409,
     "voice_not_found": 404,
     "voice_protected": 409,

@@ -70,6 +70,7 @@ TAGS = {
     "jobs": "Transcribe recordings as jobs that survive restarts.",
     "transcriptions": "The same jobs, with the names of the Echo API.",
     "webhooks": "Callbacks of remote job workers.",
+    "chat": "Replies of the language model to a conversation, in text and speech.",
     "speech": "Synthesize speech.",
     "voices": "Voices for speech.",
     "models": "Models for recognition, replies and speech.",
@@ -158,6 +159,13 @@ def form_body(
         sent = ["talk.mp3"] if several else "talk.mp3"
         content["example"] = {**dict.fromkeys(files[:1], sent), **example}
     return {"requestBody": {"required": True, "content": {"multipart/form-data": content}}}
+
+
+def json_body(model: type[BaseModel]) -> dict[str, Any]:
+    """Return a JSON body for `openapi_extra=`, for a route that reads it itself."""
+    schema = model.model_json_schema()
+    schema = _inlined(schema, schema.pop("$defs", {}))
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
 def _inlined(schema: Any, definitions: dict[str, Any]) -> Any:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:  # every package of `server` imports this module
     from pipeline.assistant import Assistant
     from server.access import Access
     from server.http.draining import Draining
+    from server.openai.chat.recent import Recent
     from server.talk.resume import Resumable
     from server.webrtc.registry import Calls
 
@@ -27,6 +28,8 @@ class State:
     """Live conversations that can continue on another connection."""
     calls: "Calls"
     """Open calls over WebRTC."""
+    recent: "Recent"
+    """Spoken replies and transcripts of recent chats."""
     started: int
     """Unix time."""
 

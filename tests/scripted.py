@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pipeline.audio.clip import Clip, Samples
-from pipeline.llm import Message, ReplyDelta, Tool, Usage
+from pipeline.llm import AS_SET, Generation, Message, ReplyDelta, Tool, Usage
 from pipeline.stt import FileRequest, Segment, Spoken, Transcript, WindowLimits
 from pipeline.voices.catalogue import Voice
 
@@ -86,7 +86,12 @@ class ScriptedLLM:
     asked: list[Sequence[Message]] = field(default_factory=list)
 
     async def reply(
-        self, messages: Sequence[Message], *, tools: Sequence[Tool] = (), must_call: bool = False
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[Tool] = (),
+        must_call: bool = False,
+        generation: Generation = AS_SET,
     ) -> AsyncGenerator[ReplyDelta, None]:
         self.asked.append(messages)
         with self.running.call("llm"):

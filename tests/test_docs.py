@@ -12,7 +12,7 @@ PAGES = sorted([*HOME.glob("*.md"), *(HOME / "docs").glob("*.md")])
 METHODS = {"GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "WS"}
 ELSEWHERE = re.compile(
     r"/(?:app|tmp|data|etc|var|home|dev|proc|usr|opt|srv|path|run)\b.*|/api/(?:chat|generate|tags|show|pull)\b.*"
-    r"|/v1/(?:chat/completions|responses)|/v1|/api/v1|/mcp"
+    r"|/v1/responses|/v1|/api/v1|/mcp"
 )
 """Folders, routes of other services, and common prefixes of routes."""
 OWN = re.compile(

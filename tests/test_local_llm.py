@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.engines import Opened, open_named
 from pipeline.errors import EngineUnavailable
-from pipeline.llm import ENGINES, Message, Tool
+from pipeline.llm import ENGINES, Generation, Message, Tool
 from pipeline.llm.auto import open_auto
 from pipeline.llm.chat_message import ChatMessage
 from pipeline.llm.local import LocalLanguageModel, open_engine
@@ -68,6 +68,15 @@ async def test_model_that_is_too_small_is_named_as_such(smollm: Path) -> None:
         assert any("too few to be trusted" in note for note in running.info.notes)
         assert running.load is not None
         assert running.load().loaded == 1
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_reply_ends_at_its_own_limit_or_stop_sequence(opened: Opened[LocalLanguageModel]) -> None:
+    short = [delta async for delta in opened.engine.reply(STORY, generation=Generation(max_tokens=7))]
+    assert (short[-1].cut, short[-1].usage and short[-1].usage.output_tokens) == (True, 7)
+    stopped = [delta async for delta in opened.engine.reply(CAPITAL, generation=Generation(stop=("aris",)))]
+    assert "".join(delta.text for delta in stopped).endswith("P")
+    assert not stopped[-1].cut
 
 
 @pytest.mark.asyncio(loop_scope="module")

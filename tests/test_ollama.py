@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from pipeline.errors import EngineError, EngineUnavailable
-from pipeline.llm import Message, Usage
+from pipeline.llm import Generation, Message, Usage
 from pipeline.llm.ollama import open_engine, probe
 from pipeline.settings import Settings
+from pipeline.support.json_types import JsonObject
 from pipeline.support.progress import Progress
 from tests.llm_replies import (
     ASKED,
@@ -77,6 +78,27 @@ async def test_reply_is_requested_in_the_language_of_the_question(address: str, 
     assert "Answer in Portuguese." in systems[0][0]
     assert "Answer in Spanish." in systems[1][0]
     assert systems[2] == ["Be brief."]
+
+
+async def test_options_of_one_reply_are_passed_on(address: str, server: FakeOllama) -> None:
+    schema: JsonObject = {"type": "object", "properties": {"x": {"type": "integer"}}}
+    wanted = Generation(
+        temperature=0.1,
+        top_p=0.5,
+        seed=7,
+        max_tokens=9,
+        stop=("small model",),
+        response_format={"type": "json_schema", "json_schema": {"name": "x", "schema": schema}},
+    )
+    async with open_engine(settings(address), quiet) as opened:
+        words = "".join([delta.text async for delta in opened.engine.reply(ASKED, generation=wanted)])
+        _ = [delta async for delta in opened.engine.reply(ASKED)]
+    assert words == REPLY.partition("small model")[0]
+    request, later = server.requests[1:]
+    changed = {"temperature": 0.1, "top_p": 0.5, "seed": 7, "num_predict": 9}
+    assert request["options"] == {"num_ctx": later["options"]["num_ctx"], **changed}
+    assert request["format"] == schema
+    assert "format" not in later
 
 
 async def test_tools_are_passed_on(address: str, server: FakeOllama) -> None:

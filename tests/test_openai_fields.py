@@ -36,11 +36,12 @@ def fields_of(kind: Any) -> set[str]:
     return {name for one in get_args(kind) or (kind,) for name in one.__annotations__}
 
 
-def documented() -> dict[str, dict[str, str]]:
-    """Return type → field → effect, from the tables of the page."""
+def documented(page: str = "openai-fields.md") -> dict[str, dict[str, str]]:
+    """Return type → field → effect, from the tables of a page."""
     found: dict[str, dict[str, str]] = {}
-    for part in re.split(r"^## ", (HOME / "docs" / "openai-fields.md").read_text("utf-8"), flags=re.MULTILINE)[1:]:
-        found[part.split("`")[1]] = dict(re.findall(r"^\| `(\w+)` \| ([\w ]+) \|", part, re.MULTILINE))
+    for part in re.split(r"^## ", (HOME / "docs" / page).read_text("utf-8"), flags=re.MULTILINE)[1:]:
+        if part.startswith("`"):
+            found[part.split("`")[1]] = dict(re.findall(r"^\| `(\w+)` \| ([\w ]+) \|", part, re.MULTILINE))
     return found
 
 

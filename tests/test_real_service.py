@@ -4,6 +4,7 @@ Another Whisper, called directly, hears what the service says. The language mode
 tests depend on the content of its replies.
 """
 
+import base64
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,33 @@ def test_piper_speaks_a_clear_reply_to_real_speech(piper_service: ServerProcess)
         answer = ask(connection, recording("sb_spk1_snt3"))
     assert plain(answer.transcription) == plain(spoken_text("sb_spk1_snt3"))
     assert understood(answer.llama, answer.speech) <= MOSTLY, answer.llama
+
+
+def test_a_spoken_question_in_a_chat_is_answered_in_speech(client: openai.OpenAI, capital: Clip) -> None:
+    said = {"data": base64.b64encode(encode_wav(capital)).decode(), "format": "wav"}
+    messages: list[Any] = [{"role": "user", "content": [{"type": "input_audio", "input_audio": said}]}]
+    audio: Any = {"voice": "alloy", "format": "pcm16"}
+    chunks = client.chat.completions.create(
+        model="gpt-audio", modalities=["text", "audio"], audio=audio, messages=messages, stream=True
+    )
+    deltas = [chunk.choices[0].delta.audio for chunk in chunks]
+    sounds = [delta for delta in deltas if delta is not None]
+    reply = "".join(sound.transcript or "" for sound in sounds)
+    pcm = base64.b64decode("".join(sound.data or "" for sound in sounds))
+    assert "Paris" in reply
+    assert understood(reply, Clip.from_pcm16(pcm, 24_000)) <= MOSTLY, reply
+
+
+def test_times_of_words_cut_the_speech_between_words(client: openai.OpenAI) -> None:
+    body = {"input": SENTENCES[0], "voice": "alloy", "response_format": "wav", "timestamp_granularities": ["word"]}
+    told = client.post("/audio/speech", body=body, cast_to=httpx.Response).json()
+    speech = decode_blocking(base64.b64decode(told["audio"]), max_seconds=60)
+    words = [one["word"] for one in told["timestamps"]]
+    assert plain(" ".join(words)) == plain(SENTENCES[0])
+    for count in (4, 7):
+        end_s = told["timestamps"][count - 1]["end_time"]
+        begun = Clip(speech.samples[: int(end_s * speech.rate_hz)], speech.rate_hz)
+        assert plain(heard(begun)) == plain(" ".join(words[:count]))
 
 
 def test_a_question_is_answered_in_a_live_conversation(real_service: ServerProcess, capital: Clip) -> None:

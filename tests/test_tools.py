@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from pipeline.conversation import events
 from pipeline.conversation.reply_options import ReplyOptions
-from pipeline.llm import Message, ReplyDelta, Tool, ToolCall, Usage
+from pipeline.llm import AS_SET, Generation, Message, ReplyDelta, Tool, ToolCall, Usage
 from pipeline.llm.builtin.responder import BuiltinResponder
 from pipeline.settings import Settings
 from pipeline.tools import REGISTERED, Company, Function, Outcome, Toolbox, ToolError, function_of, tool
@@ -206,7 +206,12 @@ class CallingLLM(ScriptedLLM):
     demanded: list[bool] = field(default_factory=list)
 
     async def reply(
-        self, messages: Sequence[Message], *, tools: Sequence[Tool] = (), must_call: bool = False
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[Tool] = (),
+        must_call: bool = False,
+        generation: Generation = AS_SET,
     ) -> AsyncGenerator[ReplyDelta, None]:
         self.offered.append(tools)
         self.demanded.append(must_call)
@@ -254,7 +259,7 @@ def test_result_of_a_call_is_spoken_and_recorded() -> None:
 
 def test_call_followed_by_an_empty_reply_completes_the_turn() -> None:
     class Silent(CallingLLM):
-        async def reply(self, messages, *, tools=(), must_call=False):  # type: ignore[no-untyped-def]
+        async def reply(self, messages, *, tools=(), must_call=False, **_):  # type: ignore[no-untyped-def]
             if messages[-1].role == "user":
                 yield ReplyDelta("", Usage(5, 1), tuple(self.calls))
             else:
@@ -359,7 +364,7 @@ def test_required_call_is_requested_once(choice: str, demanded: list[bool]) -> N
 
 def test_model_that_only_calls_tools_is_stopped() -> None:
     class Endless(CallingLLM):
-        async def reply(self, messages, *, tools=(), must_call=False):  # type: ignore[no-untyped-def]
+        async def reply(self, messages, *, tools=(), must_call=False, **_):  # type: ignore[no-untyped-def]
             yield ReplyDelta("", None, (ToolCall("c", "look", "{}"),))
 
     toolbox, ran = looking()

@@ -164,7 +164,7 @@ def test_text_still_arrives_if_only_the_voice_fails(tts: ScriptedTTS, code: str)
 
 def test_halves_of_a_character_are_joined_for_any_model() -> None:
     class Halves(ScriptedLLM):
-        async def reply(self, messages, *, tools=(), must_call=False):  # type: ignore[no-untyped-def]
+        async def reply(self, messages, *, tools=(), must_call=False, **_):  # type: ignore[no-untyped-def]
             for text in ("Good \ud83d", "\ude00 day", "", ", all \ud83d"):
                 yield ReplyDelta(text)
 

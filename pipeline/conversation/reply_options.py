@@ -5,7 +5,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from pipeline.llm import Message
+from pipeline.llm import AS_SET, Generation, Message
 from pipeline.tools import Toolbox
 from pipeline.voices.catalogue import Voice
 
@@ -35,6 +35,8 @@ class ReplyOptions:
     tools: Toolbox = field(default_factory=Toolbox)
     max_tokens: int | None = None
     """Token limit of the reply (tokens as the model streams them)."""
+    generation: Generation = AS_SET
+    """How the model writes the reply."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from contextlib import aclosing
 from pipeline.conversation import events
 from pipeline.conversation.events import Event
 from pipeline.errors import StageFailed
-from pipeline.llm import LanguageModel, Message, ReplyDelta, Tool, ToolCall
+from pipeline.llm import AS_SET, Generation, LanguageModel, Message, ReplyDelta, Tool, ToolCall
 from pipeline.support.background import background
 from pipeline.support.channel import Channel
 from pipeline.support.encodable import encodable
@@ -32,9 +32,11 @@ class ToolRounds:
         company: Company | None,
         committed: asyncio.Event | None,
         out: Channel[Event],
+        generation: Generation = AS_SET,
     ) -> None:
         """company, committed: see `Turn`. out: receives the events of the calls."""
         self._llm, self._tools, self._company, self._committed, self._out = llm, tools, company, committed, out
+        self._generation = generation
         self.handed_over = False
         """Whether the reply ended with a function call that the client runs."""
         self.called = False
@@ -56,7 +58,8 @@ class ToolRounds:
             calls: list[ToolCall] = []
             said = ""
             with metrics.stage("llm") as stage:
-                async with aclosing(self._llm.reply(messages, tools=tools, must_call=must_call)) as deltas:
+                replying = self._llm.reply(messages, tools=tools, must_call=must_call, generation=self._generation)
+                async with aclosing(replying) as deltas:
                     async for delta in deltas:
                         if delta.text or delta.calls:
                             stage.first()

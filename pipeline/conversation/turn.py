@@ -182,7 +182,12 @@ class Turn:
                 if not said:
                     prompt, language = phrase(NOTHING_HEARD, self._language or conversation.language or language)
         rounds = ToolRounds(
-            self._stages.llm, self._options.tools, company=self._company, committed=self._committed, out=out
+            self._stages.llm,
+            self._options.tools,
+            company=self._company,
+            committed=self._committed,
+            out=out,
+            generation=self._options.generation,
         )
         if isinstance(prompt, str):
             deltas = _only(prompt)
@@ -202,7 +207,9 @@ class Turn:
                 await spoken.speak(pending, language, reply.timings, out)
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from failed  # the first one is the cause, later ones only follow from it
-        if not (reply.text.strip() or rounds.called or rounds.handed_over or reply.cut):
+        # The client's own limit can leave nothing, as in a thought; without one, an empty reply is a failure.
+        limited = self._options.max_tokens is not None or self._options.generation.max_tokens is not None
+        if not (reply.text.strip() or rounds.called or rounds.handed_over or (reply.cut and limited)):
             raise StageFailed("The language model returned an empty reply.", code="llm_unavailable")
 
     def _asked(self, prompt: list[Message]) -> list[Message]:
@@ -243,6 +250,7 @@ class Turn:
         async def texts() -> AsyncGenerator[str, None]:
             async for delta in deltas:
                 text = halves.feed(delta.text)
+                reply.cut = reply.cut or delta.cut
                 if delta.usage is not None:
                     reply.usage = delta.usage if reply.usage is None else reply.usage + delta.usage
                     metrics.PROMPT_TOKENS.inc(delta.usage.input_tokens)

@@ -1,7 +1,7 @@
 """The language model: the Protocol and the table of its engines."""
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal, Protocol
 
 from pipeline.support.json_types import Json, JsonObject
@@ -59,6 +59,27 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class Generation:
+    """How a model writes one reply. None: as the deployment's settings or the model's server say."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    seed: int | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    max_tokens: int | None = None
+    """Token limit of the reply; LLM_MAX_TOKENS limits it, too."""
+    stop: tuple[str, ...] = ()
+    """Texts before which the reply ends."""
+    response_format: Mapping[str, Json] | None = None
+    """The form that the reply must have: OpenAI's `json_object` or `json_schema`."""
+
+
+AS_SET = Generation()
+"""The deployment's own settings."""
+
+
+@dataclass(frozen=True, slots=True)
 class ReplyDelta:
     """The next chunk of a reply. `usage` comes with the last one, whose text can be empty."""
 
@@ -66,17 +87,25 @@ class ReplyDelta:
     usage: Usage | None = None
     calls: tuple[ToolCall, ...] = ()
     """Functions that the model wants to call; another request with their results continues the reply."""
+    cut: bool = False
+    """Whether the reply ended at its token limit; only in the last one."""
 
 
 class LanguageModel(Protocol):
     """A language model, shared by all sessions."""
 
     def reply(
-        self, messages: Sequence[Message], *, tools: Sequence[Tool] = (), must_call: bool = False
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[Tool] = (),
+        must_call: bool = False,
+        generation: Generation = AS_SET,
     ) -> AsyncGenerator[ReplyDelta, None]:
         """Stream the assistant's next message.
 
-        must_call: the model must call one of the tools, as far as the engine can enforce that.
+        must_call: the model must call one of the tools, as far as the engine can enforce that. generation: options that
+        the engine does not have (see USES) have no effect.
         Closing the generator (`aclose`) stops the model at once.
         Raises EngineError when the model is unreachable, refuses the request, or fails during the reply.
         """
@@ -90,6 +119,15 @@ ENGINES: dict[str, str] = {
     "builtin": "pipeline.llm.builtin",
 }
 """Engine name → module; see `pipeline.engines` for what a module provides."""
+
+_SERVED = frozenset(field.name for field in fields(Generation))
+USES: Mapping[str, frozenset[str]] = {
+    "ollama": _SERVED,
+    "openai": _SERVED,
+    "local": frozenset({"temperature", "top_p", "max_tokens", "stop"}),
+    "builtin": frozenset(),
+}
+"""Engine name → the fields of `Generation` that it uses."""
 
 AUTO_ORDER = ("ollama", "builtin")
 """Engines that `auto` tries, best first; the last one always works. With LOCAL_LLM, `local` stands in for it."""

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from pipeline.engines import EngineInfo, Running, load, note, open_best, open_named
 from pipeline.errors import EngineError, ParleyError
-from pipeline.llm import AUTO_ORDER, ENGINES, LanguageModel, Message, ReplyDelta, Tool
+from pipeline.llm import AS_SET, AUTO_ORDER, ENGINES, Generation, LanguageModel, Message, ReplyDelta, Tool
 from pipeline.settings import Settings
 from pipeline.support.on_demand import OnDemand
 from pipeline.support.progress import Progress, Report
@@ -100,13 +100,18 @@ class AutoLanguageModel:
             log.info("%s is in use from now on (%s)", BETTER, better.info.model)
 
     async def reply(
-        self, messages: Sequence[Message], *, tools: Sequence[Tool] = (), must_call: bool = False
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[Tool] = (),
+        must_call: bool = False,
+        generation: Generation = AS_SET,
     ) -> AsyncGenerator[ReplyDelta, None]:
         await self.look()
         if self._better is not None:
             started = False
             try:
-                async with aclosing(self._replies(self._better, messages, tools, must_call)) as deltas:
+                async with aclosing(self._replies(self._better, messages, tools, must_call, generation)) as deltas:
                     async for delta in deltas:
                         started = True
                         yield delta
@@ -116,7 +121,8 @@ class AutoLanguageModel:
                 if started or not await self._gone():
                     raise
                 log.warning("%s cannot be reached: %s", BETTER, error.message)
-        async with aclosing(self._always.engine.reply(messages, tools=tools, must_call=must_call)) as deltas:
+        replying = self._always.engine.reply(messages, tools=tools, must_call=must_call, generation=generation)
+        async with aclosing(replying) as deltas:
             async for delta in deltas:
                 yield delta
 
@@ -127,16 +133,22 @@ class AutoLanguageModel:
         model = self._better or self._always
         if model.info.engine == ALWAYS:
             raise EngineError(f"There is no language model at present. {self._why_not}".strip())
-        async with aclosing(self._replies(model, messages, (), must_call=False)) as deltas:
+        async with aclosing(self._replies(model, messages, (), must_call=False, generation=AS_SET)) as deltas:
             async for delta in deltas:
                 yield delta
 
     async def _replies(
-        self, better: Running[LanguageModel], messages: Sequence[Message], tools: Sequence[Tool], must_call: bool
+        self,
+        better: Running[LanguageModel],
+        messages: Sequence[Message],
+        tools: Sequence[Tool],
+        must_call: bool,
+        generation: Generation,
     ) -> AsyncGenerator[ReplyDelta, None]:
         self._replying += 1
         try:
-            async with aclosing(better.engine.reply(messages, tools=tools, must_call=must_call)) as deltas:
+            replying = better.engine.reply(messages, tools=tools, must_call=must_call, generation=generation)
+            async with aclosing(replying) as deltas:
                 async for delta in deltas:
                     yield delta
         finally:

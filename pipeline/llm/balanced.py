@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline.engines import Opened
 from pipeline.errors import EngineError, EngineUnavailable, ParleyError
-from pipeline.llm import LanguageModel, Message, ReplyDelta, Tool
+from pipeline.llm import AS_SET, Generation, LanguageModel, Message, ReplyDelta, Tool
 from pipeline.settings import Settings
 from pipeline.support.background import background
 from pipeline.support.on_demand import OnDemand
@@ -126,7 +126,12 @@ class BalancedModel:
         self._probe = probe
 
     async def reply(
-        self, messages: Sequence[Message], *, tools: Sequence[Tool] = (), must_call: bool = False
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[Tool] = (),
+        must_call: bool = False,
+        generation: Generation = AS_SET,
     ) -> AsyncGenerator[ReplyDelta, None]:
         """See the Protocol. A server that dies before its first delta is replaced by another one in the same turn."""
         failure = EngineError("No language model server responds.")
@@ -139,7 +144,8 @@ class BalancedModel:
             started = False
             server.replying += 1
             try:
-                async with aclosing(opened.engine.reply(messages, tools=tools, must_call=must_call)) as deltas:
+                replying = opened.engine.reply(messages, tools=tools, must_call=must_call, generation=generation)
+                async with aclosing(replying) as deltas:
                     async for delta in deltas:
                         started = True
                         yield delta

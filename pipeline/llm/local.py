@@ -11,14 +11,13 @@ from pathlib import Path
 
 from pipeline.engines import Opened
 from pipeline.errors import EngineUnavailable
-from pipeline.llm import Message, Tool
+from pipeline.llm import Generation, Message, Tool
 from pipeline.llm.chat_message import ChatMessage
 from pipeline.llm.local_config import TOO_SMALL, WANTED, Chunk, LocalConfig, check, parameters
 from pipeline.llm.reading import read_arguments
 from pipeline.llm.streaming import Piece, ServedModel
 from pipeline.settings import Settings
 from pipeline.support.channel import Channel
-from pipeline.support.json_types import JsonObject
 from pipeline.support.model_hub import Hub
 from pipeline.support.progress import Report
 from pipeline.workers import EngineSpec, Serving, Worker, open_worker
@@ -114,23 +113,27 @@ class LocalLanguageModel(ServedModel):
         self._worker = worker
 
     async def _pieces(
-        self, messages: Sequence[Message], tools: Sequence[Tool], must_call: bool
+        self, messages: Sequence[Message], tools: Sequence[Tool], must_call: bool, generation: Generation
     ) -> AsyncGenerator[Piece, None]:
         """See `ServedModel`. Nothing enforces `must_call`: CTranslate2 has no grammars."""
         # Room for the whole reply: a caller that stops reading must not hold the model, which others wait for.
         whole: Channel[Chunk] = Channel(self._settings.llm_max_tokens + 1)
-        reading = asyncio.create_task(self._read(_told(messages), [tool.as_function() for tool in tools], whole))
+        arguments = (
+            _told(messages), [tool.as_function() for tool in tools],
+            generation.max_tokens or 0, generation.temperature, generation.top_p,
+        )  # fmt: skip
+        reading = asyncio.create_task(self._read(arguments, whole))
         try:
             async for chunk in whole:
-                yield Piece(chunk.text, usage=chunk.usage, finished=chunk.usage is not None)
+                yield Piece(chunk.text, usage=chunk.usage, finished=chunk.usage is not None, cut=chunk.cut)
         finally:
             reading.cancel()
             await asyncio.wait([reading])
 
-    async def _read(self, messages: list[ChatMessage], tools: list[JsonObject], whole: Channel[Chunk]) -> None:
-        """Read a reply into `whole`, which ends with it or with its error."""
+    async def _read(self, arguments: Sequence[object], whole: Channel[Chunk]) -> None:
+        """Read a reply into `whole`, which ends with it or with its error. arguments: of `LocalModel.reply`."""
         try:
-            async with aclosing(self._worker.stream("reply", messages, tools)) as chunks:
+            async with aclosing(self._worker.stream("reply", *arguments)) as chunks:
                 async for chunk in chunks:
                     await whole.send(chunk)
         except Exception as error:  # raised where the reply is read

@@ -47,6 +47,8 @@ class Chunk:
 
     text: str
     usage: Usage | None = None
+    cut: bool = False
+    """The reply ended at its token limit; only in the last chunk."""
 
 
 def check(folder: Path) -> None:

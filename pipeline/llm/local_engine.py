@@ -85,12 +85,18 @@ class LocalModel:
         return self._generated
 
     def reply(
-        self, messages: Sequence[ChatMessage], tools: Sequence[Mapping[str, Json]], max_tokens: int = 0
+        self,
+        messages: Sequence[ChatMessage],
+        tools: Sequence[Mapping[str, Json]],
+        max_tokens: int = 0,
+        temperature: float | None = None,
+        top_p: float | None = None,
     ) -> Generator[Chunk, None, None]:
         """Stream a reply, one chunk a token; closing the generator stops at the next token.
 
-        messages, tools: see `TemplateProcess.render`. max_tokens: less than the configured limit; 0: that limit. Raises
-        ContextExceeded when the prompt leaves too little room for the reply.
+        messages, tools: see `TemplateProcess.render`. max_tokens: less than the configured limit; 0: that limit.
+        temperature, top_p: None: the configured temperature, TOP_P. Raises ContextExceeded when the prompt leaves too
+        little room for the reply.
         """
         prompt = self._tokens(self._template.render(messages, tools))
         limit = max_tokens or self._config.max_tokens
@@ -101,20 +107,24 @@ class LocalModel:
             )
         kept = self._keep(messages, tools, prompt)
         count, text = 0, _Text(self._tokenizer)
-        for token in self._generate(prompt, kept, min(limit, room)):
+        heat = self._config.temperature if temperature is None else temperature
+        for token in self._generate(prompt, kept, min(limit, room), heat, TOP_P if top_p is None else top_p):
             count += 1
             yield Chunk(text.feed(token))
-        yield Chunk(text.finish(), Usage(len(prompt), count))
+        yield Chunk(text.finish(), Usage(len(prompt), count), cut=count >= min(limit, room))
 
     def _tokens(self, text: str) -> list[str]:
         return list(self._tokenizer.encode(text, add_special_tokens=False).tokens)
 
-    def _generate(self, prompt: list[str], kept: int, max_tokens: int) -> Iterator[int]:
+    def _generate(
+        self, prompt: list[str], kept: int, max_tokens: int, temperature: float, top_p: float
+    ) -> Iterator[int]:
         """Yield the tokens of a reply. Each is computed when it is asked for, so that a closed reply computes none.
 
         kept: tokens of the prompt whose state is kept.
         """
         steps = _Steps(self._ends)
+        greedy = temperature == 0 or top_p == 0
 
         def run() -> None:
             end: Exception | None = None
@@ -128,9 +138,9 @@ class LocalModel:
                     max_length=max_tokens,
                     include_prompt_in_result=False,
                     end_token=self._ends,
-                    sampling_topk=1 if self._config.temperature == 0 else TOP_K,
-                    sampling_topp=1 if self._config.temperature == 0 else TOP_P,
-                    sampling_temperature=self._config.temperature or 1.0,
+                    sampling_topk=1 if greedy else TOP_K,
+                    sampling_topp=1 if greedy else top_p,
+                    sampling_temperature=temperature or 1.0,
                     repetition_penalty=self._config.repetition_penalty,
                     callback=take,
                 )

@@ -16,7 +16,7 @@ from ollama import AsyncClient, ProgressResponse, ResponseError
 
 from pipeline.engines import Opened
 from pipeline.errors import EngineError, EngineUnavailable
-from pipeline.llm import LanguageModel, Message, Tool
+from pipeline.llm import Generation, LanguageModel, Message, Tool
 from pipeline.llm.balanced import each_server, open_servers, probe_servers
 from pipeline.llm.probing import PROBE_S, patiently
 from pipeline.llm.reading import items, mapping, read_arguments, usage, written
@@ -32,7 +32,7 @@ from pipeline.llm.streaming import (
 from pipeline.llm.wire import NotTheProtocol, Refused, posted, values
 from pipeline.settings import Settings
 from pipeline.support.encodable import encodable_object
-from pipeline.support.json_types import JsonObject
+from pipeline.support.json_types import Json, JsonObject
 from pipeline.support.progress import Progress, Report
 
 ADDRESS = "llama_endpoint"
@@ -200,11 +200,11 @@ class OllamaModel(ServedModel):
             )
 
     async def _pieces(
-        self, messages: Sequence[Message], tools: Sequence[Tool], must_call: bool
+        self, messages: Sequence[Message], tools: Sequence[Tool], must_call: bool, generation: Generation
     ) -> AsyncGenerator[Piece, None]:
         """See `ServedModel`."""
         while True:
-            body = self._body(messages, tools, must_call)
+            body = self._body(messages, tools, must_call, generation)
             try:
                 async with posted(self._chats, "/api/chat", body) as response, aclosing(values(response)) as chunks:
                     async for chunk in chunks:
@@ -228,14 +228,18 @@ class OllamaModel(ServedModel):
             return True
         return False
 
-    def _body(self, messages: Sequence[Message], tools: Sequence[Tool], must_call: bool) -> JsonObject:
+    def _body(
+        self, messages: Sequence[Message], tools: Sequence[Tool], must_call: bool, generation: Generation
+    ) -> JsonObject:
         body: JsonObject = {
             "model": self._model,
             "messages": _told_messages(messages),
             "stream": True,
             "keep_alive": self._keep_alive,
-            "options": self._options,
+            "options": self._options | _options(generation),
         }
+        if generation.response_format is not None:
+            body["format"] = _form(generation.response_format)
         if tools and self._calls_tools:
             body["tools"] = [tool.as_function() for tool in tools]
         if tools and must_call:
@@ -292,7 +296,21 @@ def _piece(chunk: Mapping[str, object] | None) -> Piece:
     message = mapping(chunk.get("message"))
     done = bool(chunk.get("done"))
     counted = usage(chunk.get("prompt_eval_count"), chunk.get("eval_count")) if done else None
-    return Piece(written(message.get("content")), items(message.get("tool_calls")), counted, finished=done)
+    cut = chunk.get("done_reason") == "length"
+    return Piece(written(message.get("content")), items(message.get("tool_calls")), counted, finished=done, cut=cut)
+
+
+def _options(generation: Generation) -> JsonObject:
+    """Return Ollama's options for one reply. None of them makes it load the model again."""
+    names = ("temperature", "top_p", "seed", "presence_penalty", "frequency_penalty")
+    options: JsonObject = {name: value for name in names if (value := getattr(generation, name)) is not None}
+    return options | {"num_predict": generation.max_tokens}
+
+
+def _form(response_format: Mapping[str, Json]) -> Json:
+    """Return Ollama's `format` for OpenAI's: a JSON schema, or "json"."""
+    schema = mapping(response_format.get("json_schema")).get("schema")
+    return cast(JsonObject, schema) if isinstance(schema, dict) else "json"
 
 
 def _call_form(tools: Sequence[Tool]) -> JsonObject:

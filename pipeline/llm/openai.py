@@ -10,7 +10,7 @@ import httpx
 
 from pipeline.engines import Opened
 from pipeline.errors import ConfigError, EngineError, EngineUnavailable
-from pipeline.llm import LanguageModel, Message, Tool, ToolCall
+from pipeline.llm import Generation, LanguageModel, Message, Tool, ToolCall
 from pipeline.llm.balanced import each_server, open_servers, probe_servers
 from pipeline.llm.probing import PROBE_S, patiently
 from pipeline.llm.reading import items, mapping, read_arguments, usage, written
@@ -23,6 +23,8 @@ from pipeline.support.progress import Report
 
 ADDRESS = "llm_openai_url"
 """Setting with the servers' addresses."""
+PASSED_ON = ("temperature", "top_p", "seed", "presence_penalty", "frequency_penalty", "response_format")
+"""Fields of `Generation` that are OpenAI's."""
 
 
 async def probe(settings: Settings) -> None:
@@ -87,11 +89,11 @@ class OpenAIModel(ServedModel):
         self._count_tokens = True
 
     async def _pieces(
-        self, messages: Sequence[Message], tools: Sequence[Tool], must_call: bool
+        self, messages: Sequence[Message], tools: Sequence[Tool], must_call: bool, generation: Generation
     ) -> AsyncGenerator[Piece, None]:
         """See `ServedModel`. Failed requests are not retried, because the user would hear a long silence."""
         while True:
-            body = self._body(messages, tools, must_call)
+            body = self._body(messages, tools, must_call, generation)
             try:
                 async with (
                     posted(self._client, "chat/completions", body) as response,
@@ -108,14 +110,19 @@ class OpenAIModel(ServedModel):
             except (httpx.HTTPError, NotTheProtocol) as error:
                 raise self._told(error) from error
 
-    def _body(self, messages: Sequence[Message], tools: Sequence[Tool], must_call: bool) -> JsonObject:
+    def _body(
+        self, messages: Sequence[Message], tools: Sequence[Tool], must_call: bool, generation: Generation
+    ) -> JsonObject:
         body: JsonObject = {
             "model": self._model,
             "messages": [_message(message) for message in messages],
             "temperature": self._settings.llm_temperature,
-            "max_tokens": self._settings.llm_max_tokens,
+            "max_tokens": generation.max_tokens,
             "stream": True,
         }
+        for name in PASSED_ON:
+            if (value := getattr(generation, name)) is not None:
+                body[name] = value
         if tools:
             body["tools"] = [tool.as_function() for tool in tools]
             if must_call:
@@ -176,6 +183,7 @@ def _piece(chunk: Mapping[str, object] | None) -> Piece:
         [*items(delta.get("tool_calls")), *items(delta.get("function_call"))],
         usage(counted.get("prompt_tokens"), counted.get("completion_tokens")) if isinstance(counted, dict) else None,
         finished=whole or bool(choice.get("finish_reason")),
+        cut=choice.get("finish_reason") == "length",
     )
 
 

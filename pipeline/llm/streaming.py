@@ -5,14 +5,15 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from pipeline.errors import EngineError
-from pipeline.llm import Message, ReplyDelta, Tool, ToolCall, Usage
+from pipeline.llm import AS_SET, Generation, Message, ReplyDelta, Tool, ToolCall, Usage
 from pipeline.llm.prompt import alternating, estimated_tokens, in_the_users_language, shortened
 from pipeline.llm.reading import Calls, with_ids
 from pipeline.llm.reply import ReplyText
+from pipeline.llm.stopping import Stop
 
 if TYPE_CHECKING:
     from pipeline.settings import Settings
@@ -69,6 +70,8 @@ class Piece:
     usage: Usage | None = None
     finished: bool = False
     """The reply is complete; the token count can still follow."""
+    cut: bool = False
+    """The reply ended at its token limit."""
 
 
 class ServedModel(ABC):
@@ -88,21 +91,30 @@ class ServedModel(ABC):
 
     @abstractmethod
     def _pieces(
-        self, messages: Sequence[Message], tools: Sequence[Tool], must_call: bool
+        self, messages: Sequence[Message], tools: Sequence[Tool], must_call: bool, generation: Generation
     ) -> AsyncGenerator[Piece, None]:
         """Send one request. Closing the generator closes the connection, which makes the server stop.
 
-        Raises ContextExceeded, or EngineError with one helpful sentence.
+        generation: its `max_tokens` is the limit of this reply, and its `stop` is for `_one`, not for the server, which
+        would find it in thoughts, too. Raises ContextExceeded, or EngineError with one helpful sentence.
         """
 
     def reply(
-        self, messages: Sequence[Message], *, tools: Sequence[Tool] = (), must_call: bool = False
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[Tool] = (),
+        must_call: bool = False,
+        generation: Generation = AS_SET,
     ) -> AsyncGenerator[ReplyDelta, None]:
         """Stream the reply; see `LanguageModel.reply`."""
-        return in_time(self._deltas(messages, tools, must_call), server=self._server, settings=self._settings)
+        most = self._settings.llm_max_tokens
+        limited = replace(generation, max_tokens=min(most, generation.max_tokens or most))
+        deltas = self._deltas(messages, tools, must_call, limited)
+        return in_time(deltas, server=self._server, settings=self._settings)
 
     async def _deltas(
-        self, messages: Sequence[Message], tools: Sequence[Tool], must_call: bool
+        self, messages: Sequence[Message], tools: Sequence[Tool], must_call: bool, generation: Generation
     ) -> AsyncGenerator[ReplyDelta, None]:
         """Yield a delta for each chunk, empty while the model thinks. Retry with fewer turns if there are too many."""
         told = alternating(in_the_users_language(messages))
@@ -113,7 +125,7 @@ class ServedModel(ABC):
         said = False
         while True:
             try:
-                async with aclosing(self._one(told, tools, must_call, taken)) as deltas:
+                async with aclosing(self._one(told, tools, must_call, generation, taken)) as deltas:
                     async for delta in deltas:
                         self._context = limit
                         said = said or bool(delta.text or delta.calls)
@@ -132,15 +144,21 @@ class ServedModel(ABC):
                 told = fewer
 
     async def _one(
-        self, told: Sequence[Message], tools: Sequence[Tool], must_call: bool, taken: set[str]
+        self,
+        told: Sequence[Message],
+        tools: Sequence[Tool],
+        must_call: bool,
+        generation: Generation,
+        taken: set[str],
     ) -> AsyncGenerator[ReplyDelta, None]:
         names = [tool.name for tool in tools]
         text, calls = ReplyText(names, thinks_first=self._thinks_first), Calls(names)
         usage: Usage | None = None
-        finished = False
-        limit = _Limit(self._settings.llm_max_tokens)
+        finished = cut = False
+        limit = _Limit(generation.max_tokens or self._settings.llm_max_tokens)
+        stop = Stop(generation.stop)
         try:
-            async with aclosing(self._pieces(told, tools, must_call)) as pieces:
+            async with aclosing(self._pieces(told, tools, must_call, generation)) as pieces:
                 while True:
                     try:
                         async with asyncio.timeout(COUNT_S if finished else None):
@@ -154,15 +172,16 @@ class ServedModel(ABC):
                     for call in piece.calls:
                         calls.take(call)
                     usage = piece.usage or usage
-                    finished = finished or piece.finished
-                    yield ReplyDelta(text.feed(limit.kept(piece.text)), calls=_made(text, taken))
-                    if text.over or limit.reached:
+                    finished, cut = finished or piece.finished, cut or piece.cut
+                    yield ReplyDelta(stop.feed(text.feed(limit.kept(piece.text))), calls=_made(text, taken))
+                    if text.over or limit.reached or stop.reached:
                         finished = True
                         break
             if not finished:
                 raise EngineError(f"{self._server} ended the stream before the reply was complete.")
-            rest = text.finish()
-            yield ReplyDelta(rest, usage, (*_made(text, taken), *with_ids(calls.whole(), taken)))
+            rest = stop.feed(text.finish()) + stop.finish()
+            called = () if stop.reached else (*_made(text, taken), *with_ids(calls.whole(), taken))
+            yield ReplyDelta(rest, usage, called, cut=(cut or limit.reached) and not stop.reached)
         finally:
             self._learn(text)  # also from a reply that was interrupted
 
@@ -243,7 +262,7 @@ async def in_time(
     )
     async with aclosing(timed):
         async for delta in timed:
-            if delta.text or delta.usage or delta.calls:
+            if delta.text or delta.usage or delta.calls or delta.cut:
                 yield delta
 
 

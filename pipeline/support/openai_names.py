@@ -9,7 +9,10 @@ MODELS: Mapping[str, tuple[str, ...]] = {
         "gpt-4o-mini-transcribe", "gpt-4o-transcribe-diarize",
     ),
     "tts": ("tts-1", "tts-1-hd", "gpt-4o-mini-tts"),
-    "llm": ("gpt-realtime", "gpt-realtime-mini"),
+    "llm": (
+        "gpt-realtime", "gpt-realtime-mini", "gpt-audio", "gpt-audio-mini", "gpt-4o-audio-preview",
+        "gpt-4o-mini-audio-preview", "gpt-4o", "gpt-4o-mini",
+    ),
 }  # fmt: skip
 """Models by stage. All of them mean the loaded model."""
 VOICES = frozenset(

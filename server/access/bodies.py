@@ -8,7 +8,7 @@ from starlette.types import Message, Receive, Scope
 
 from pipeline.errors import BadInput
 from server.access.limits import HELD, RETRY_S, Share
-from server.access.rules import SMALL, Rule
+from server.access.rules import Rule
 
 BODY_TIMEOUT_S = 30.0
 """Longest total wait for the sender of a body, in seconds, in addition to the time that the received bytes take at
@@ -24,7 +24,7 @@ class Bounded:
     def __init__(self, scope: Scope, receive: Receive, rule: Rule) -> None:
         """scope: must contain the connection's share of the memory."""
         self._receive = receive
-        self._most = None if rule.files else SMALL
+        self._most = None if rule.files else rule.most
         self._waited_s = 0.0
         self._size = 0
         self._done = False

@@ -27,6 +27,8 @@ Needed = Open | Permission
 SMALL = 1 << 18
 """Maximum bytes of a body that is not a file: JSON with some thousand characters of text, each written as up to twelve.
 Parsed JSON takes about 30 times as much memory."""
+WITH_SOUND = 1 << 25
+"""The same for JSON that can contain recordings in base64."""
 READ = frozenset(("GET", "HEAD"))
 SOCKET = "WEBSOCKET"
 """Pseudo-method of a WebSocket. It is not in READ: a path that is public for reading is not public for WebSockets."""
@@ -43,6 +45,8 @@ class Rule:
     """The methods that the rule applies to; empty: all."""
     files: bool = False
     """Whether bodies are files: their routes limit them while they arrive."""
+    most: int = SMALL
+    """Maximum bytes of a body that is not a file."""
 
     def fits(self, path: str, method: str) -> bool:
         """Whether this rule applies to such a request."""
@@ -75,6 +79,7 @@ RULES = (
     Rule("/v1/realtime/translations/client_secrets", Permission.TALK),
     Rule("/v1/realtime/calls", Permission.TALK),
     Rule("/v1/realtime/calls/", Permission.TALK),
+    Rule("/v1/chat/completions", Permission.TALK, most=WITH_SOUND),
     Rule("/v1/audio/speech", Permission.TALK),
     Rule("/v1/audio/models", Open.LIST, READ),
     Rule("/v1/audio/voices", Open.LIST, READ),

@@ -84,7 +84,7 @@ async def test_a_newly_added_route_is_closed() -> None:
         assert rule_for(route.path, "GET") is OTHERS
         assert (await call(app, scope(route))).status == 401
         assert (await call(app, scope(route, {"Authorization": f"Bearer {TALKS}"}))).status == 403
-    for path in ("/new/nothing", "/v1/chat/completions", "/api/v1/webhooks/x"):
+    for path in ("/new/nothing", "/v1/responses", "/api/v1/webhooks/x"):
         assert (await call(app, scope(Route("POST", path)))).status == 401
         assert (await call(app, scope(Route("POST", path), {"Authorization": f"Bearer {TALKS}"}))).status == 404
 

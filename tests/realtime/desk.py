@@ -25,6 +25,7 @@ from pipeline.tools import Toolbox
 from pipeline.voices.catalogue import Voices
 from server.access import Access, AccessMiddleware
 from server.http.draining import Draining
+from server.openai.chat.recent import Recent
 from server.realtime.parsing import Events
 from server.realtime.route import router
 from server.state import State, keep_state
@@ -208,6 +209,7 @@ def application(assistant: Assistant, draining: Draining | None = None) -> tuple
             jobs=without_jobs,
             resumable=resumable,
             calls=Calls(draining, Network()),
+            recent=Recent(),
             started=0,
         ),
     )

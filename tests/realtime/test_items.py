@@ -361,7 +361,7 @@ def test_a_client_function_is_called_and_its_result_is_used() -> None:
 class Chatty(CallingLLM):
     """Says something before the call."""
 
-    async def reply(self, messages, *, tools=(), must_call=False):  # type: ignore[no-untyped-def]
+    async def reply(self, messages, *, tools=(), must_call=False, **_):  # type: ignore[no-untyped-def]
         if messages[-1].role == "user":
             async for delta in ScriptedLLM("Let me have a look at the weather.").reply(messages):
                 yield delta

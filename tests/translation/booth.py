@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from pipeline.audio.clip import Clip
-from pipeline.llm import Message, ReplyDelta, Tool
+from pipeline.llm import AS_SET, Generation, Message, ReplyDelta, Tool
 from pipeline.settings import Settings
 from pipeline.stt import Spoken, Transcript
 from pipeline.translation import events
@@ -63,7 +63,12 @@ class Translating(ScriptedLLM):
     fails_on: str = ""
 
     async def reply(
-        self, messages: Sequence[Message], *, tools: Sequence[Tool] = (), must_call: bool = False
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[Tool] = (),
+        must_call: bool = False,
+        generation: Generation = AS_SET,
     ) -> AsyncGenerator[ReplyDelta, None]:
         text = messages[-1].content
         language = messages[0].content.partition("Translate each message into ")[2].partition(".")[0]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from fractions import Fraction
 
-from pipeline.llm import Message, ReplyDelta, Tool, ToolCall, Usage
+from pipeline.llm import AS_SET, Generation, Message, ReplyDelta, Tool, ToolCall, Usage
 from pipeline.llm.builtin import calling, numbers
 from pipeline.llm.builtin.language import Language
 from pipeline.llm.builtin.understanding import LANGUAGES, Wanted, amount, compiled, language_of, terms, understand
@@ -32,11 +32,16 @@ class BuiltinResponder:
             compiled(language)
 
     async def reply(
-        self, messages: Sequence[Message], *, tools: Sequence[Tool] = (), must_call: bool = False
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[Tool] = (),
+        must_call: bool = False,
+        generation: Generation = AS_SET,
     ) -> AsyncIterator[ReplyDelta]:
         """Stream the reply word by word, or call one of the basic `tools` (`pipeline.tools.basic`) if one serves it.
 
-        must_call: ignored, because the responder knows only the basic functions.
+        must_call: ignored, because the responder knows only the basic functions. generation: ignored.
         """
         call = self.call(messages, tools)
         if call is not None:

@@ -1,0 +1,79 @@
+"""One turn that replies to a chat, within the limits of its caller."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from pipeline.assistant import Assistant
+from pipeline.conversation import events
+from pipeline.conversation.events import Event
+from pipeline.conversation.reply_options import ReplyOptions
+from pipeline.errors import EngineError, Overloaded, ParleyError
+from pipeline.support.background import background
+from pipeline.support.channel import Channel
+from pipeline.tools import Toolbox
+from pipeline.voices.catalogue import Voice
+from server.access.callers import Caller
+from server.access.slots import Slots
+from server.openai.chat.fields import ChatRequest
+from server.openai.chat.messages import Reader
+
+AHEAD = 20_000
+"""Limit of events that wait for a slow client: more than a reply has, so that such a client does not hold the shared
+models."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chat:
+    """A checked request."""
+
+    wanted: ChatRequest
+    options: ReplyOptions
+    voice: Voice
+
+    @staticmethod
+    def of(wanted: ChatRequest, assistant: Assistant, engine: str) -> "Chat":
+        """Raises BadField, BadInput (unknown_voice). engine: the language model's."""
+        voice = assistant.voice()
+        if wanted.aloud and wanted.audio is not None:
+            asked = wanted.audio.voice
+            voice = assistant.openai_voice(asked if isinstance(asked, str) else asked.id)
+        tools, choice = wanted.functions()
+        options = ReplyOptions(
+            aloud=wanted.aloud, tools=Toolbox(client=tools, choice=choice), generation=wanted.generation(engine)
+        )
+        return Chat(wanted, options, voice)
+
+    async def events(self, reader: Reader, slots: Slots, caller: Caller) -> AsyncGenerator[Event, None]:
+        """Yield the events of the turn; it holds a conversation's slot. Raises ParleyError when it fails."""
+        assistant = reader.assistant
+        with slots.one(caller):
+            conversation = assistant.conversation()
+            prompt = await reader.prompt(self.wanted, conversation)
+            turn = assistant.reply_to(prompt, conversation, voice=self.voice, reply_options=self.options)
+            ahead: Channel[Event] = Channel(AHEAD)
+            async with background(_read(turn, ahead)):
+                async for event in ahead:
+                    yield event
+
+
+async def _read(turn: AsyncGenerator[Event, None], ahead: Channel[Event]) -> None:
+    try:
+        async with aclosing(turn):
+            async for event in turn:
+                if isinstance(event, events.TurnFailed | events.StageError):
+                    raise _error(event)
+                await ahead.send(event)
+    except Exception as error:  # raised where the events are read
+        ahead.close(error)
+    finally:
+        ahead.close()
+
+
+def _error(event: events.TurnFailed | events.StageError) -> ParleyError:
+    """Return the error that an event reports, of the class that its status follows from."""
+    if event.code == "overloaded":
+        return Overloaded(event.message)
+    if event.code == "internal":
+        return ParleyError(event.message)
+    return EngineError(event.message, code=event.code)
