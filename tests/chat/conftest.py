@@ -30,7 +30,7 @@ class Chats:
     stt: ScriptedSTT
     client: openai.OpenAI
     other: openai.OpenAI
-    """With another key."""
+    """A client with another key."""
 
     def ask(self, *messages: Any, **fields: Any) -> Any:
         """Send messages, or a question; return the completion or the stream of its chunks."""

@@ -141,7 +141,7 @@ def test_functions_of_the_client_are_called_and_their_results_used(chats: Chats)
         ({"messages": []}, 400, "messages"),
         ({"modalities": ["text", "audio"]}, 400, "audio"),
         ({**STREAMED, "audio": {"voice": "alloy", "format": "mp3"}}, 400, "audio.format"),
-        ({**SPOKEN, "audio": {"voice": "nobody", "format": "wav"}}, 400, "voice"),
+        ({**SPOKEN, "audio": {"voice": "absent", "format": "wav"}}, 400, "voice"),
         ({"messages": [{"role": "function", "name": "x", "content": ""}]}, 400, "messages.0.role"),
         ({"messages": [sound(b"no sound")]}, 400, "messages.0.content.1.input_audio.data"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]}, 400, None),

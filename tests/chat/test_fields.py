@@ -169,7 +169,7 @@ TRIED: dict[str, dict[str, Callable[[Chats], None]]] = {
     },
     "ChatCompletionUserMessageParam": {
         "content": holds(lambda c: last_told(c, {"role": "user", "content": [{"type": "text", "text": "A"}]})),
-        "role": holds(lambda c: c.refused({"role": "nobody", "content": "A"}).param == "messages.0.role"),
+        "role": holds(lambda c: c.refused({"role": "absent", "content": "A"}).param == "messages.0.role"),
         "name": holds(lambda c: "name" not in last_told(c, {"role": "user", "content": "A", "name": "Ana"})[-1]),
     },
     "ChatCompletionAssistantMessageParam": {

@@ -1,4 +1,4 @@
-"""What is kept between two requests of a chat: the words of spoken replies, and transcripts, because clients send a
+"""Values kept between two requests of a chat: the words of spoken replies, and transcripts, because clients send a
 conversation with all its sound again for each reply."""
 
 import secrets
