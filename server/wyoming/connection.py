@@ -1,7 +1,7 @@
 """One Wyoming connection: its requests, in order, and the end of each response.
 
 The response to a request that fails is `error`, followed by the events that end every such response. Home Assistant
-before 2026.3 ignores an error and reads until `transcript` (for sound), `audio-stop` or `synthesize-stopped` (for
+2026.2 and earlier ignore an error, and read until `transcript` (for sound), `audio-stop` or `synthesize-stopped` (for
 text), `handled` or `not-handled` (for an utterance), or the end of the connection.
 """
 

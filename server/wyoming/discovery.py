@@ -28,7 +28,7 @@ MAX_NAME_CHARS = 40
 
 @asynccontextmanager
 async def announced(host: str, port: int, draining: Draining) -> AsyncIterator[None]:
-    """Announce the service beside the block, until the service drains. A failure is logged: clients can still be told
+    """Announce the service beside the block, until the service drains. A failure is logged: users can still enter
     the address. host: the IP address on which it listens; 0.0.0.0 and :: stand for all addresses of this machine."""
     async with background(_announce(host, port, draining)):
         yield

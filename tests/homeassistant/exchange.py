@@ -31,7 +31,7 @@ class Home:
 
 @dataclass
 class Exchange:
-    """What happened."""
+    """The record of one exchange."""
 
     events: list[tuple[str, Any]] = field(default_factory=list)
     at_s: dict[str, float] = field(default_factory=dict)
@@ -97,6 +97,7 @@ async def speak(home: Home, sound: bytes, exchange: Exchange | None = None, **op
         if event.type == "run-start" and "tts_output" in event.data:
             listening.append(asyncio.create_task(listen(event.data["tts_output"]["token"])))
 
+    await hass.services.async_call("tts", "clear_cache", blocking=True)  # the same answer is spoken again
     try:
         async with asyncio.timeout(PATIENCE_S):
             await assist_pipeline.async_pipeline_from_audio_stream(

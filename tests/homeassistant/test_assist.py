@@ -114,7 +114,7 @@ async def test_errors_of_the_service_are_errors_of_home_assistant(home: Home, ca
         assert result.result is stt.SpeechResultState.ERROR
         assert "unsupported_language" in caplog.text
         with pytest.raises(HomeAssistantError, match="unknown_voice"):
-            await home.entity("tts").async_get_tts_audio("Good morning.", "en", {tts.ATTR_VOICE: "nobody"})
+            await home.entity("tts").async_get_tts_audio("Good morning.", "en", {tts.ATTR_VOICE: "no-such-voice"})
         answer = await conversation.async_converse(
             home.hass, "a" * 5000, None, Context(), language="en", agent_id="conversation.parley"
         )
