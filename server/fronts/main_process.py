@@ -80,20 +80,12 @@ class Front:
 class MainProcess:
     """The main process. `run` returns when the service was asked to stop and has ended."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        listening: socket.socket,
-        announce: Callable[[], None],
-        module: str = "commands.front",
-    ) -> None:
-        """announce: called once all fronts are ready. module: the program of a front. Raises ConfigError for settings
-        that fronts cannot share."""
+    def __init__(self, settings: Settings, listening: socket.socket, announce: Callable[[], None]) -> None:
+        """announce: called once all fronts are ready. Raises ConfigError for settings that fronts cannot share."""
         if settings.model_host == "ray" and not settings.ray_address:
             raise ConfigError("PROCESSES with MODEL_HOST=ray needs RAY_ADDRESS: the cluster that all processes use.")
         self._settings = settings
         self._announce = announce
-        self._module = module
         self._models = SharedModels(hosting_of(settings))
         self._state = SharedState()
         self._fronts: list[Front] = []
@@ -191,7 +183,7 @@ class MainProcess:
         channel.setblocking(False)
         with theirs, hatch:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", self._module, str(theirs.fileno()), str(hatch.fileno()),
+                sys.executable, "-m", "commands.front", str(theirs.fileno()), str(hatch.fileno()),
                 pass_fds=[theirs.fileno(), hatch.fileno()], stdin=asyncio.subprocess.DEVNULL,
                 # Of its own, so that Ctrl-C reaches only this process, which drains the fronts.
                 start_new_session=True,

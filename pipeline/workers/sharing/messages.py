@@ -12,7 +12,7 @@ from pipeline.workers.wire import Done, Failed
 
 @dataclass(frozen=True, slots=True)
 class OpenModel:
-    """Request of a front: load a model. If another front has loaded it, its `serving` holds. The result is an Opened."""
+    """Request of a front: load a model, unless another front has; then its `serving` holds. The result is an Opened."""
 
     spec: EngineSpec
     serving: Serving
