@@ -1,13 +1,16 @@
 """Fixtures and settings shared by several test files."""
 
+import gc
 import importlib
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
+from tests import forked
 from tests.reach import starts_a_service
 from tests.real_models import converted_llm, real_engines
 from tests.server_process import CONSTANTS, NO_CERTIFICATES, PATIENT, ServerProcess, serving
@@ -31,6 +34,7 @@ for limit in PATIENT:
 for place, value in CONSTANTS.items():
     module, _, constant = place.partition(":")
     setattr(importlib.import_module(module), constant, value)
+forked.fork_workers()
 
 collect_ignore = ["homeassistant"]
 """Tests with an environment of their own: `make test-ha`."""
@@ -39,8 +43,11 @@ LONGEST = (
     "test_draining.py", "test_live_ws.py", "test_crash.py", "test_procrastinate.py", "test_xtts.py", "test_workers.py",
     "test_commands.py", "test_openai_audio.py", "test_linear_texts.py", "test_full_disk.py", "test_budgets.py",
     "test_endpoints.py", "test_kokoro.py", "test_real_whisper.py", "test_file_batches.py", "test_pocket.py",
+    "test_local_llm.py", "test_sphinx.py", "test_talk.py", "test_transcribe.py", "test_real_service.py",
+    "test_network.py", "test_calls.py",
 )  # fmt: skip
 """Files to start first, so that the other processes do not wait for one of them at the end."""
+TEARDOWN_FAILED = pytest.StashKey[bool]()
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -49,13 +56,32 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         item.add_marker(pytest.mark.service)
 
 
+def pytest_collection_finish() -> None:
+    """Keep garbage collections from searching what has been imported."""
+    gc.freeze()
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let only tests on a real clock be retried, once (the report shows it), and start the longest files first."""
     for item in items:
         if item.get_closest_marker("real_time"):
-            item.add_marker(pytest.mark.flaky(reruns=1))
+            item.add_marker(pytest.mark.flaky(reruns=1, condition=partial(_may_be_retried, item)))
     items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
+def _may_be_retried(item: pytest.Item) -> bool:
+    return not item.stash.get(TEARDOWN_FAILED, False)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
+    """Note a failed teardown: a retry would hide what it has found, such as an error in the log of a service."""
+    try:
+        return (yield)
+    except BaseException:
+        item.stash[TEARDOWN_FAILED] = True
+        raise
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,8 @@
 """`python main.py` in a fork of a process that has imported it already, which saves two CPU seconds a start.
 
 A fork is like a new process in its environment, folder, arguments, output, signals and exit code. Constants are changed
-after the imports, in all modules that have imported them. Its workers are forks, too (`tests.forked_workers`).
+after the imports, in all modules that have imported them. Its workers are forks, too (`tests.forked_workers`), as are
+those that tests start without a service.
 """
 
 import atexit
@@ -17,15 +18,16 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import pipeline
 from pipeline.settings import HOME
-from tests import forked_workers
+from tests import forked_workers, inside
 from tests.children import CODE, MAX_REQUEST_BYTES, Children
 
 MAIN = str(HOME / "main.py")
@@ -37,6 +39,12 @@ IMPORTED = (
     "pipeline.llm.local_engine",
 )  # fmt: skip
 """Modules of the service and of its workers, imported once."""
+WITH_TORCH = {
+    "xtts": ("pipeline.tts.xtts_compat:import_coqui", "TTS.tts.models.xtts", "pipeline.tts.xtts_engine"),
+    "pocket": ("pocket_tts", "pipeline.tts.pocket_engine"),
+}
+"""Modules that take many seconds to import, and functions that import others, by the names of their workers: imported
+before the first of these."""
 OURS = ("pipeline", "server", "jobs", "commands")
 
 
@@ -90,23 +98,34 @@ Process = subprocess.Popen[str] | Forked
 
 
 def start(
-    *arguments: str, folder: Path, env: dict[str, str], within: Sequence[str] = (), stdout: bool = False
+    *arguments: str,
+    folder: Path,
+    env: dict[str, str],
+    within: str = "",
+    stdout: bool = False,
+    module: str = "",
 ) -> Process:
     """Start `main.py` in `folder`, with a pipe for its stderr. stdout: with one for its stdout, too.
 
-    within: a command that executes it in its own process (exec).
+    within: the pid of a process whose namespaces it enters (network, disks). module: run instead of `main.py`, like
+    `python -m`.
     """
-    if not within and _warm().fits(env):
-        return _warm().fork(arguments, folder, env, stdout)
+    if _warm().fits(env):
+        asked = {"arguments": arguments, "folder": str(folder), "env": env, "within": within, "module": module}
+        return _warm().fork(asked, stdout)
+    program = ["-m", module] if module else [MAIN]
     return subprocess.Popen(
-        [*within, sys.executable, MAIN, *arguments], cwd=folder, env=env, text=True, stdin=subprocess.DEVNULL,
+        [*(inside.command(within) if within else ()), sys.executable, *program, *arguments],
+        cwd=folder, env=env, text=True, stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE if stdout else None, stderr=subprocess.PIPE,
     )  # fmt: skip
 
 
-def run(*arguments: str, folder: Path, env: dict[str, str], timeout_s: float = 180) -> subprocess.CompletedProcess[str]:
-    """Run `main.py` in `folder` until it ends."""
-    process = start(*arguments, folder=folder, env=env, stdout=True)
+def run(
+    *arguments: str, folder: Path, env: dict[str, str], timeout_s: float = 180, **options: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run `main.py` in `folder` until it ends. options: see `start`."""
+    process = start(*arguments, folder=folder, env=env, stdout=True, **options)
     stdout, stderr = process.communicate(timeout=timeout_s)
     assert process.returncode is not None
     return subprocess.CompletedProcess(arguments, process.returncode, stdout, stderr)
@@ -133,19 +152,23 @@ class Warm:
         changed = {name for name in env.keys() | self._env.keys() if env.get(name) != self._env.get(name)}
         return hasattr(os, "pidfd_open") and not any(name.startswith(EARLY) for name in changed)
 
-    def fork(self, arguments: Sequence[str], folder: Path, env: dict[str, str], stdout: bool) -> Forked:
+    def fork(self, asked: dict[str, Any], stdout: bool) -> Forked:
+        """Request a fork with pipes for its output. asked: see `start`."""
         status, told = os.pipe()
         pipes = [os.pipe() if piped else None for piped in (stdout, True)]
         nothing = os.open(os.devnull, os.O_RDWR)
         fds = [nothing, *(pipe[1] if pipe else nothing for pipe in pipes), told]
-        request = json.dumps({"arguments": arguments, "folder": str(folder), "env": env}).encode()
-        with self._lock:
-            socket.send_fds(self._control, [request], fds)
-            pid = int(self._control.recv(32))
+        pid = self.ask(json.dumps(asked).encode(), fds)
         for fd in set(fds):
             os.close(fd)
         out, err = (os.fdopen(pipe[0]) if pipe else None for pipe in pipes)
         return Forked(pid, status, out, err)
+
+    def ask(self, request: bytes, fds: Sequence[int]) -> int:
+        """Request a fork that gets these descriptors; return its pid."""
+        with self._lock:
+            socket.send_fds(self._control, [request], fds)
+            return int(self._control.recv(32))
 
     def end(self) -> None:
         self._control.close()
@@ -153,6 +176,12 @@ class Warm:
 
 
 _warm = functools.cache(Warm)
+
+
+def fork_workers() -> None:
+    """Let the tests' own process start its workers of models by forks."""
+    if hasattr(os, "pidfd_open"):
+        forked_workers.start_by(lambda request, fds: _warm().ask(request, fds))
 
 
 def main() -> None:
@@ -173,30 +202,50 @@ def main() -> None:
         data, fds, _, _ = socket.recv_fds(control, MAX_REQUEST_BYTES, 4)
         if not data:
             return
+        request = json.loads(data)
+        _import_torch_for(request.get("name"))
         pid = os.fork()
         if pid == 0:
+            if "name" in request:
+                control.close()
+                forked_workers.work(request, fds[0], [*fds[1:], *children.descriptors])
             control.detach()  # `_become` closes its descriptor, whose number another file then has
-            _become(json.loads(data), fds)
+            _become(request, fds)
             return
         control.send(str(pid).encode())
-        for fd in fds[:3]:
+        for fd in fds[:-1]:
             os.close(fd)
-        children.add(pid, fds[3])
+        children.add(pid, fds[-1])
 
 
-def _become(request: dict[str, object], fds: Sequence[int]) -> None:
+def _import_torch_for(worker: str | None) -> None:
+    with contextlib.suppress(ImportError):  # the worker reports it
+        for place in WITH_TORCH.get(worker or "", ()):
+            name, _, function = place.partition(":")
+            module = importlib.import_module(name)
+            if function:
+                getattr(module, function)()
+
+
+def _become(request: dict[str, Any], fds: Sequence[int]) -> None:
     for standard, fd in enumerate(fds[:3]):
         os.dup2(fd, standard)
     os.closerange(3, 1024)
-    os.chdir(str(request["folder"]))
+    if request["within"]:
+        inside.enter(request["within"])
+    os.chdir(request["folder"])
     os.environ.clear()
-    os.environ.update(request["env"])  # type: ignore[call-overload]
+    os.environ.update(request["env"])
+    tempfile.tempdir = None
     importlib.reload(pipeline)  # sets variables, as the first import does
     forked_workers.install()  # before the constants change: workers do not inherit TEST_CONSTANTS
     _change(json.loads(os.environ.get("TEST_CONSTANTS", "{}")))
-    sys.argv[:] = [MAIN, *request["arguments"]]  # type: ignore[misc]
+    sys.argv[:] = [MAIN, *request["arguments"]]
     sys.path[0] = str(HOME)
-    runpy.run_path(MAIN, run_name="__main__")
+    if request["module"]:
+        runpy.run_module(request["module"], run_name="__main__")
+    else:
+        runpy.run_path(MAIN, run_name="__main__")
 
 
 def _change(constants: dict[str, object]) -> None:

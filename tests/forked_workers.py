@@ -2,7 +2,8 @@
 two CPU seconds a start.
 
 The process is a child of the service, forked before the service has threads, so that the workers are still among the
-service's descendants. `pipeline.workers.process` starts them as it starts processes, and has the same handle.
+service's descendants; the workers of the tests' own process are forks of `tests.forked.Warm`.
+`pipeline.workers.process` starts them as it starts processes, and has the same handle.
 """
 
 import asyncio
@@ -14,8 +15,9 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
+from typing import NoReturn
 
 from pipeline.llm.builtin import grammar
 from pipeline.stt.sphinx import SphinxConfig
@@ -26,6 +28,8 @@ NAMED = "w:"
 """Beginning of the name under which a worker is listed; the rest is that of its model."""
 PR_SET_NAME = 15
 SPHINX = EngineSpec("sphinx", "pipeline.stt.sphinx:SphinxEngine", SphinxConfig(grammar()))
+Ask = Callable[[bytes, Sequence[int]], int]
+"""Sends a request with these descriptors to the process that is forked; returns the fork's pid."""
 _loaded: list[tuple[EngineSpec, object]] = []
 """Engines that the forks find loaded."""
 
@@ -75,13 +79,22 @@ def install() -> None:
         _serve(theirs)
     theirs.close()
 
+    def ask(request: bytes, fds: Sequence[int]) -> int:
+        socket.send_fds(ours, [request], fds)
+        return int(ours.recv(32))
+
+    start_by(ask)
+
+
+def start_by(ask: Ask) -> None:
+    """Let this process start its workers by asking for forks."""
+
     async def start(*command: str, pass_fds: Sequence[int], stdin: int, env: dict[str, str]) -> Worker:
         *_, name, niceness = command
         status, told = os.pipe()
         try:
-            request = json.dumps({"name": name, "niceness": niceness, "env": env}).encode()
-            socket.send_fds(ours, [request], [*pass_fds, told])
-            return Worker(int(ours.recv(32)), status)
+            request = json.dumps({"name": name, "niceness": niceness, "env": env, "folder": os.getcwd()}).encode()
+            return Worker(ask(request, [*pass_fds, told]), status)
         finally:
             os.close(told)
 
@@ -101,7 +114,7 @@ def _serve(control: socket.socket) -> None:
             pid = os.fork()
             if pid == 0:
                 control.close()
-                _work(json.loads(data), fds[0], [*fds[1:], *children.descriptors])
+                work(json.loads(data), fds[0], [*fds[1:], *children.descriptors])
             control.send(str(pid).encode())
         except OSError:  # the service was killed
             os._exit(0)
@@ -109,9 +122,11 @@ def _serve(control: socket.socket) -> None:
         children.add(pid, fds[1])
 
 
-def _work(request: dict[str, str], sock: int, others: Sequence[int]) -> None:
+def work(request: dict[str, str], sock: int, others: Sequence[int]) -> NoReturn:
+    """Be the worker of a request. others: descriptors of the process that was forked."""
     for fd in others:
         os.close(fd)
+    os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update(request["env"])  # type: ignore[arg-type]
     ctypes.CDLL(None).prctl(PR_SET_NAME, f"{NAMED}{request['name']}"[:15].encode(), 0, 0, 0)

@@ -41,7 +41,7 @@ class Network:
 
     def host(self) -> Host:
         """Add a host without cables."""
-        made = Host(_idle([*self.root.within, "unshare", "--net"]))
+        made = Host(idle([*self.root.within, "unshare", "--net"]))
         self.hosts.append(made)
         made.run("ip link set lo up")
         return made
@@ -61,7 +61,7 @@ class Network:
 @contextmanager
 def network() -> Iterator[Network]:
     """A network without hosts. All its processes end with the block."""
-    made = Network(Host(_idle(list(UNSHARE))))
+    made = Network(Host(idle(list(UNSHARE))))
     try:
         yield made
     finally:
@@ -70,7 +70,7 @@ def network() -> Iterator[Network]:
             host.process.wait()
 
 
-def _idle(within: list[str]) -> "subprocess.Popen[bytes]":
+def idle(within: list[str]) -> "subprocess.Popen[bytes]":
     """Start a process in new namespaces, and return when it is there."""
     process = subprocess.Popen([*within, "sh", "-c", "echo; exec sleep 3600"], stdout=subprocess.PIPE)
     assert process.stdout is not None

@@ -11,6 +11,7 @@ import pytest
 
 from pipeline.settings import HOME
 from pipeline.support.model_catalogue import CATALOGUE
+from tests.builders.specs import import_specs
 from tests.server_process import constants
 
 MODELS = HOME / "models"
@@ -36,6 +37,7 @@ def converted_llm(cache: pytest.Cache) -> Path:
     same."""
     from pipeline.llm.conversion import convert
 
+    import_specs()
     source = next(real_model("smollm2-135m").glob("*.gguf"))
     converter = b"".join(path.read_bytes() for path in sorted(CONVERTER.glob("*.py")))
     kept = cache.mkdir(f"smollm2-{hashlib.sha256(converter).hexdigest()[:16]}")
@@ -48,12 +50,18 @@ def converted_llm(cache: pytest.Cache) -> Path:
     return folder
 
 
+def real_whisper() -> dict[str, str]:
+    """Return the settings of a service with Whisper tiny.en: one copy, with the context that each start would find."""
+    model = str(real_model("whisper-tiny.en"))
+    return {"STT_ENGINE": "whisper", "WHISPER_MODEL": model, "WHISPER_CONTEXT_S": "10", "STT_REPLICAS": "1"}
+
+
 def real_engines(llm: Path, tts: str) -> dict[str, str]:
     """Return the settings of a service with Whisper tiny.en, this language model, and Kokoro or Piper. Replies are
     short, because a busy machine speaks slowly."""
     voice = {"kokoro": "kokoro-82m", "piper": "piper-joe"}[tts]
     return {
-        "STT_ENGINE": "whisper", "WHISPER_MODEL": str(real_model("whisper-tiny.en")),
+        **real_whisper(),
         "LLM_ENGINE": "local", "LOCAL_LLM": str(llm), "LLM_TEMPERATURE": "0", "LLM_MAX_TOKENS": "48",
         "TTS_ENGINE": tts, "TTS_MODEL": str(real_model(voice)),
         **constants({"pipeline.workers:NICENESS": 0}, by_default=False),

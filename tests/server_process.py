@@ -7,7 +7,7 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +33,7 @@ PATIENT = dict.fromkeys(("STT_TIMEOUT_S", "TTS_TIMEOUT_S", "MAX_WAIT_S"), "300")
 """Limits of the service that are not reached even on a busy machine."""
 CONSTANTS: dict[str, Any] = {
     "pipeline.stt.whisper:PACK": False, "pipeline.workers:NICENESS": 0, "server.http.shutdown:FAREWELL_S": 10,
+    "server.http.websocket_session:GOODBYE_S": 4.0,
 }  # fmt: skip
 """Constants of the services that tests start. PACK is off because the small Whisper of the tests was trained on one
 utterance at a time. NICENESS is 0 because niced workers would starve on a shared machine. On such a machine a
@@ -103,8 +104,7 @@ class ServerProcess(Service):
 
     def workers(self) -> list[psutil.Process]:
         """Return the worker processes of its local models."""
-        found = self.children()
-        return [one for one in found if one.name().startswith(NAMED) or "pipeline.workers.child" in one.cmdline()]
+        return workers_of(self.process.pid)
 
     def worker(self, model: str) -> psutil.Process:
         """Return the worker process of this model."""
@@ -148,16 +148,22 @@ class ServerProcess(Service):
         assert "never awaited" not in self.text
 
 
+def workers_of(pid: int) -> list[psutil.Process]:
+    """Return the worker processes of models among the descendants of this process."""
+    found = psutil.Process(pid).children(recursive=True)
+    return [one for one in found if one.name().startswith(NAMED) or "pipeline.workers.child" in one.cmdline()]
+
+
 def busy_s(pid: int) -> float:
     """Return the CPU seconds that the descendants of this process have used so far."""
     return sum(one.cpu_times().user for one in psutil.Process(pid).children(recursive=True))
 
 
 @contextmanager
-def killed(folder: Path, *, within: Sequence[str] = (), **settings: str) -> Iterator[ServerProcess]:
+def killed(folder: Path, *, within: str = "", **settings: str) -> Iterator[ServerProcess]:
     """Run a service with these settings from `folder`: ready when the block begins, killed (SIGKILL) at its end.
 
-    within: a command that executes the service in its own process (exec).
+    within: the pid of a process whose namespaces the service enters (network, disks).
     """
     process = forked.start(folder=folder, env=environment(**settings), within=within)
     server = ServerProcess(process=process)
@@ -175,7 +181,7 @@ def killed(folder: Path, *, within: Sequence[str] = (), **settings: str) -> Iter
 
 
 @contextmanager
-def serving(folder: Path, *, within: Sequence[str] = (), **settings: str) -> Iterator[ServerProcess]:
+def serving(folder: Path, *, within: str = "", **settings: str) -> Iterator[ServerProcess]:
     """Run a service as `killed` does, but stop it with SIGTERM and check that it exits cleanly."""
     with killed(folder, within=within, **settings) as server:
         yield server

@@ -1,12 +1,12 @@
 """Choice of an engine: "auto" takes the best one available now and notes why others fail; a name allows only itself."""
 
 import asyncio
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
 import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
@@ -18,7 +18,7 @@ from pipeline.llm import auto
 from pipeline.llm.auto import open_auto
 from pipeline.settings import Settings
 from tests.questions import SUM, SUM_ANSWER, sample, spoken
-from tests.server_process import ServerProcess, ask, constants, error_code, receive, serving
+from tests.server_process import ServerProcess, ask, constants, error_code, receive, serving, workers_of
 from tests.servers.ollama import FakeOllama, Traps
 from tests.servers.running import closed_port, running
 
@@ -187,11 +187,11 @@ async def test_error_inside_the_block_is_not_treated_as_an_engine_failure(tmp_pa
 
 
 async def test_failed_stage_closes_the_stages_opened_before_it(tmp_path: Path) -> None:
-    before = set(psutil.Process().children())
+    before = set(workers_of(os.getpid()))
     nowhere = f"http://127.0.0.1:{closed_port()}"
     with pytest.raises(EngineUnavailable):
         async with open_assistant(
             settings(tmp_path, stt_engine="sphinx", llm_engine="ollama", tts_engine="espeak", llama_endpoint=nowhere)
         ):
             pass
-    assert set(psutil.Process().children()) == before
+    assert set(workers_of(os.getpid())) == before

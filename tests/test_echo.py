@@ -96,8 +96,7 @@ def speech(d: Dialogue) -> int:
     return d.kinds.count("UserSpeechStarted")
 
 
-@pytest.mark.parametrize("delay_ms", [20.0, 180.0, 480.0])
-@pytest.mark.parametrize("lead_ms", [200, 600])
+@pytest.mark.parametrize(("delay_ms", "lead_ms"), [(20.0, 200), (180.0, 600), (480.0, 600)])
 def test_echo_neither_interrupts_nor_is_answered(delay_ms: float, lead_ms: int) -> None:
     """The recogniser mishears every word of the echo."""
     stt = ScriptedSTT()

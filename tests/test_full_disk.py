@@ -19,7 +19,7 @@ from tests.jobs.test_endpoints import HEARS, SAID, done
 from tests.server_process import ServerProcess, ask, constants, serving
 from tests.servers import web as servers
 from tests.stt.recordings import spliced
-from tests.tiny_disks import Disks, needs_disks
+from tests.tiny_disks import Disks, mounted, needs_disks
 from tests.waiting import until
 
 pytestmark = needs_disks
@@ -28,8 +28,9 @@ NAMES = {"UPLOAD_DIR": "uploads", "DATABASE_URL": "data", "TMPDIR": "tmp", "VOIC
 
 
 @pytest.fixture(scope="module")
-def disks(tmp_path_factory: pytest.TempPathFactory) -> Disks:
-    return Disks(tmp_path_factory.mktemp("disks"), dict.fromkeys(NAMES.values(), 3))
+def disks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Disks]:
+    with mounted(tmp_path_factory.mktemp("disks"), dict.fromkeys(NAMES.values(), 3)) as disks:
+        yield disks
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,7 @@ def server(disks: Disks) -> Iterator[ServerProcess]:
     places = {setting: str(disks.folder / name) for setting, name in NAMES.items()}
     places["DATABASE_URL"] = f"sqlite:///{places['DATABASE_URL']}/parley.db"
     settings = {**HEARS, **places, "RECORD": "true", "VOICE_NAME": "woman", **constants({"jobs.run:RETRY_S": 0.05})}
-    with serving(disks.folder, within=disks.within(), **settings) as running:
+    with serving(disks.folder, within=disks.pid, **settings) as running:
         yield running
 
 

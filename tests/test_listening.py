@@ -166,9 +166,8 @@ def _each(table: dict[str, str]) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("language", "text"), _each(DICTATED))
-@pytest.mark.parametrize("sound", Sound)
-def test_dictation_gets_the_long_delay_whatever_its_sound(language: str, text: str, sound: Sound) -> None:
-    assert delay(text, language, LiveOptions(), sound=sound) == 1200
+def test_dictation_gets_the_long_delay_whatever_its_sound(language: str, text: str) -> None:
+    assert {delay(text, language, LiveOptions(), sound=sound) for sound in Sound} == {1200}
 
 
 @pytest.mark.parametrize(("language", "text"), _each(NOT_DICTATED))

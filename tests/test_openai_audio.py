@@ -23,6 +23,7 @@ from pipeline.audio.clip import Clip, encode_wav
 from pipeline.audio.decode import decode_blocking
 from tests.clips import hearing, hearing_process, long_recording, recording
 from tests.server_process import ServerProcess
+from tests.strict_client import strict_client
 from tests.stt.recordings import encoded, spliced
 from tests.waiting import until
 
@@ -37,9 +38,7 @@ def hears(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 
 @pytest.fixture(scope="module")
 def client(hears: ServerProcess) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(
-        base_url=f"{hears.url}/v1", api_key="none", max_retries=0, timeout=60, _strict_response_validation=True
-    ) as client:
+    with strict_client(hears) as client:
         yield client
 
 

@@ -21,6 +21,7 @@ from tests.clips import recording
 from tests.in_process import in_process
 from tests.realtime.desk import Desk, hold
 from tests.scripted import ScriptedSTT
+from tests.strict_client import strict_client
 
 TYPES: dict[str, Any] = {
     "TranscriptionCreateParams": TranscriptionCreateParams,
@@ -79,9 +80,7 @@ def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
     stt = ScriptedSTT("hello", seconds=0)
     with (
         in_process(tmp_path_factory.mktemp("fields"), heard=stt) as service,
-        openai.OpenAI(
-            base_url=f"{service.url}/v1", api_key="none", max_retries=0, timeout=60, _strict_response_validation=True
-        ) as client,
+        strict_client(service) as client,
     ):
         yield Door(client, stt, recording(0)[0])
 

@@ -36,13 +36,13 @@ def called(text: str, size: int = 1000, tools: tuple[str, ...] = TOOLS) -> list[
     return [(call.name, json.loads(call.arguments)) for call in reply.calls]
 
 
-SIZES = pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
+SIZES = (1, 2, 3, 7, 1000)
+"""Lengths of the deltas."""
 
 
 # --- halves of characters ---
 
 
-@SIZES
 @pytest.mark.parametrize(
     ("sent", "heard"),
     [
@@ -54,14 +54,14 @@ SIZES = pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
         ("\ude00\ud83d", "\ufffd\ufffd"),
     ],
 )
-def test_halves_of_a_character_are_joined(sent: str, heard: str, size: int) -> None:
-    assert said(sent, size) == heard
+def test_halves_of_a_character_are_joined(sent: str, heard: str) -> None:
+    for size in SIZES:
+        assert said(sent, size) == heard
 
 
 # --- thinking ---
 
 
-@SIZES
 @pytest.mark.parametrize(
     ("written", "heard"),
     [
@@ -106,11 +106,11 @@ def test_halves_of_a_character_are_joined(sent: str, heard: str, size: int) -> N
         ("\n</think>\n\nHi", "Hi"),
     ],
 )
-def test_thinking_is_removed(written: str, heard: str, size: int) -> None:
-    assert said(written, size) == heard
+def test_thinking_is_removed(written: str, heard: str) -> None:
+    for size in SIZES:
+        assert said(written, size) == heard
 
 
-@SIZES
 @pytest.mark.parametrize(
     ("written", "heard"),
     [
@@ -128,19 +128,20 @@ def test_thinking_is_removed(written: str, heard: str, size: int) -> None:
         ("a<think>b</think>c", "a c"),
     ],
 )
-def test_only_the_final_channel_is_kept(written: str, heard: str, size: int) -> None:
-    assert said(written, size) == heard
+def test_only_the_final_channel_is_kept(written: str, heard: str) -> None:
+    for size in SIZES:
+        assert said(written, size) == heard
 
 
-@SIZES
-def test_reply_of_a_thinking_model_begins_after_its_thinking(size: int) -> None:
-    assert said("I `should say hi</think>\n\nHi there", size, thinks_first=True) == "Hi there"
-    assert said("<think>a</think>Hi", size, thinks_first=True) == "Hi"
-    assert said("Steps.\n[BEGIN FINAL RESPONSE]Hi[END FINAL RESPONSE]", size, thinks_first=True) == "Hi"
-    assert said("Sure. <think>a</think> Hi", size, thinks_first=True) == "Sure. Hi"
-    assert said("Sure. `<think>` it is", size, thinks_first=True) == "Sure. `<think>` it is"
-    assert said("Hi `there` <|im_end|>x", size, thinks_first=True) == "Hi `there` "
-    assert said('{"name": "light", "arguments": {}}', size, thinks_first=True) == ""
+def test_reply_of_a_thinking_model_begins_after_its_thinking() -> None:
+    for size in SIZES:
+        assert said("I `should say hi</think>\n\nHi there", size, thinks_first=True) == "Hi there"
+        assert said("<think>a</think>Hi", size, thinks_first=True) == "Hi"
+        assert said("Steps.\n[BEGIN FINAL RESPONSE]Hi[END FINAL RESPONSE]", size, thinks_first=True) == "Hi"
+        assert said("Sure. <think>a</think> Hi", size, thinks_first=True) == "Sure. Hi"
+        assert said("Sure. `<think>` it is", size, thinks_first=True) == "Sure. `<think>` it is"
+        assert said("Hi `there` <|im_end|>x", size, thinks_first=True) == "Hi `there` "
+        assert said('{"name": "light", "arguments": {}}', size, thinks_first=True) == ""
 
 
 def test_end_of_thinking_without_a_beginning_is_detected() -> None:
@@ -153,7 +154,6 @@ def test_end_of_thinking_without_a_beginning_is_detected() -> None:
 # --- special tokens ---
 
 
-@SIZES
 @pytest.mark.parametrize(
     "token",
     [
@@ -163,20 +163,21 @@ def test_end_of_thinking_without_a_beginning_is_detected() -> None:
         "</eos>", "[EOS]", "<eos_token>", "[|endofturn|]", "<endoftext>",
     ],
 )  # fmt: skip
-def test_special_token_ends_the_reply(token: str, size: int) -> None:
-    text = f"All is well.{token}user\nAnd now?"
-    reply = read([text[at : at + size] for at in range(0, len(text), size)])
-    assert (reply.said, reply.over) == ("All is well.", True)  # type: ignore[attr-defined]
+def test_special_token_ends_the_reply(token: str) -> None:
+    for size in SIZES:
+        text = f"All is well.{token}user\nAnd now?"
+        reply = read([text[at : at + size] for at in range(0, len(text), size)])
+        assert (reply.said, reply.over) == ("All is well.", True)  # type: ignore[attr-defined]
 
 
-@SIZES
 @pytest.mark.parametrize(
     "beginning",
     ["<|im_start|>assistant\n", "<|start_header_id|>assistant<|end_header_id|>\n\n", "<start_of_turn>model\n", "<s>",
      "<bos>", "<|begin_of_text|>", "<|assistant|>", "<|assistant|>\n", "<|audio|>"],
 )  # fmt: skip
-def test_special_tokens_before_the_reply_are_removed(beginning: str, size: int) -> None:
-    assert said(f"{beginning}Hello there.\nYes.", size) == "Hello there.\nYes."
+def test_special_tokens_before_the_reply_are_removed(beginning: str) -> None:
+    for size in SIZES:
+        assert said(f"{beginning}Hello there.\nYes.", size) == "Hello there.\nYes."
 
 
 # --- calls ---
@@ -184,7 +185,6 @@ def test_special_tokens_before_the_reply_are_removed(beginning: str, size: int) 
 LIGHT = '{"name": "light", "arguments": {"on": true}}'
 
 
-@SIZES
 @pytest.mark.parametrize(
     "written",
     [
@@ -248,21 +248,21 @@ LIGHT = '{"name": "light", "arguments": {"on": true}}'
         f"<think>The light.</think>\n{LIGHT}",
     ],
 )
-def test_call_written_as_text_is_made_and_not_spoken(written: str, size: int) -> None:
-    assert called(written, size) == [("light", ON)]
-    assert said(written, size) == ""
+def test_call_written_as_text_is_made_and_not_spoken(written: str) -> None:
+    for size in SIZES:
+        assert called(written, size) == [("light", ON)]
+        assert said(written, size) == ""
 
 
-@SIZES
-def test_several_written_calls_are_made_and_other_text_is_spoken(size: int) -> None:
-    text = f'At once. {LIGHT}; {{"name": "current_time", "parameters": {{}}}} Done.'
-    assert called(text, size) == [("light", ON), ("current_time", {})]
-    assert said(text, size) == "At once. Done."
-    text = f"<tool_call>{LIGHT}</tool_call>\n<tool_call>{LIGHT}</tool_call>"
-    assert called(text, size) == [("light", ON), ("light", ON)]
+def test_several_written_calls_are_made_and_other_text_is_spoken() -> None:
+    for size in SIZES:
+        text = f'At once. {LIGHT}; {{"name": "current_time", "parameters": {{}}}} Done.'
+        assert called(text, size) == [("light", ON), ("current_time", {})]
+        assert said(text, size) == "At once. Done."
+        text = f"<tool_call>{LIGHT}</tool_call>\n<tool_call>{LIGHT}</tool_call>"
+        assert called(text, size) == [("light", ON), ("light", ON)]
 
 
-@SIZES
 @pytest.mark.parametrize(
     "text",
     [
@@ -278,15 +278,16 @@ def test_several_written_calls_are_made_and_other_text_is_spoken(size: int) -> N
         "``` and {",
     ],
 )
-def test_text_without_a_call_stays_text(text: str, size: int) -> None:
-    assert said(text, size) == text
-    assert called(text, size) == []
+def test_text_without_a_call_stays_text(text: str) -> None:
+    for size in SIZES:
+        assert said(text, size) == text
+        assert called(text, size) == []
 
 
-@SIZES
 @pytest.mark.parametrize("nothing", ['""', "null", '" "'])
-def test_empty_arguments_become_an_empty_object(nothing: str, size: int) -> None:
-    assert called(f'{{"name": "current_time", "parameters": {nothing}}}', size) == [("current_time", {})]
+def test_empty_arguments_become_an_empty_object(nothing: str) -> None:
+    for size in SIZES:
+        assert called(f'{{"name": "current_time", "parameters": {nothing}}}', size) == [("current_time", {})]
 
 
 @pytest.mark.parametrize("text", [LIGHT, f"```json\n{LIGHT}\n```", f"<tool_call>{LIGHT}</tool_call>"])

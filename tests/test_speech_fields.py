@@ -28,6 +28,7 @@ from pipeline.audio.clip import encode_wav
 from pipeline.settings import HOME
 from tests.clips import hearing
 from tests.server_process import Service
+from tests.strict_client import strict_client
 from tests.stt.recordings import spliced
 
 USED, REFUSED, NO_EFFECT = "used", "refused", "no effect"
@@ -108,9 +109,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 @pytest.fixture(scope="module")
 def client(running: Service) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(
-        base_url=f"{running.url}/v1", api_key="none", max_retries=0, _strict_response_validation=True
-    ) as client:
+    with strict_client(running) as client:
         yield client
 
 

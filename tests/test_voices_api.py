@@ -16,6 +16,7 @@ from pipeline.audio.clip import Clip, encode_wav
 from tests.clips import hearing
 from tests.in_process import in_process
 from tests.server_process import Service
+from tests.strict_client import strict_client
 from tests.stt.recordings import spliced
 
 
@@ -34,9 +35,7 @@ def running(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> Iterator[
 
 @pytest.fixture(scope="module")
 def client(running: Service) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(
-        base_url=f"{running.url}/v1", api_key="none", max_retries=0, _strict_response_validation=True
-    ) as client:
+    with strict_client(running) as client:
         yield client
 
 

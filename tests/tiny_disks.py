@@ -1,11 +1,14 @@
 """Disks of a few megabytes for one process: tmpfs in a separate mount namespace."""
 
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from tests.namespaces import idle
 
 UNSHARE = ("unshare", "--map-root-user", "--user", "--mount")
 """Works without root if the kernel permits it."""
@@ -20,15 +23,8 @@ class Disks:
     """Disks under one folder, by name."""
 
     folder: Path
-    megabytes: Mapping[str, int]
-
-    def within(self) -> list[str]:
-        """Return a command that mounts the disks and then executes the command appended to it."""
-        mounts = [
-            f"mkdir -p '{self.folder / name}' && mount -t tmpfs -o size={size}m none '{self.folder / name}'"
-            for name, size in self.megabytes.items()
-        ]
-        return [*UNSHARE, "sh", "-ec", " && ".join([*mounts, 'exec "$@"']), "sh"]
+    pid: str
+    """The process whose namespaces have them."""
 
     def seen_by(self, pid: int, name: str) -> Path:
         """Return the path of a disk for other processes."""
@@ -51,3 +47,18 @@ class Disks:
     def make_read_only(self, pid: int, name: str) -> None:
         command = ["nsenter", "--target", str(pid), "--user", "--mount", "--preserve-credentials"]
         subprocess.run([*command, "mount", "-o", "remount,ro", str(self.folder / name)], check=True)
+
+
+@contextmanager
+def mounted(folder: Path, megabytes: Mapping[str, int]) -> Iterator[Disks]:
+    """Mount disks under a folder, by name, until the end of the block."""
+    mounts = [
+        f"mkdir -p '{folder / name}' && mount -t tmpfs -o size={size}m none '{folder / name}'"
+        for name, size in megabytes.items()
+    ]
+    process = idle([*UNSHARE, "sh", "-ec", " && ".join([*mounts, 'exec "$@"']), "sh"])
+    try:
+        yield Disks(folder, str(process.pid))
+    finally:
+        process.kill()
+        process.wait()

@@ -6,13 +6,16 @@ import re
 from contextlib import aclosing
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pipeline.audio.clip import Clip
 from pipeline.errors import EngineError, EngineUnavailable
-from pipeline.settings import Settings
 from pipeline.workers import EngineSpec, Serving, open_worker
+
+if TYPE_CHECKING:  # imports pydantic, which the worker does not need
+    from pipeline.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +37,7 @@ class Known:
     text: str
 
 
-async def known_clip(settings: Settings) -> Known | None:
+async def known_clip(settings: "Settings") -> Known | None:
     """Return about 6 s of English from eSpeak; None if eSpeak is not available."""
     if importlib.util.find_spec("espeakng_loader") is None:
         return None

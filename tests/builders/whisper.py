@@ -10,6 +10,7 @@ import numpy as np
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from pipeline.languages import NAMES
+from tests.builders.specs import import_specs
 
 if TYPE_CHECKING:
     from ctranslate2.specs import WhisperSpec
@@ -57,13 +58,11 @@ def build(
     The transcripts are nonsense, with low confidence: all tokens are about equally likely. With `sure`, confidence is
     high.
     """
-    from ctranslate2.specs import WhisperSpec  # imports torch if it is installed
-
     folder.mkdir(parents=True)
     tokenizer = _tokenizer(PLAIN_TOKENS if multilingual else 256, LANGUAGES if multilingual else ["en"])
     words = tokenizer.get_vocab_size()
     assert (words == 51_865) == multilingual
-    spec = WhisperSpec(size.encoder_layers, size.heads, size.decoder_layers, size.heads)
+    spec = import_specs().WhisperSpec(size.encoder_layers, size.heads, size.decoder_layers, size.heads)
     _fill(spec, words, size, np.random.default_rng(seed))
     if sure:
         spec.decoder.projection.weight *= 50

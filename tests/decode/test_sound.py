@@ -3,6 +3,7 @@
 import asyncio
 import io
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -50,24 +51,25 @@ def pitch(clip: Clip, from_s: float, to_s: float) -> float:
 
 
 LOW, HIGH = 500.0, 1500.0
-CHANGES = {
-    "mp3 same": written(LOW, 44_100, 1, "MP3") + written(HIGH, 44_100, 1, "MP3"),
-    "mp3 rate": written(LOW, 44_100, 1, "MP3") + written(HIGH, 16_000, 1, "MP3"),
-    "mp3 rate up": written(LOW, 16_000, 1, "MP3") + written(HIGH, 48_000, 1, "MP3"),
-    "mp3 channels": written(LOW, 44_100, 2, "MP3") + written(HIGH, 44_100, 1, "MP3"),
-    "aac rate": aac(LOW, 16_000) + aac(HIGH, 48_000),
-    "vorbis rate": written(LOW, 44_100, 1, "OGG", "VORBIS") + written(HIGH, 16_000, 1, "OGG", "VORBIS"),
-    "vorbis channels": written(LOW, 44_100, 1, "OGG", "VORBIS") + written(HIGH, 44_100, 2, "OGG", "VORBIS"),
-    "opus channels": written(LOW, 48_000, 1, "OGG", "OPUS") + written(HIGH, 48_000, 2, "OGG", "OPUS"),
-    "vorbis opus": written(LOW, 44_100, 1, "OGG", "VORBIS") + written(HIGH, 48_000, 2, "OGG", "OPUS"),
-    "flac": written(LOW, 16_000, 1, "FLAC") + written(HIGH, 48_000, 2, "FLAC"),
-    "wav": written(LOW, 16_000, 1, "WAV", "PCM_16") + written(HIGH, 48_000, 2, "WAV", "PCM_24"),
+CHANGES: dict[str, Callable[[], bytes]] = {
+    "mp3 same": lambda: written(LOW, 44_100, 1, "MP3") + written(HIGH, 44_100, 1, "MP3"),
+    "mp3 rate": lambda: written(LOW, 44_100, 1, "MP3") + written(HIGH, 16_000, 1, "MP3"),
+    "mp3 rate up": lambda: written(LOW, 16_000, 1, "MP3") + written(HIGH, 48_000, 1, "MP3"),
+    "mp3 channels": lambda: written(LOW, 44_100, 2, "MP3") + written(HIGH, 44_100, 1, "MP3"),
+    "aac rate": lambda: aac(LOW, 16_000) + aac(HIGH, 48_000),
+    "vorbis rate": lambda: written(LOW, 44_100, 1, "OGG", "VORBIS") + written(HIGH, 16_000, 1, "OGG", "VORBIS"),
+    "vorbis channels": lambda: written(LOW, 44_100, 1, "OGG", "VORBIS") + written(HIGH, 44_100, 2, "OGG", "VORBIS"),
+    "opus channels": lambda: written(LOW, 48_000, 1, "OGG", "OPUS") + written(HIGH, 48_000, 2, "OGG", "OPUS"),
+    "vorbis opus": lambda: written(LOW, 44_100, 1, "OGG", "VORBIS") + written(HIGH, 48_000, 2, "OGG", "OPUS"),
+    "flac": lambda: written(LOW, 16_000, 1, "FLAC") + written(HIGH, 48_000, 2, "FLAC"),
+    "wav": lambda: written(LOW, 16_000, 1, "WAV", "PCM_16") + written(HIGH, 48_000, 2, "WAV", "PCM_24"),
 }
+"""Files whose sound changes its format in the middle: made when a test needs them."""
 
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_all_sound_is_decoded_across_format_changes(name: str) -> None:
-    for clip in heard(CHANGES[name]):
+    for clip in heard(CHANGES[name]()):
         assert clip.seconds == pytest.approx(2.0, abs=0.25)
         end = clip.seconds
         assert pitch(clip, 0.2, 0.8) == pytest.approx(LOW, abs=10)
@@ -78,7 +80,7 @@ def test_all_sound_is_decoded_across_format_changes(name: str) -> None:
 def test_all_sound_is_decoded_from_a_growing_file(name: str) -> None:
     class Growing:
         def __init__(self) -> None:
-            self._file = io.BytesIO(CHANGES[name])
+            self._file = io.BytesIO(CHANGES[name]())
 
         def read(self, size: int = -1) -> bytes:
             return self._file.read(min(size, 1000))

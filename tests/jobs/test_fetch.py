@@ -102,13 +102,13 @@ async def test_forbidden_urls_are_refused_before_a_connection(files: FileStore, 
         await fetched(files, url, PUBLIC)
 
 
-@pytest.mark.parametrize("url", FORBIDDEN)
-async def test_forbidden_addresses_are_refused_by_the_connection_too(url: str) -> None:
-    """As if the URL check had accepted the URL."""
+async def test_forbidden_addresses_are_refused_by_the_connection_too() -> None:
+    """As if the URL check had accepted the URLs."""
     async with open_client(PUBLIC, timeout_s=2) as client:
-        with pytest.raises((Refused, FetchFailed, httpx.InvalidURL)):
-            async with client.stream("GET", httpx.URL(url), {}):
-                pass
+        for url in FORBIDDEN:
+            with pytest.raises((Refused, FetchFailed, httpx.InvalidURL)):
+                async with client.stream("GET", httpx.URL(url), {}):
+                    pass
 
 
 @pytest.mark.parametrize("url", NAMES)

@@ -7,18 +7,22 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, aclosing
 from pathlib import Path
 
-import numpy as np
 import psutil
 import pytest
 import pytest_asyncio
 
-from pipeline.audio.clip import Clip
 from pipeline.errors import EngineError, Overloaded, WorkerCrashed
 from pipeline.settings import Settings
 from pipeline.workers import EngineSpec, Serving, Worker, open_model_host, open_worker
 from pipeline.workers.scheduler import Urgency, calling
 from tests.ray.starting import needs_ray
 from tests.waiting import eventually
+from tests.workers.contract import (  # noqa: F401  # tests of any worker
+    test_a_closed_stream_stops_the_engine,
+    test_audio_arrives_unchanged,
+    test_calls_and_streams_return_the_engines_results,
+    test_typed_errors_are_raised_and_the_worker_survives,
+)
 
 pytestmark = [needs_ray, pytest.mark.asyncio(loop_scope="module")]
 COUNTER = EngineSpec("counter", "tests.workers.engines:Counter", 10)
@@ -45,26 +49,9 @@ async def worker(cluster: None) -> AsyncIterator[Worker]:
         yield worker
 
 
-async def test_calls_and_streams_return_the_engines_results(worker: Worker) -> None:
+async def test_its_host_is_ray(worker: Worker) -> None:
     assert await worker.call("echo", "hello") == "hello"
-    assert [i async for i in worker.stream("count", 3, 0)] == [10, 11, 12]
     assert worker.load().host == "ray"
-
-
-async def test_long_audio_arrives_unchanged(worker: Worker) -> None:
-    clip = Clip(np.linspace(-1, 1, 480_000, dtype=np.float32), 16_000)
-    back = await worker.call("echo", clip)
-    assert back.rate_hz == 16_000
-    assert np.array_equal(back.samples, clip.samples)
-
-
-async def test_typed_errors_are_raised_and_the_worker_survives(worker: Worker) -> None:
-    with pytest.raises(EngineError, match="asked to fail") as raised:
-        await worker.call("fail")
-    assert raised.value.code == "timeout"
-    with pytest.raises(EngineError, match="strange"):
-        await worker.call("fail_strangely")
-    assert await worker.call("echo", 1) == 1
 
 
 async def test_a_failing_constructor_is_reported() -> None:
@@ -112,18 +99,6 @@ async def test_calls_run_together_in_a_batch(worker: Worker) -> None:
     heard = await asyncio.gather(*(hear(f"utterance {i}") for i in range(8)))
     assert {text for text, _ in heard} == {f"utterance {i}" for i in range(8)}
     assert max(together for _, together in heard) > 1
-
-
-async def test_a_closed_stream_stops_the_engine(worker: Worker, tmp_path: Path) -> None:
-    notes = tmp_path / "steps"
-    async with aclosing(worker.stream("note", str(notes), 1000, 0.02)) as stream:
-        await anext(stream)
-    # The next call waits for the end of the cancelled one, so the log is final now.
-    assert await worker.call("echo", 1) == 1
-    steps = notes.read_text()
-    await asyncio.sleep(0.1)
-    assert notes.read_text() == steps
-    assert len(steps.splitlines()) < 500
 
 
 async def test_a_crash_of_the_engine_is_retried_once(worker: Worker, tmp_path: Path) -> None:

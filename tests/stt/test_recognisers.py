@@ -46,7 +46,12 @@ def settings(tmp_path: Path, babbling_whisper: Path) -> Settings:
         shutil.copytree(model, folder / name)
     (folder / "empty").mkdir()
     return Settings(
-        whisper_model=str(MODEL), models_dir=folder, hf_hub_offline=True, isolate_models=False, stt_replicas=1
+        whisper_model=str(MODEL),
+        models_dir=folder,
+        hf_hub_offline=True,
+        isolate_models=False,
+        stt_replicas=1,
+        whisper_context_s=30.0,
     )
 
 
@@ -169,6 +174,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, babbling_whisper: Path) -> 
         folder,
         STT_ENGINE="whisper",
         WHISPER_MODEL=str(MODEL),
+        WHISPER_CONTEXT_S="30",
         MODELS_DIR=str(folder),
         MODEL_MEMORY_MB="620",
         STT_REPLICAS="1",

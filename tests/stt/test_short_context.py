@@ -64,14 +64,14 @@ def recordings() -> Iterator[Clip]:
             decode_blocking((SHARED / f"{name}.wav").read_bytes(), max_seconds=60).at(RATE_HZ).samples
             for name in names.split()
         ]
-        for names in ("jfk", "libri1088", "LJ001-0001 LJ001-0003", "jfk libri1088", "libri1088 LJ001-0003 lj_0020")
+        for names in ("jfk", "LJ001-0001 LJ001-0003", "libri1088 LJ001-0003 lj_0020")
     ]
     for parts in sounds:
         yield Clip(np.concatenate(parts), RATE_HZ)
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the recordings are missing")
-@pytest.mark.parametrize("context_s", [1.0, 10.0, 20.5])
+@pytest.mark.parametrize("context_s", [1.0, 20.5])
 def test_recordings_longer_than_the_context_keep_silence_after_them(context_s: float) -> None:
     """Cover turns, single and batched windows of a file, with and without words, and windows that are decoded twice."""
     engine = engine_of(context_s)
@@ -80,29 +80,29 @@ def test_recordings_longer_than_the_context_keep_silence_after_them(context_s: f
     assert (min(clip.seconds for clip in clips[:-1]), max(clip.seconds for clip in clips)) == pytest.approx((11, 27), 1)
     for step in engine.transcribe_many([(clip, "en", None, index == 1) for index, clip in enumerate(clips)], never):
         assert not isinstance(step[1], Exception)
-    for clip in clips[:3]:
+    for clip in clips[:2]:
         list(engine.segments(clip, FileRequest("en", words=True)))
     for index, found in engine.segments_many([(clip, FileRequest("en", words=True)) for clip in clips], never):
         assert not isinstance(found, Exception), index
-    assert len(watched.windows) >= 2 * len(clips) + 3
+    assert len(watched.windows) >= 2 * len(clips) + 2
     for used, frames in watched.windows:
         assert frames >= min(WINDOW, used + SECOND), (used, frames)
         assert frames <= max(used + SECOND, context_s * SECOND) + 1
 
 
-@pytest.mark.parametrize("context_s", [1.0, 2.0, 10.0])
+@pytest.mark.parametrize("context_s", [1.0, 10.0])
 def test_utterances_longer_than_the_context_are_exact(context_s: float) -> None:
     engine = engine_of(context_s)
-    texts = [text for text, _ in spoken()[:8]]
-    clips = [spoken_clip(number) for number in range(8)]
+    texts = [text for text, _ in spoken()[:6]]
+    clips = [spoken_clip(number) for number in range(6)]
     assert max(clip.seconds for clip in clips) > 2
     assert [last(engine.transcribe(clip, "en", None, False)).text for clip in clips] == texts
-    found: dict[int, list[str]] = {number: [] for number in range(8)}
+    found: dict[int, list[str]] = {number: [] for number in range(6)}
     for number, step in engine.segments_many([(clip, FileRequest("en")) for clip in clips], never):
         if step is not None:
             assert not isinstance(step, Exception)
             found[number].append(step.text)
-    assert [" ".join(found[number]) for number in range(8)] == texts
+    assert [" ".join(found[number]) for number in range(6)] == texts
 
 
 def spoken_clip(number: int) -> Clip:

@@ -188,12 +188,12 @@ def test_language_detection_encodes_the_sound_once(babbling_whisper: Path, speec
     assert len(encoded) == 1
 
 
-@pytest.mark.parametrize("language", ["xx", "klingon", "p", "'; drop"])
-async def test_an_unknown_language_is_refused(random_whisper: Path, speech: Clip, language: str) -> None:
+async def test_an_unknown_language_is_refused(random_whisper: Path, speech: Clip) -> None:
     async with opened(random_whisper) as engine:
-        with pytest.raises(EngineError, match="does not know this language") as raised:
-            await engine.engine.transcribe(speech, language=language, prompt=None, words=False)
-    assert raised.value.code == "unsupported_language"
+        for language in ("xx", "klingon", "p", "'; drop"):
+            with pytest.raises(EngineError, match="does not know this language") as raised:
+                await engine.engine.transcribe(speech, language=language, prompt=None, words=False)
+            assert raised.value.code == "unsupported_language"
 
 
 async def test_an_english_model_accepts_only_english(tmp_path: Path, speech: Clip) -> None:

@@ -1,6 +1,7 @@
 """Utterances of several speakers in one batch: each has the same transcript as alone and as from the library."""
 
 import asyncio
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,7 @@ TRAINED = Path(__file__).parents[1] / "models" / "whisper-tiny-words"
 Call = tuple[Clip, str | None, str | None, bool]
 
 
+@functools.cache
 def engine_of(model: Path, *, beam: int = 1) -> WhisperEngine:
     return WhisperEngine(WhisperConfig(str(model), (("cpu", "int8"),), 1, beam, 30.0))
 
@@ -89,7 +91,7 @@ def test_a_single_utterance_has_the_text_of_the_library(said: list[tuple[str, Cl
     for model, language in ((TRAINED, "en"), (babbling_whisper, None), (babbling_whisper, "pt")):
         engine = engine_of(model)
         plain = WhisperModel(str(model), device="cpu", compute_type="int8", cpu_threads=1)
-        for _, clip in said[:3]:
+        for _, clip in said[:2]:
             sound = engine._speech(clip, language, None, False).sound
             segments, info = plain.transcribe(
                 sound, language=language, beam_size=1, without_timestamps=True, condition_on_previous_text=False
@@ -117,12 +119,12 @@ def test_cancelled_utterances_are_skipped_and_others_decoded(said: list[tuple[st
 def test_doubtful_text_is_decoded_again_alone(random_whisper: Path, said: list[tuple[str, Clip]]) -> None:
     """This model is unsure of all its text: each utterance is decoded twice, and has a result."""
     engine = engine_of(random_whisper)
-    sounds = [features_of(engine._model, clip.at(RATE_HZ).samples) for _, clip in said[:3]]
+    sounds = [features_of(engine._model, clip.at(RATE_HZ).samples) for _, clip in said[:2]]
     steps = list(hear(engine._model, [Utterance(one, "en", ()) for one in sounds], beam=1, cancelled=lambda i: False))
     results = [(index, heard) for index, heard in steps if heard is not None]
-    assert sorted(index for index, _ in results) == [0, 1, 2]
+    assert sorted(index for index, _ in results) == [0, 1]
     assert all(heard.doubtful for _, heard in results)
-    assert sum(heard is None for _, heard in steps) >= 4  # one stop after encoding, one before each second attempt
+    assert sum(heard is None for _, heard in steps) >= 3  # one stop after encoding, one before each second attempt
 
 
 async def test_simultaneous_speakers_are_decoded_together(said: list[tuple[str, Clip]]) -> None:
@@ -136,8 +138,7 @@ async def test_simultaneous_speakers_are_decoded_together(said: list[tuple[str, 
         async def transcript(clip: Clip) -> str:
             return (await speech.transcribe(clip, language="en", prompt=None, words=False)).text
 
-        expected = [text for text, _ in said] * 2
-        assert await asyncio.gather(*(transcript(clip) for _, clip in said * 2)) == expected
+        assert await asyncio.gather(*(transcript(clip) for _, clip in said)) == [text for text, _ in said]
 
         tasks = [asyncio.create_task(transcript(clip)) for _, clip in said]
         await asyncio.sleep(0.02)

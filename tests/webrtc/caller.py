@@ -17,6 +17,8 @@ from av import AudioFrame
 from pipeline.audio.clip import Clip
 
 RATE_HZ, FRAME = 48_000, 960
+SOON_S = 60.0
+"""Generous, because the machine can be busy."""
 
 
 class Mouth(MediaStreamTrack):
@@ -90,7 +92,7 @@ class Caller:
         whole = np.concatenate(self.heard or [np.zeros(0)]).astype(np.float32)
         return Clip(np.asarray(soxr.resample(whole, RATE_HZ, 16_000), np.float32), 16_000)
 
-    async def until(self, kind: str, *, after: int = 0, seconds: float = 20.0) -> dict[str, Any]:
+    async def until(self, kind: str, *, after: int = 0, seconds: float = SOON_S) -> dict[str, Any]:
         """Wait for an event of this kind, from the given number on."""
         async with asyncio.timeout(seconds):
             while True:
@@ -110,7 +112,7 @@ CALLS = "/v1/realtime/calls"
 
 async def _post(url: str, sdp: str, session: str | None, key: str = "", at: str = CALLS) -> httpx.Response:
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    async with httpx.AsyncClient(timeout=20, headers=headers) as client:
+    async with httpx.AsyncClient(timeout=SOON_S, headers=headers) as client:
         if session is None:
             return await client.post(f"{url}{at}", content=sdp, headers={"Content-Type": "application/sdp"})
         form: dict[str, Any] = {"sdp": (None, sdp, "application/sdp"), "session": (None, session)}
@@ -142,7 +144,7 @@ async def calling(
     trickle: bool = False,
     session: dict[str, Any] | None = None,
     key: str = "",
-    seconds: float = 20.0,
+    seconds: float = SOON_S,
 ) -> AsyncIterator[Caller]:
     """Open a call. trickle: see `without_addresses`. seconds: timeout for connecting."""
     caller = Caller()

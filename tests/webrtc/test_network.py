@@ -16,9 +16,10 @@ import pytest
 from pipeline.errors import ConfigError
 from pipeline.settings import HOME, Settings
 from server.webrtc.network import IceServer, Network
+from tests import forked
 from tests.namespaces import Host, needs_networks, network
 from tests.questions import SUM, SUM_ANSWER
-from tests.server_process import ServerProcess, serving
+from tests.server_process import ServerProcess, environment, serving
 from tests.servers.running import closed_port
 from tests.webrtc.caller import calling, offered
 
@@ -120,16 +121,16 @@ def behind_a_nat(folder: Path, *forwarded: str, **more: str) -> Iterator[tuple[S
                 }}
             }}""",
         )
-        within = home.within
         settings = {"HOST": "0.0.0.0", "PORT": str(port), "ALLOW_ANONYMOUS": "true", **more}
-        with serving(folder, within=within, **settings) as server:
+        with serving(folder, within=str(home.process.pid), **settings) as server:
             yield server, router, client, f"http://203.0.113.1:{port}"
 
 
 def talk(host: Host, url: str, *options: str) -> dict[str, object] | None:
     """Call from a host; return what came of it, or None if the call did not connect."""
-    command = [*host.within, sys.executable, "-m", "tests.webrtc.talk", url, *options]
-    done = subprocess.run(command, cwd=HOME, capture_output=True, text=True, timeout=120, check=False)
+    done = forked.run(
+        url, *options, folder=HOME, env=environment(), within=str(host.process.pid), module="tests.webrtc.talk"
+    )
     if done.returncode == 1 and not done.stderr:
         return None
     assert done.returncode == 0, done.stderr
@@ -201,7 +202,7 @@ def test_on_loopback_only_this_machine_can_call(tmp_path: Path) -> None:
     with network() as net:
         home, other = net.host(), net.host()
         net.cable(home, "10.0.2.2/24", other, "10.0.2.1/24")
-        with serving(tmp_path, within=home.within, PORT=str(closed_port())) as server:
+        with serving(tmp_path, within=str(home.process.pid), PORT=str(closed_port())) as server:
             answer = _python(home, OFFER, server.url)
             found = {address: port for address, port, _ in CANDIDATE.findall(answer)}
             assert set(found) == {"127.0.0.1", "10.0.2.2"}

@@ -14,18 +14,22 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psutil
 import pytest
 
 from pipeline import workers
-from pipeline.audio.clip import Clip
 from pipeline.errors import EngineError, Overloaded, WorkerCrashed
 from pipeline.settings import HOME, Settings
 from pipeline.workers import EngineSpec, Serving, Worker, open_worker
 from pipeline.workers.scheduler import Urgency, calling
 from pipeline.workers.wire import LENGTH, Call, Ready, pack, unpack
 from tests.waiting import WAIT_S, eventually
+from tests.workers.contract import (  # noqa: F401  # tests of any worker
+    test_a_closed_stream_stops_the_engine,
+    test_audio_arrives_unchanged,
+    test_calls_and_streams_return_the_engines_results,
+    test_typed_errors_are_raised_and_the_worker_survives,
+)
 
 SPEC = EngineSpec("counter", "tests.workers.engines:Counter", 10)
 
@@ -56,27 +60,6 @@ async def worker(request: pytest.FixtureRequest) -> AsyncIterator[Worker]:
 async def process() -> AsyncIterator[Worker]:
     async with opened() as worker:
         yield worker
-
-
-async def test_calls_and_streams_return_the_engines_results(worker: Worker) -> None:
-    assert await worker.call("echo", "hello") == "hello"
-    assert [i async for i in worker.stream("count", 3, 0)] == [10, 11, 12]
-
-
-async def test_audio_arrives_unchanged(worker: Worker) -> None:
-    clip = Clip(np.linspace(-1, 1, 480_000, dtype=np.float32), 16_000)
-    back = await worker.call("echo", clip)
-    assert back.rate_hz == 16_000
-    assert np.array_equal(back.samples, clip.samples)
-
-
-async def test_typed_errors_are_raised_and_the_worker_survives(worker: Worker) -> None:
-    with pytest.raises(EngineError, match="asked to fail") as raised:
-        await worker.call("fail")
-    assert raised.value.code == "timeout"
-    with pytest.raises(Exception, match="strange"):
-        await worker.call("fail_strangely")
-    assert await worker.call("echo", 1) == 1
 
 
 async def test_a_failing_constructor_is_reported() -> None:
@@ -110,18 +93,6 @@ async def test_a_call_that_waits_too_long_is_refused_but_a_file_waits() -> None:
         assert await file == "file"
         assert len(await counting) == 20
         assert await worker.call("echo", "now") == "now"
-
-
-async def test_a_closed_stream_stops_the_engine(worker: Worker, tmp_path: Path) -> None:
-    notes = tmp_path / "steps"
-    async with aclosing(worker.stream("note", str(notes), 1000, 0.02)) as stream:
-        await anext(stream)
-    # The next call waits for the end of the cancelled one, so the log is final now.
-    assert await worker.call("echo", 1) == 1
-    steps = notes.read_text()
-    await asyncio.sleep(0.1)
-    assert notes.read_text() == steps
-    assert len(steps.splitlines()) < 500
 
 
 async def test_a_cancelled_caller_returns_at_once_and_results_do_not_mix(process: Worker) -> None:
