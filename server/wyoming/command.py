@@ -25,7 +25,7 @@ NOTHING_S = 15.0
 """Seconds without speech after which the transcript is empty, as with Home Assistant's own detection."""
 PATIENCE = {VadSensitivity.RELAXED: 2.0, VadSensitivity.AGGRESSIVE: 0.5}
 """Factor on the silence that ends a command, by `vad_sensitivity`."""
-PACE_KNOWN_S, LEAD_S, PACE = 0.3, 1.0, 2.0
+PACE_KNOWN_S, LEAD_S, PACE = 1.0, 1.0, 1.25
 """Sound arrives as it is spoken if after PACE_KNOWN_S at most PACE times the time that has passed was received, and
 LEAD_S more. Faster sound is a recording, which ends where its sender says, because it can contain long pauses."""
 PARTIAL_MS = 1500

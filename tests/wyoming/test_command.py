@@ -109,7 +109,7 @@ def test_a_failure_of_the_recogniser_ends_the_command() -> None:
 
 @pytest.mark.parametrize(
     ("received_s", "passed_s", "live"),
-    [(0.06, 0.06, False), (0.4, 0.4, True), (1.5, 0.4, True), (5.0, 0.4, False), (5.0, 2.5, True)],
+    [(0.06, 0.06, False), (1.0, 1.0, True), (2.0, 1.0, True), (5.0, 1.0, False), (5.0, 3.5, True)],
 )
 def test_only_sound_at_the_pace_of_speech_is_live(received_s: float, passed_s: float, live: bool) -> None:
     """A wake word's detection can have delayed the beginning of a command."""
