@@ -67,7 +67,7 @@ def realtime_out(format: Format, rate_hz: int) -> Door:
 
 def wyoming(rate_hz: int) -> Door:
     async def door(chunks: Chunks) -> AsyncGenerator[Samples, None]:
-        conversion = Conversion(asyncio.Lock(), live=True)
+        conversion = Conversion(asyncio.Lock())
         for chunk in chunks:
             event = AudioChunk(rate_hz, 2, 1, Clip(chunk, rate_hz).pcm16())
             yield np.concatenate([np.zeros(0, np.float32), *[part async for part in conversion.converted(event)]])

@@ -166,7 +166,7 @@ class StageSettings(Group):
     ray_gpus: float = Field(default=0.0, ge=0, le=8)
     """GPUs of a node that each replica on Ray gets; below 1 several replicas share one. 0: replicas use the CPU."""
     ray_max_replicas: int = Field(default=0, ge=0, le=1024)
-    """With MODEL_HOST=ray: while calls wait, up to this many replicas of a model are started beyond STT_REPLICAS or
+    """Maximum number of replicas of a model on Ray: while calls wait, more are started than STT_REPLICAS or
     TTS_REPLICAS, and ended when they are idle; with MODEL_IDLE_SECONDS the last one, too. 0: their number is fixed."""
     isolate_models: bool = True
     """Run each local model in a separate process that is restarted after a crash; false: in a thread."""

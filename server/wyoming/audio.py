@@ -27,15 +27,15 @@ _KINDS = {1: "u1", 2: "<i2", 4: "<i4"}
 class Conversion:
     """Converts a stream of chunks to mono at 16 kHz, whatever their format."""
 
-    def __init__(self, converting: asyncio.Lock, *, live: bool = False) -> None:
+    def __init__(self, converting: asyncio.Lock) -> None:
         """converting: held during one step by one connection, so that many of them take no more of an iteration of the
-        event loop than one. live: see `Mono`."""
+        event loop than one."""
         self._converting = converting
         self._format: Format | None = None
         """Format of the current chunks."""
         self._rest = b""
         """Beginning of a frame that the next chunk completes."""
-        self._mono = Mono(RATE_HZ, block_s=PIECE_S, live=live)
+        self._mono = Mono(RATE_HZ, block_s=PIECE_S, live=True)
 
     def seconds(self, chunk: AudioChunk) -> float:
         """Return the duration of a chunk. Raises BadInput (unsupported_audio)."""

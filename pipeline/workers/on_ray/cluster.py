@@ -47,7 +47,7 @@ CHECKED_METHOD = "/ray.rpc.NodeInfoGcsService/GetAllNodeInfo"
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where replicas of a model run, and how many."""
+    """Hardware and number of a model's replicas."""
 
     gpus: float
     """GPUs for each replica."""
