@@ -44,6 +44,12 @@ async def ui() -> Response:
     return page()
 
 
+@router.get("/web/languages.json")
+async def languages() -> Response:
+    """Return the codes of the page's languages: one for each file in `web/texts/`."""
+    return JSONResponse(sorted(file.stem for file in (WEB / "texts").glob("*.js")), headers=HEADERS)
+
+
 def page() -> Response:
     return FileResponse(WEB / "index.html", media_type="text/html", headers={**HEADERS, "Vary": "Accept"})
 
