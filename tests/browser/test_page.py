@@ -30,7 +30,9 @@ def test_everything_works_with_the_keyboard(server: ServerProcess, visit: Visit)
     visitor.see("#talk[data-state=listening]")
 
 
-@pytest.mark.parametrize(("language", "button"), [("pt-BR", "Falar"), ("es-MX", "Hablar"), ("de-DE", "Sprechen"), ("fr-FR", "Talk")])
+@pytest.mark.parametrize(
+    ("language", "button"), [("pt-BR", "Falar"), ("es-MX", "Hablar"), ("de-DE", "Sprechen"), ("fr-FR", "Talk")]
+)
 def test_the_page_uses_the_browsers_language(server: ServerProcess, visit: Visit, language: str, button: str) -> None:
     visitor = visit(server.url, language=language)
     visitor.until("document.getElementById('press-name').textContent !== ''")
