@@ -208,8 +208,10 @@ class Turn:
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from failed  # the first one is the cause, later ones only follow from it
         # The client's own limit can leave nothing, as in a thought; without one, an empty reply is a failure.
-        limited = self._options.max_tokens is not None or self._options.generation.max_tokens is not None
-        if not (reply.text.strip() or rounds.called or rounds.handed_over or (reply.cut and limited)):
+        options = self._options
+        limited = options.max_tokens is not None or options.generation.max_tokens is not None
+        stopped = bool(options.generation.stop)
+        if not (reply.text.strip() or rounds.called or rounds.handed_over or (reply.cut and limited) or stopped):
             raise StageFailed("The language model returned an empty reply.", code="llm_unavailable")
 
     def _asked(self, prompt: list[Message]) -> list[Message]:

@@ -18,8 +18,12 @@ from server.access.limits import Share
 MAX_CHANNELS = 8
 SILENT_RATE_HZ = 22_050
 """Rate sent for sound without samples."""
-VALUES_PER_STEP = 16_384
-"""Samples of all channels converted at a time (under 1 ms)."""
+VALUES_PER_STEP, STEPS_PER_S = 16_384, 10
+"""Samples of all channels converted at a time: this many, and at most a tenth of a second of sound, because low rates
+become several times as many samples (under 1 ms)."""
+RECORDINGS_PACE = 10.0
+"""How many times as much sound of recordings as of conversations is taken at once and in a second (`Share.heard`):
+recordings may come faster than they were spoken, and cost less."""
 _KINDS = {1: "u1", 2: "<i2", 4: "<i4"}
 """Bytes per sample → numpy's name."""
 
@@ -51,7 +55,7 @@ class Conversion:
         data = self._rest + chunk.audio
         whole = len(data) // frame * frame
         self._rest = data[whole:]
-        step = VALUES_PER_STEP // chunk.channels * frame
+        step = max(1, min(VALUES_PER_STEP // chunk.channels, chunk.rate // STEPS_PER_S)) * frame
         for start in range(0, whole, step):
             async with self._converting:
                 values = wav.values(data[start : min(start + step, whole)], form)
@@ -93,6 +97,8 @@ class SoundIn:
                 self._keep(samples)
                 if also is not None:
                     await also(samples)
+                else:
+                    await self._held.heard(len(samples) / RATE_HZ / RECORDINGS_PACE)
 
     def pieces(self) -> Iterator[Samples]:
         """Yield the sound so far in pieces of at most VALUES_PER_STEP samples."""

@@ -67,7 +67,7 @@ class Hearing:
         self._refused = False
         self.forget()
         try:
-            self._wake = WakeStream(asked.names, Conversion(self._converting))
+            self._wake = WakeStream(asked.names, Conversion(self._converting), self._held)
         except BadInput as error:
             await self.refuse_detection(error)
 

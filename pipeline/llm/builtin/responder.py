@@ -14,6 +14,8 @@ from pipeline.llm.builtin.understanding import LANGUAGES, Wanted, amount, compil
 from pipeline.llm.builtin.units import convert
 
 COUNT_LIMIT = 100
+REMEMBERED = 50
+"""Number of the user's last messages that a reply can depend on."""
 ROOT_SCALE = 10**6
 """Square roots are exact to one part in this many, or exact."""
 SUMS = frozenset({"sum", "add", "multiply", "divide", "subtract_from"})
@@ -64,7 +66,7 @@ class BuiltinResponder:
 
     def text_for(self, messages: Sequence[Message]) -> str:
         """Return the whole reply to the last user message, with the results of its calls."""
-        asked = [message for message in messages if message.role == "user"]
+        asked = [message for message in messages if message.role == "user"][-REMEMBERED:]
         if not asked:
             return LANGUAGES["en"].replies["go_ahead"][0]
         language = _language(asked[-1])

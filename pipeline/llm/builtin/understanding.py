@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cache
+from functools import cache, lru_cache
 
 from pipeline.llm.builtin import numbers
 from pipeline.llm.builtin.english import ENGLISH
@@ -89,8 +89,13 @@ def operators(language: Language) -> Mapping[str, str]:
 
 def understand(text: str, language: Language) -> Wanted | None:
     """Return the intent of a transcript, or None when no pattern matches all of it."""
-    heard = normal(text[: MAX_CHARS + 1], language.contractions)
-    if len(text) > MAX_CHARS or not heard.words or len(heard.words) > MAX_WORDS:
+    return _understood(text, language) if len(text) <= MAX_CHARS else None
+
+
+@lru_cache(maxsize=1024)  # a reply asks for the intents of the conversation's earlier messages, too
+def _understood(text: str, language: Language) -> Wanted | None:
+    heard = normal(text, language.contractions)
+    if not heard.words or len(heard.words) > MAX_WORDS:
         return None
     line, rules = heard.line, compiled(language)
     words = [word.start() for word in re.finditer(r"\S+", line)]

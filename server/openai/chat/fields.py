@@ -25,7 +25,7 @@ MAX_MESSAGES = 1000
 MAX_PARTS = 100
 MAX_TOOLS = 128
 MAX_STOPS, MAX_STOP_CHARS = 4, 100
-SEPARATORS = SMALL // 2
+SEPARATORS, ESCAPES = SMALL // 2, 500_000
 """Commas, colons and brackets in a body: as many as a small one can have. Parsed JSON takes about 30 times as much
 memory as its text, except for long strings, such as sound in base64."""
 REFUSED: Mapping[str, str] = {
@@ -284,6 +284,8 @@ def read(body: bytes) -> Received:
     try:
         if len(body) > SMALL and sum(map(body.count, (b",", b":", b"[", b"{"))) > SEPARATORS:
             raise BadJson("has too many values")
+        if len(body) > SMALL and body.count(b"\\u") > ESCAPES:
+            raise BadJson("has too many escaped characters")
         value = parsed(body.decode(), most_chars=WITH_SOUND)
     except UnicodeDecodeError:
         raise BadField("body", "The body is not valid JSON.") from None

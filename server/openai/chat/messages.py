@@ -25,6 +25,8 @@ from server.openai.chat.recent import Owner, Recent
 
 MAX_SOUNDS = 32
 """Recordings in one request."""
+PIECE_CHARS = 1 << 20
+"""Characters of base64 that are decoded at a time, divisible by 4."""
 MAX_CHARS = 500_000
 """Characters in all messages of a request: more than any context holds."""
 
@@ -43,6 +45,9 @@ class Reader:
         sounds = [part for message in wanted.messages for part in _parts(message) if part.input_audio is not None]
         if len(sounds) > MAX_SOUNDS:
             raise BadField("messages", f"The messages contain more than {MAX_SOUNDS} recordings.")
+        written = sum(len(part.text or "") for message in wanted.messages for part in _parts(message))
+        if written > MAX_CHARS:
+            raise BadField("messages", f"The messages are longer than {MAX_CHARS} characters.")
         told: list[Message] = []
         for number, message in enumerate(wanted.messages):
             told.append(await self._message(message, f"messages.{number}", conversation))
@@ -121,8 +126,12 @@ def _parts(message: ChatMessage) -> Sequence[Part]:
 
 
 def _decoded(data: str, param: str) -> bytes:
-    """Decode base64, or a data URL. Blocking."""
+    """Decode base64, or a data URL. Blocking; in pieces, between which other threads run."""
+    data = data.rpartition(",")[2]
     try:
-        return base64.b64decode(data.rpartition(",")[2], validate=True)
+        if "=" in data[:-2]:
+            raise binascii.Error
+        pieces = (data[start : start + PIECE_CHARS] for start in range(0, len(data), PIECE_CHARS))
+        return b"".join(base64.b64decode(piece, validate=True) for piece in pieces)
     except (binascii.Error, ValueError):
         raise BadField(param, "The recording is not valid base64.", code="bad_audio") from None

@@ -1,5 +1,6 @@
 """One turn that replies to a chat, within the limits of its caller."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from pipeline.assistant import Assistant
 from pipeline.conversation import events
 from pipeline.conversation.events import Event
 from pipeline.conversation.reply_options import ReplyOptions
+from pipeline.conversation.turn import TURN_TIMEOUT_S
 from pipeline.errors import EngineError, Overloaded, ParleyError
 from pipeline.support.background import background
 from pipeline.support.channel import Channel
@@ -49,7 +51,11 @@ class Chat:
         assistant = reader.assistant
         with slots.one(caller):
             conversation = assistant.conversation()
-            prompt = await reader.prompt(self.wanted, conversation)
+            try:
+                async with asyncio.timeout(TURN_TIMEOUT_S):
+                    prompt = await reader.prompt(self.wanted, conversation)
+            except TimeoutError:
+                raise EngineError("The recordings took too long to transcribe.", code="timeout") from None
             turn = assistant.reply_to(prompt, conversation, voice=self.voice, reply_options=self.options)
             ahead: Channel[Event] = Channel(AHEAD)
             async with background(_read(turn, ahead)):
