@@ -58,6 +58,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     DATABASE_URL=sqlite:////app/data/parley.db \
     UPLOAD_DIR=/app/data/uploads \
     RECORDINGS_DIR=/app/data/recordings \
+    VOICES_DIR=/app/data/voices \
     HF_HOME=/app/models/huggingface \
     TTS_HOME=/app/models \
     NUMBA_CACHE_DIR=/tmp/numba \

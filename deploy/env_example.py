@@ -109,7 +109,7 @@ COMPOSE_FIXED = {
     "HOST": "0.0.0.0",  # noqa: S104  # inside its container
     "LLAMA_ENDPOINT": "http://ollama-ai:11434",
     "MODELS_DIR": "/app/models",
-    "VOICES_DIR": "/app/voices",
+    "VOICES_DIR": "/app/data/voices",
     "UPLOAD_DIR": "/app/data/uploads",
     "RECORDINGS_DIR": "/app/data/recordings",
 }

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from pipeline.settings import HOME
+from pipeline.settings import HOME, Settings
 
 SMALL, OPEN_WEBUI = HOME / "deploy" / "compose.yml", HOME / "deploy" / "compose.open-webui.yml"
 FILES = (HOME / "docker-compose.yml", HOME / "docker-compose.gpu.yml", SMALL, OPEN_WEBUI)
@@ -52,6 +52,9 @@ def test_small_file_is_for_people_without_the_source() -> None:
     assert not any(volume.startswith(".") for one in (parley, ollama) for volume in one["volumes"])
     assert parley["env_file"] == [{"path": ".env", "required": False}]
     assert ollama["profiles"] == ["ollama"]
+    assert (parley["cap_drop"], parley["read_only"]) == (["ALL"], True)
+    assert parley["security_opt"] == ["no-new-privileges:true"]
+    assert int(parley["stop_grace_period"].removesuffix("s")) > Settings().drain_seconds + 10
     assert "//ollama:" in parley["environment"]["LLAMA_ENDPOINT"]
     # The same image of Ollama as in the large file.
     assert ollama["image"] == services(FILES[0])["ollama-ai"]["image"]

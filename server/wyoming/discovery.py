@@ -2,13 +2,15 @@
 
 import asyncio
 import contextlib
+import fcntl
 import importlib
 import ipaddress
 import logging
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
 
 import ifaddr
 
@@ -24,17 +26,49 @@ TYPE = "_wyoming._tcp.local."
 REGISTER_S, WITHDRAW_S = 30.0, 3.0
 """Timeouts for the announcement and for its withdrawal, in seconds; the network is asked three times for each."""
 MAX_NAME_CHARS = 40
+LOOK_S = 5.0
+"""Interval in which a further process of the service looks whether it should announce, in seconds."""
+OF_CONTAINERS = ("docker", "br-", "veth", "virbr", "cni", "podman")
+"""Beginnings of the names of network interfaces that other machines do not reach."""
 
 
 @asynccontextmanager
-async def announced(host: str, port: int, draining: Draining) -> AsyncIterator[None]:
+async def announced(host: str, port: int, draining: Draining, lock: Path) -> AsyncIterator[None]:
     """Announce the service beside the block, until the service drains. A failure is logged: users can still enter
-    the address. host: the IP address on which it listens; 0.0.0.0 and :: stand for all addresses of this machine."""
-    async with background(_announce(host, port, draining)):
+    the address. host: the IP address on which it listens; 0.0.0.0 and :: stand for all addresses of this machine.
+    lock: a file; of several processes of the service, its holder announces it."""
+    async with background(_announce(host, port, draining, lock)):
         yield
 
 
-async def _announce(host: str, port: int, draining: Draining) -> None:
+async def _announce(host: str, port: int, draining: Draining, lock: Path) -> None:
+    try:
+        file = await asyncio.to_thread(_opened, lock)
+    except OSError as error:
+        log.warning("Wyoming cannot be announced on the network (WYOMING_ZEROCONF): %s", error)
+        return
+    with file:
+        # The kernel releases the lock without notice when another process ends.
+        while not _locked(file):  # noqa: ASYNC110  # nothing tells of it
+            await asyncio.sleep(LOOK_S)
+        await _registered(host, port, draining)
+
+
+def _opened(lock: Path) -> IO[bytes]:
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    return open(lock, "ab")
+
+
+def _locked(file: IO[bytes]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+async def _registered(host: str, port: int, draining: Draining) -> None:
+    """Announce the service until it drains."""
     try:
         await asyncio.to_thread(importlib.import_module, "zeroconf.asyncio")  # takes a while
     except ImportError as error:
@@ -76,7 +110,8 @@ def _addresses(host: str) -> list[str]:
     address = ipaddress.ip_address(host.partition("%")[0])
     if not address.is_unspecified:
         return [str(address)]
-    all_of = [ip.ip for adapter in ifaddr.get_adapters() for ip in adapter.ips if isinstance(ip.ip, str)]
+    adapters = [adapter for adapter in ifaddr.get_adapters() if not adapter.nice_name.startswith(OF_CONTAINERS)]
+    all_of = [ip.ip for adapter in adapters for ip in adapter.ips if isinstance(ip.ip, str)]
     found = [one for one in all_of if not ipaddress.ip_address(one).is_loopback]
     if not found:
         raise OSError("this machine has no network address")

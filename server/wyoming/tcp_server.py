@@ -61,7 +61,8 @@ async def open_wyoming(
         host, port, serve, setting=setting, most=settings.max_connections, draining=draining, one_front=True
     ) as address:
         log.info("Wyoming listens on tcp://%s:%d", *address)
-        async with announced(*address, draining) if settings.wyoming_zeroconf else nullcontext():
+        lock = settings.upload_dir / "wyoming.lock"
+        async with announced(*address, draining, lock) if settings.wyoming_zeroconf else nullcontext():
             yield
 
 
