@@ -14,6 +14,7 @@ from pipeline.errors import EngineUnavailable, ParleyError
 from pipeline.listening import smart_turn
 from pipeline.settings import Settings
 from pipeline.support import measurements, model_sources
+from pipeline.support.installing import COMMAND
 from pipeline.support.model_catalogue import CATALOGUE
 from pipeline.workers import hardware
 
@@ -90,12 +91,12 @@ def _models(settings: Settings) -> Iterator[dict[str, object]]:
     folders = sorted(one for one in place.iterdir() if one.is_dir()) if place.is_dir() else []
     folders = [one for one in folders if not one.name.startswith(".") and one.name != measurements.FOLDER]
     if not folders:
-        remedy = "The first start downloads them, or: python main.py models --install NAME"
+        remedy = f"The first start downloads them, or: {COMMAND} models --install NAME"
         yield _row("models", "none", f"{place} has none.", remedy)
     for folder in folders:
         megabytes = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
         if folder.name in CATALOGUE and folder.name not in known:
-            remedy = f"python main.py models --install {folder.name}"
+            remedy = f"{COMMAND} models --install {folder.name}"
             yield _row(f"model {folder.name}", "incomplete", f"{megabytes:.0f} MB", remedy)
         else:
             one = known.get(folder.name) or model_sources.described(folder)

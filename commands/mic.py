@@ -18,6 +18,7 @@ from pipeline.errors import EngineUnavailable
 from pipeline.listening.detector import RATE_HZ
 from pipeline.listening.options import LiveOptions
 from pipeline.settings import Settings
+from pipeline.support.installing import how_to_install
 
 if TYPE_CHECKING:
     from sounddevice import OutputStream
@@ -33,7 +34,7 @@ def sound_system() -> ModuleType:
         import sounddevice
     except ImportError:
         raise EngineUnavailable(
-            "talk --mic needs the package sounddevice.", remedy="Run: make install EXTRAS=mic"
+            "talk --mic needs the package sounddevice.", remedy=f"Run: {how_to_install('mic')}"
         ) from None
     except OSError:
         raise EngineUnavailable(

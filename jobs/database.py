@@ -33,6 +33,7 @@ from sqlalchemy.util import await_only
 from jobs import sqlite_file
 from jobs.sqlite_file import SqliteFile
 from pipeline.errors import ConfigError, StorageError, StorageFailed
+from pipeline.support.installing import how_to_install
 from pipeline.support.private_files import opener, private_folder
 from pipeline.support.storage_errors import storage_full
 
@@ -247,7 +248,7 @@ async def _engine(url: URL, file: SqliteFile | None) -> AsyncEngine:
         try:
             return create_async_engine(url, pool_size=10, pool_timeout=30, pool_pre_ping=True, connect_args=given)
         except ModuleNotFoundError:
-            raise ConfigError("PostgreSQL needs the extra `postgres`: make install EXTRAS=postgres.") from None
+            raise ConfigError(f"PostgreSQL needs the extra `postgres`: {how_to_install('postgres')}.") from None
     if file is not None:
         try:
             await asyncio.to_thread(private_folder, file.path.parent)

@@ -24,7 +24,7 @@ OWN_TEXTS = {
     "pipeline.stt.whisper_model:load", "server.access.keys:parse_permissions", "server.access.keys:entries_of_setting",
     "server.access.keys:weak", "server.access.keys:keys_of_setting",
     "server.openapi:event_stream", "server.webrtc.listening:is_here", "pipeline.tts.onnx_graph:node",
-    "pipeline.tts.onnx_graph:tensor", "server.http.multipart:bad_form",
+    "pipeline.tts.onnx_graph:tensor", "server.http.multipart:bad_form", "pipeline.support.installing:how_to_install",
     "server.telephone.audiosocket.server:networks", "jobs.insights.prompts:kinds_after",
     "server.wyoming.discovery:announced", "server.sharing.redis:open_redis",
 }  # fmt: skip

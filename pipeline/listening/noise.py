@@ -17,6 +17,7 @@ from pipeline.audio.clip import Samples
 from pipeline.audio.stream_resampler import StreamResampler
 from pipeline.errors import EngineUnavailable
 from pipeline.listening.detector import RATE_HZ, VoiceActivity, probabilities
+from pipeline.support.installing import how_to_install
 
 MODEL_HZ, MODEL_FRAME = 48_000, 480
 SCALE = 32768.0
@@ -35,7 +36,9 @@ def available() -> bool:
 def check() -> None:
     """Raise EngineUnavailable if the library is not installed."""
     if not available():
-        raise EngineUnavailable("RNNoise is not installed.", remedy="Install the extra `noise`: make run EXTRAS=noise.")
+        raise EngineUnavailable(
+            "RNNoise is not installed.", remedy=f"Install the extra `noise`: {how_to_install('noise')}."
+        )
 
 
 def _library_file() -> Path | None:
@@ -54,7 +57,7 @@ def _library() -> ctypes.CDLL:
         library = ctypes.CDLL(str(_library_file()))
     except OSError as error:
         raise EngineUnavailable(
-            f"RNNoise cannot be loaded: {error}.", remedy="Reinstall the extra `noise`: make run EXTRAS=noise."
+            f"RNNoise cannot be loaded: {error}.", remedy=f"Reinstall the extra `noise`: {how_to_install('noise')}."
         ) from None
     library.rnnoise_create.restype = ctypes.c_void_p
     library.rnnoise_create.argtypes = [ctypes.c_void_p]

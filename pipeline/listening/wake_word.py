@@ -14,6 +14,7 @@ import numpy as np
 from pipeline.audio.clip import Samples
 from pipeline.errors import BadInput
 from pipeline.listening.detector import RATE_HZ
+from pipeline.support.installing import how_to_install
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ class MicroWakeWord:
 def check_wake_word(name: str) -> None:
     """Raises BadInput (bad_parameter) for a name that this installation cannot detect."""
     if not wake_words():
-        raise BadInput("Wake words need the extra `wake`: make install EXTRAS=wake.", code="bad_parameter")
+        raise BadInput(f"Wake words need the extra `wake`: {how_to_install('wake')}.", code="bad_parameter")
     if name not in wake_words():
         raise BadInput(f"wake_word must be one of {', '.join(wake_words())}.", code="bad_parameter")
 

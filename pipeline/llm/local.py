@@ -18,6 +18,7 @@ from pipeline.llm.reading import read_arguments
 from pipeline.llm.streaming import Piece, ServedModel
 from pipeline.settings import Settings
 from pipeline.support.channel import Channel
+from pipeline.support.installing import COMMAND
 from pipeline.support.model_hub import Hub
 from pipeline.support.progress import Report
 from pipeline.workers import EngineSpec, Serving, Worker, models_hardware, open_worker
@@ -37,7 +38,7 @@ async def probe(settings: Settings) -> None:
     """Raise EngineUnavailable when LOCAL_LLM is empty, or its model is missing and cannot be downloaded."""
     if not settings.local_llm:
         raise EngineUnavailable(
-            "LOCAL_LLM is not set.", remedy="Set it to a model's folder: python main.py convert FILE.gguf FOLDER"
+            "LOCAL_LLM is not set.", remedy=f"Set it to a model's folder: {COMMAND} convert FILE.gguf FOLDER"
         )
     if await asyncio.to_thread(_found, settings) is None:
         await Hub.of(settings).check(settings.local_llm)

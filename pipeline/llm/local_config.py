@@ -8,6 +8,7 @@ from typing import BinaryIO
 
 from pipeline.errors import EngineUnavailable
 from pipeline.llm import Usage
+from pipeline.support.installing import COMMAND
 
 NEEDED = ("model.bin", "config.json", "tokenizer.json", "tokenizer_config.json")
 WANTED = (
@@ -54,11 +55,11 @@ class Chunk:
 def check(folder: Path) -> None:
     """Check that this is a model's folder. Raises EngineUnavailable."""
     if not folder.is_dir():
-        raise EngineUnavailable("The folder in LOCAL_LLM does not exist.", remedy="python main.py convert FILE FOLDER")
+        raise EngineUnavailable("The folder in LOCAL_LLM does not exist.", remedy=f"{COMMAND} convert FILE FOLDER")
     if missing := [name for name in NEEDED if not (folder / name).is_file()]:
         raise EngineUnavailable(
             f"The folder in LOCAL_LLM lacks {missing[0]}.",
-            remedy="Set it to a folder with a CTranslate2 model, or make one: python main.py convert FILE FOLDER",
+            remedy=f"Set it to a folder with a CTranslate2 model, or make one: {COMMAND} convert FILE FOLDER",
         )
     for name in WANTED:
         if name != "model.bin" and (folder / name).is_file() and (folder / name).stat().st_size > LARGEST:

@@ -19,6 +19,7 @@ from pipeline.stt import FileRequest, Segment, SpeechToText, Spoken, Transcript,
 from pipeline.stt import parakeet_weights as weights
 from pipeline.stt.parakeet_words import segments_of, text_of, tokens_of, words_of
 from pipeline.stt.worker_client import GATHER_S, TellingFront, WorkerFront, alone
+from pipeline.support.installing import how_to_install
 from pipeline.support.progress import Report
 from pipeline.workers import EngineSpec, Serving, models_hardware, open_worker
 
@@ -261,7 +262,7 @@ def languages_of(folder: Path) -> tuple[str, ...]:
 async def probe(settings: Settings) -> None:
     """Raise EngineUnavailable unless onnx-asr is installed and the weights are here or the hub has them."""
     if importlib.util.find_spec("onnx_asr") is None:
-        raise EngineUnavailable("onnx-asr is not installed.", remedy="make install EXTRAS=parakeet")
+        raise EngineUnavailable("onnx-asr is not installed.", remedy=how_to_install("parakeet"))
     await weights.check(settings)
 
 

@@ -18,6 +18,7 @@ import httpx
 from pipeline.engines import Opened
 from pipeline.errors import EngineError, EngineUnavailable
 from pipeline.settings import Settings
+from pipeline.support.installing import how_to_install
 from pipeline.support.progress import Report
 from pipeline.tts.common import WorkerSpeech
 from pipeline.tts.pocket_config import MODELS, PocketConfig
@@ -34,7 +35,7 @@ async def probe(settings: Settings) -> None:
     """Raise EngineUnavailable if it is not installed, or if the weights are missing and the hub is unreachable."""
     configs = _configs()
     if configs is None or importlib.util.find_spec("torch") is None:
-        raise EngineUnavailable("pocket-tts is not installed.", remedy="make run EXTRAS=pocket")
+        raise EngineUnavailable("pocket-tts is not installed.", remedy=how_to_install("pocket"))
     if settings.tts_model:
         if not _is_file(settings.tts_model):
             raise EngineUnavailable(

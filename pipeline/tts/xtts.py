@@ -12,6 +12,7 @@ from pathlib import Path
 from pipeline.engines import Opened
 from pipeline.errors import EngineError, EngineUnavailable
 from pipeline.settings import Settings
+from pipeline.support.installing import how_to_install
 from pipeline.support.progress import Report
 from pipeline.tts import xtts_weights
 from pipeline.tts.common import WorkerSpeech
@@ -26,7 +27,7 @@ DEFAULT_SPEAKER = "Ana Florence"
 async def probe(settings: Settings) -> None:
     """Raise EngineUnavailable if it is not installed, or if the weights are missing and cannot be downloaded."""
     if any(importlib.util.find_spec(package) is None for package in ("TTS", "torch")):
-        raise EngineUnavailable("coqui-tts is not installed.", remedy="make run EXTRAS=xtts")
+        raise EngineUnavailable("coqui-tts is not installed.", remedy=how_to_install("xtts"))
     await xtts_weights.check(settings)
 
 

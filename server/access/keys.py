@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import ConfigError
+from pipeline.support.installing import COMMAND
 from server.access.callers import ALL, Caller, Permission
 
 log = logging.getLogger(__name__)
@@ -173,7 +174,7 @@ class KeyFile:
         with self._changing() as keys:
             having = _having(keys, name)
             if len(having) > 1:
-                raise ConfigError(f"{name!r} is being rotated already: python main.py keys remove {name} --old first.")
+                raise ConfigError(f"{name!r} is being rotated already: {COMMAND} keys remove {name} --old first.")
             made = new_key()
             keys.append(Key(name, having[-1].permissions, hashed(made)))
         return made
@@ -209,7 +210,7 @@ class KeyFile:
             raise ConfigError(f"API_KEYS_FILE={self._path} cannot be changed: {error.strerror}.") from None
 
     def _write(self, keys: list[Key]) -> None:
-        header = "# NAME:PERMISSIONS:SHA256 of each key; python main.py keys add, list, rotate, remove\n"
+        header = f"# NAME:PERMISSIONS:SHA256 of each key; {COMMAND} keys add, list, rotate, remove\n"
         mode = self._path.stat().st_mode & 0o777 if self._path.exists() else 0o600
         with tempfile.NamedTemporaryFile("w", dir=self._path.parent, prefix=self._path.name, delete=False) as file:
             try:
@@ -223,7 +224,7 @@ class KeyFile:
                 raise
 
 
-ADD = "python main.py keys add NAME"
+ADD = f"{COMMAND} keys add NAME"
 
 
 def _having(keys: list[Key], name: str) -> list[Key]:

@@ -73,6 +73,6 @@ def test_noise_is_not_speech_in_filtered_activity() -> None:
 def test_option_without_the_library_is_refused_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(noise, "_library_file", lambda: None)
     noise._library.cache_clear()
-    with pytest.raises(BadInput, match="make run EXTRAS=noise") as refused:
+    with pytest.raises(BadInput, match="make install EXTRAS=noise") as refused:
         hold(lambda d: asyncio.sleep(0), noise_reduction=0.5)
     assert refused.value.code == "noise_reduction_unavailable"

@@ -277,7 +277,7 @@ def test_speaker_lock_without_its_extra_is_refused_with_the_remedy(monkeypatch: 
     monkeypatch.setattr(resemblyzer, "find_weights", lambda settings: None)
     stages = Stages(ScriptedSTT(), ScriptedLLM(), ScriptedTTS())
     assistant = Assistant(Settings(), stages, Voices.load(Settings()), lambda: ())
-    with pytest.raises(BadInput, match="make run EXTRAS=speakers") as refused:
+    with pytest.raises(BadInput, match="make install EXTRAS=speakers") as refused:
         assistant.speaker_lock("first", Owner())
     assert refused.value.code == "speaker_lock_unavailable"
 

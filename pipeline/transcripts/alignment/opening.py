@@ -10,6 +10,7 @@ from pipeline.audio.clip import Clip
 from pipeline.errors import EngineUnavailable
 from pipeline.settings import Settings
 from pipeline.stt import Word
+from pipeline.support.installing import how_to_install
 from pipeline.support.model_hub import Hub
 from pipeline.support.progress import Progress
 from pipeline.transcripts.alignment import MODELS, Aligner
@@ -39,7 +40,8 @@ async def open_aligner(settings: Settings, language: str) -> AsyncIterator[Align
     missing = [name for name in ("torch", "transformers") if importlib.util.find_spec(name) is None]
     if missing:
         raise EngineUnavailable(
-            f"{' and '.join(missing)} is not installed.", remedy="Install the extra `align`: make run EXTRAS=align."
+            f"{' and '.join(missing)} is not installed.",
+            remedy=f"Install the extra `align`: {how_to_install('align')}.",
         )
     folder = await _folder(settings, language)
     config = CtcConfig(str(folder), "cpu", 1)

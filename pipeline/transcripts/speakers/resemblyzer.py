@@ -19,6 +19,7 @@ from pipeline.engines import Opened
 from pipeline.errors import EngineUnavailable
 from pipeline.listening.detector import RATE_HZ, SileroActivity
 from pipeline.settings import Settings
+from pipeline.support.installing import how_to_install
 from pipeline.support.progress import Report
 from pipeline.support.threads import in_threads
 from pipeline.transcripts.speakers import Diarizer, HowMany, KnownSpeaker, SpeakerTurn, letter
@@ -198,7 +199,7 @@ def check(settings: Settings) -> None:
     missing = [name for name in ("torch", "scipy") if importlib.util.find_spec(name) is None]
     if missing or find_weights(settings) is None:
         what = f"{' and '.join(missing)} is not installed" if missing else "The speaker encoder is not installed"
-        raise EngineUnavailable(f"{what}.", remedy="Install the extra `speakers`: make run EXTRAS=speakers.")
+        raise EngineUnavailable(f"{what}.", remedy=f"Install the extra `speakers`: {how_to_install('speakers')}.")
 
 
 @asynccontextmanager
