@@ -104,6 +104,6 @@ def test_errors_become_the_classes_of_the_client(told: dict[str, Any]) -> None:
         ["NotFoundError", 404, "model", "model_not_found"],
         ["BadRequestError", 400, "voice", "unknown_voice"],
         ["BadRequestError", 400, "speed", "bad_parameter"],
-        ["NotFoundError", 404, None, "consent_not_found"],
+        ["NotFoundError", 404, "consent", "consent_not_found"],
         ["BadRequestError", 400, None, "bad_audio"],
     ]

@@ -38,8 +38,8 @@ from pipeline.workers.scheduler import calling
 
 log = logging.getLogger(__name__)
 
-SOUND_AHEAD = 64
-"""Limit of pieces of sound that wait for the recogniser, each of 200 ms at most: some 800 kB."""
+SOUND_AHEAD = 128
+"""Limit of pieces of sound that wait for the recogniser, each of 200 ms at most: 1.6 MB."""
 TEXTS_AHEAD = 4
 """Limit of translated clauses that wait for the voice."""
 LATE_S = 10.0

@@ -653,7 +653,7 @@ def test_a_reader_that_never_reads_again_is_disconnected() -> None:
         d.reads.clear()
         for _ in range(1100):
             d.send("input_audio_buffer.clear")
-        await d.silence(5000)
+        await d.silence(10_000)
         assert d.running.now == []
         assert d.over
 

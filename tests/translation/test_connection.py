@@ -297,9 +297,9 @@ def test_a_session_ends_when_the_models_take_no_more_sound(monkeypatch: pytest.M
     monkeypatch.setattr(connection, "STUCK_S", 4.0)
 
     async def script(desk: TranslationDesk) -> None:
-        await desk.speak(8000)
+        await desk.speak(5000)
         assert desk.closed is None
-        await desk.speak(4000)
+        await desk.speak(5000)
         assert desk.of("error")[-1]["error"]["code"] == "overloaded"
 
     desk = translate(script, stt=ScriptedSTT(seconds=60.0), stt_timeout_s=300)
