@@ -1,10 +1,19 @@
 """State that processes share through Redis: conversations to resume, places, and a secret."""
 
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from pipeline.conversation.history import Conversation
 from pipeline.conversation.saved import restored, saved
 from pipeline.llm import Message, ToolCall
+from pipeline.support.background import background
+from pipeline.workers.sharing.link import Link
+from server.fronts.state import SharedState
+from server.sharing.main_process import ThroughMainProcess
+from server.sharing.opening import Shared
 from server.sharing.places import Elsewhere, Taken
 from server.sharing.redis import open_redis
 from server.talk.copies import Copies
@@ -34,6 +43,56 @@ async def test_a_copy_has_the_heard_part_of_a_running_reply() -> None:
     reply = conversation.place().id
     other = restored(saved(conversation, (reply, "Once upon")), budget_tokens=1000)
     assert other.messages[-1].content == "Once upon …"
+
+
+@asynccontextmanager
+async def through_main_process(fronts: int) -> AsyncIterator[list[Shared]]:
+    """Share between fronts, all in this process."""
+    state = SharedState()
+    async with AsyncExitStack() as stack:
+        shared: list[Shared] = []
+        for number in range(fronts):
+            main, front = [await Link.over(end) for end in socket.socketpair()]
+            state.join(main, str(number))
+            for link in (main, front):
+                await stack.enter_async_context(background(link.run()))
+            shared.append(ThroughMainProcess(front))
+        yield shared
+
+
+async def one_of_two_gets_it(shared: list[Shared]) -> None:
+    """Resume a conversation in two processes at once, while its connection is still open in a third one."""
+    left: list[str] = []
+    conversation = spoken_to()
+    here, *there = (Copies(one, 60, budget_tokens=1000) for one in shared)
+    for copies, one in zip([here, *there], shared, strict=True):
+        one.when_taken(copies.give_up)
+    here.open("token", ANNA, lambda: saved(conversation), lambda: left.append("here"))
+    assert await here.write()
+    found = await asyncio.gather(*(copies.take("token", ANNA) for copies in there))
+    for number, (copies, one) in enumerate(zip(there, found, strict=True)):
+        if one is not None:
+            copies.open("token", ANNA, lambda one=one: saved(one), lambda number=number: left.append(str(number)))  # type: ignore[misc]
+    here.changed("token", ANNA)
+    for copies in [here, *there]:
+        assert await copies.write()
+    resumed = sum(one is not None for one in found)
+    assert "here" in left
+    assert resumed - (len(left) - 1) == 1, (resumed, left)
+
+
+async def test_one_of_two_fronts_that_resume_at_once_keeps_the_conversation() -> None:
+    async with through_main_process(3) as shared:
+        await one_of_two_gets_it(shared)
+
+
+@needs_redis
+async def test_one_of_two_machines_that_resume_at_once_keeps_the_conversation(tmp_path: Path) -> None:
+    port = closed_port()
+    with redis(tmp_path, port):
+        async with AsyncExitStack() as stack:
+            url = f"redis://127.0.0.1:{port}"
+            await one_of_two_gets_it([await stack.enter_async_context(open_redis(url)) for _ in range(3)])
 
 
 @needs_redis

@@ -12,7 +12,7 @@ from limits.aio.strategies import SlidingWindowCounterRateLimiter
 
 from pipeline.workers.sharing.link import Link, LinkLost
 from server.access.rates import hit
-from server.sharing.main_process import Get, Hit, PlacesOf, Put, Secret, Take
+from server.sharing.main_process import Get, Hit, PlacesOf, Put, Remove, Secret, Take
 from server.sharing.values import ValuesHere
 
 GIVE_UP_S = 1.0
@@ -42,11 +42,16 @@ class SharedState:
         async def get(request: Get) -> str | None:
             return self._values.get(request.key)
 
+        async def remove(request: Remove) -> None:
+            if self._values.owner(request.key) is link:
+                self._values.take(request.key)
+
         async def count(request: Hit) -> float | None:
             return await hit(self._counts, request.limit, request.caller)
 
         link.answer(Put, put)
         link.answer(Get, get)
+        link.answer(Remove, remove)
         link.answer(Take, lambda request: self._take(request, link))
 
         async def secret(_: Secret) -> bytes:
@@ -68,15 +73,15 @@ class SharedState:
 
     async def _take(self, request: Take, link: Link) -> str | None:
         owner = self._values.owner(request.key)
+        stored = self._values.take(request.key)  # at once: of several fronts that want it, one gets it
         newer: str | None = None
-        if isinstance(owner, Link) and owner is not link and owner in self._links:
+        if stored is not None and isinstance(owner, Link) and owner is not link and owner in self._links:
             try:
                 async with asyncio.timeout(GIVE_UP_S):
                     newer = await owner.ask(request)
             except (TimeoutError, LinkLost):
                 pass  # it hangs or has died; the value is what it has told last
-        stored = self._values.take(request.key)
-        return stored if newer is None or stored is None else newer
+        return stored if newer is None else newer
 
     def _note(self, link: Link, places: PlacesOf) -> None:
         if link not in self._places:  # it has started now

@@ -37,6 +37,13 @@ class Take:
 
 
 @dataclass(frozen=True, slots=True)
+class Remove:
+    """Request: remove a value that this front has set."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
     """Request: count a request of a caller. The result is None, or the seconds until the next one may come."""
 
@@ -101,6 +108,9 @@ class ThroughMainProcess:
     async def take(self, key: str) -> str | None:
         found: str | None = await self._link.ask(Take(key))
         return found
+
+    async def remove(self, key: str) -> None:
+        await self._link.ask(Remove(key))
 
     async def secret(self) -> bytes:
         secret: bytes = await self._link.ask(Secret())

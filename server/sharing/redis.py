@@ -67,6 +67,9 @@ class ThroughRedis:
     async def take(self, key: str) -> str | None:
         return _found(await self._client.getdel(PREFIX + key))
 
+    async def remove(self, key: str) -> None:
+        await self._client.delete(PREFIX + key)
+
     def when_taken(self, give_up: GiveUp) -> None:
         """Nothing: a process notices with its next copy that another one has taken the conversation."""
 

@@ -29,6 +29,10 @@ class Values(Protocol):
         """Remove and return a value. Of several callers, one gets it."""
         ...
 
+    async def remove(self, key: str) -> None:
+        """Remove a value, unless another process is known to have set it since."""
+        ...
+
 
 MAX_VALUES = 20_000
 MAX_CHARS = 1 << 28

@@ -74,6 +74,8 @@ class Copies:
         self._copies: dict[str, Copy] = {}
         self._unwanted: list[str] = []
         """Keys of copies that must no longer be resumed."""
+        self._taken: set[str] = set()
+        """Keys of conversations that this process has taken, or is taking, until `open` follows."""
         self._wake = asyncio.Event()
 
     def open(
@@ -81,6 +83,7 @@ class Copies:
     ) -> None:
         """Write copies of an open connection's conversation from now on."""
         key = _key(token, owner)
+        self._taken.discard(key)
         self._copies[key] = Copy(key, snapshot, leave)
         self._wake.set()
 
@@ -111,22 +114,46 @@ class Copies:
             self._wake.set()
 
     async def take(self, token: str, owner: Owner) -> Conversation | None:
-        """Remove and return a conversation whose connection has ended or is another process's; None without one."""
+        """Return a conversation whose connection has ended or is another process's, for `open`, which must follow; None
+        without one. Of several callers, one gets it, or keeps it: the others' connections end."""
         key = _key(token, owner)
+        if key in self._taken:
+            return None
+        self._taken.add(key)
+        found: Conversation | None = None
+        try:
+            found = await self._find(key)
+        finally:
+            if found is None:
+                self._taken.discard(key)
+        return found
+
+    async def _find(self, key: str) -> Conversation | None:
         if (own := self._copies.pop(key, None)) is not None:
             self._unwanted.append(key)
             snapshot = own.snapshot()
             return None if snapshot is None else restored(snapshot, budget_tokens=self._budget_tokens)
         try:
             async with asyncio.timeout(DEADLINE_S):
-                if await self._values.get(key) is None:
-                    return None
-                await self._values.put(key + TAKEN, self._name, self._seconds + RENEW_S)
-                text = await self._values.take(key)
+                text = await self._claimed(key)
             return None if text is None else restored(json.loads(text), budget_tokens=self._budget_tokens)
         except Exception as error:  # of Redis, which have many types, or of foreign data
             log.warning("a conversation cannot be resumed: %s", type(error).__name__)
             return None
+
+    async def _claimed(self, key: str) -> str | None:
+        """Take a copy from another process, and put it back as this one's, so that it survives this one, too."""
+        if await self._values.get(key) is None:
+            return None
+        seconds = self._seconds + RENEW_S
+        await self._values.put(key + TAKEN, self._name, seconds)  # before `take`: its process must not write it again
+        text = await self._values.take(key)
+        if text is not None:
+            await self._values.put(key + TAKEN, self._name, seconds)  # another one may have written its name meanwhile
+            await self._values.put(key, text, seconds)
+        elif await self._values.get(key + TAKEN) == self._name:
+            await self._values.remove(key + TAKEN)
+        return text
 
     async def give_up(self, key: str) -> str | None:
         """End the connection of a conversation that another process resumes, and return the conversation."""
@@ -154,7 +181,7 @@ class Copies:
         try:
             for key in unwanted:
                 async with asyncio.timeout(DEADLINE_S):
-                    await self._values.take(key)
+                    await self._values.remove(key)
             for copy in list(self._copies.values()):
                 if copy.changed or time.monotonic() - copy.written_at >= RENEW_S:
                     async with asyncio.timeout(DEADLINE_S):
