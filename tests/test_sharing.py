@@ -2,15 +2,19 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 
+from jobs.cache import open_cache
 from pipeline.conversation.history import Conversation
 from pipeline.conversation.saved import restored, saved
 from pipeline.llm import Message, ToolCall
 from pipeline.support.background import background
 from pipeline.workers.sharing.link import Link
+from server.access.callers import USE, Caller
+from server.access.client_secrets import ClientSecrets
 from server.fronts.state import SharedState
 from server.sharing.main_process import ThroughMainProcess
 from server.sharing.opening import Shared
@@ -46,21 +50,23 @@ async def test_a_copy_has_the_heard_part_of_a_running_reply() -> None:
 
 
 @asynccontextmanager
-async def through_main_process(fronts: int) -> AsyncIterator[list[Shared]]:
+async def through_main_process(
+    fronts: int, kind: type[ThroughMainProcess] = ThroughMainProcess
+) -> AsyncIterator[list[ThroughMainProcess]]:
     """Share between fronts, all in this process."""
     state = SharedState()
     async with AsyncExitStack() as stack:
-        shared: list[Shared] = []
+        shared: list[ThroughMainProcess] = []
         for number in range(fronts):
             main, front = [await Link.over(end) for end in socket.socketpair()]
             state.join(main, str(number))
             for link in (main, front):
                 await stack.enter_async_context(background(link.run()))
-            shared.append(ThroughMainProcess(front))
+            shared.append(kind(front))
         yield shared
 
 
-async def one_of_two_gets_it(shared: list[Shared]) -> None:
+async def one_of_two_gets_it(shared: Sequence[Shared]) -> None:
     """Resume a conversation in two processes at once, while its connection is still open in a third one."""
     left: list[str] = []
     conversation = spoken_to()
@@ -72,7 +78,7 @@ async def one_of_two_gets_it(shared: list[Shared]) -> None:
     found = await asyncio.gather(*(copies.take("token", ANNA) for copies in there))
     for number, (copies, one) in enumerate(zip(there, found, strict=True)):
         if one is not None:
-            copies.open("token", ANNA, lambda one=one: saved(one), lambda number=number: left.append(str(number)))  # type: ignore[misc]
+            copies.open("token", ANNA, partial(saved, one), partial(left.append, str(number)))
     here.changed("token", ANNA)
     for copies in [here, *there]:
         assert await copies.write()
@@ -120,6 +126,37 @@ async def test_conversations_and_places_are_shared_through_redis(tmp_path: Path)
             here.changed("token", ANNA)
             await here.write()
             assert left, "the connection that had it ends"
+
+
+@needs_redis
+async def test_many_commands_at_once_wait_for_a_connection(tmp_path: Path) -> None:
+    port = closed_port()
+    url = f"redis://127.0.0.1:{port}"
+    with redis(tmp_path, port):
+        async with open_redis(url) as one, open_cache(url) as cache:
+            await one.put("key", "value", 60)
+            assert set(await asyncio.gather(*(one.get("key") for _ in range(100)))) == {"value"}
+            await cache.put("job", "body")
+            assert set(await asyncio.gather(*(cache.get("job") for _ in range(100)))) == {"body"}
+
+
+async def test_only_plausible_secrets_are_looked_up_elsewhere() -> None:
+    asked: list[str] = []
+
+    class Asked(ThroughMainProcess):
+        async def get(self, key: str) -> str | None:
+            asked.append(key)
+            return await super().get(key)
+
+    async with through_main_process(1, Asked) as [front]:
+        secrets, other = ClientSecrets(), ClientSecrets()
+        secrets.shared = other.shared = front
+        made, _ = secrets.make(Caller("app", USE), {}, 60.0)
+        await secrets.tell(made)
+        for value, path in (("ek_x", "/v1/realtime"), ("ek_" + "x" * 1000, "/v1/realtime"), (made, "/health")):
+            assert await other.look_up(value, path) is None
+        assert not asked
+        assert await other.look_up(made, "/v1/realtime") is not None
 
 
 @needs_redis

@@ -26,6 +26,8 @@ CONVERSATIONS = ("/v1/realtime", "/v1/realtime/calls", "/v1/realtime/calls/")
 """Paths that accept a secret for conversations; with a slash at the end, also those below."""
 TRANSLATIONS = ("/v1/realtime/translations",)
 """Paths that accept a secret for translations."""
+VALUE_CHARS = 43
+"""Length of a secret after the prefix."""
 SCOPE = "parley.session"
 """Key in an ASGI scope under which the configuration of the secret's sessions is stored."""
 MOST, MOST_OF_ONE = 10_000, 1_000
@@ -87,8 +89,7 @@ class ClientSecrets:
         secret = self._known.get(value)
         if secret is None or self._clock() >= secret.expires_at:
             return None
-        fits = any(path.startswith(one) if one.endswith("/") else path == one for one in secret.paths)
-        return secret if fits else None
+        return secret if _fits(path, secret.paths) else None
 
     async def tell(self, value: str) -> None:
         """Make a new secret valid in all processes of the service."""
@@ -102,7 +103,9 @@ class ClientSecrets:
 
     async def look_up(self, value: str, path: str) -> ClientSecret | None:
         """Do the same as `find`, for the secrets of all processes of the service."""
-        if self.shared is not None and value.startswith(PREFIX) and value not in self._known:
+        # Anyone can send a secret, before requests are counted: ask the others only where it would be of use.
+        useful = value not in self._known and _plausible(value) and _fits(path, CONVERSATIONS + TRANSLATIONS)
+        if self.shared is not None and useful:
             with suppress(Exception):
                 async with asyncio.timeout(SHARED_S):
                     told = await self.shared.get(_key(value))
@@ -114,6 +117,14 @@ class ClientSecrets:
     def _forget_expired(self) -> None:
         now = self._clock()
         self._known = {value: secret for value, secret in self._known.items() if secret.expires_at > now}
+
+
+def _plausible(value: str) -> bool:
+    return value.startswith(PREFIX) and len(value) == len(PREFIX) + VALUE_CHARS
+
+
+def _fits(path: str, paths: tuple[str, ...]) -> bool:
+    return any(path.startswith(one) if one.endswith("/") else path == one for one in paths)
 
 
 def _key(value: str) -> str:
