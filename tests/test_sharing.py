@@ -76,15 +76,15 @@ async def one_of_two_gets_it(shared: Sequence[Shared]) -> None:
     here.open("token", ANNA, lambda: saved(conversation), lambda: left.append("here"))
     assert await here.write()
     found = await asyncio.gather(*(copies.take("token", ANNA) for copies in there))
-    for number, (copies, one) in enumerate(zip(there, found, strict=True)):
-        if one is not None:
-            copies.open("token", ANNA, partial(saved, one), partial(left.append, str(number)))
+    for number, (copies, resumed) in enumerate(zip(there, found, strict=True)):
+        if resumed is not None:
+            copies.open("token", ANNA, partial(saved, resumed), partial(left.append, str(number)))
     here.changed("token", ANNA)
     for copies in [here, *there]:
         assert await copies.write()
-    resumed = sum(one is not None for one in found)
     assert "here" in left
-    assert resumed - (len(left) - 1) == 1, (resumed, left)
+    kept = sum(resumed is not None for resumed in found) - (len(left) - 1)
+    assert kept == 1, (found, left)
 
 
 async def test_one_of_two_fronts_that_resume_at_once_keeps_the_conversation() -> None:

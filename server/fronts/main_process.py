@@ -30,8 +30,11 @@ log = logging.getLogger(__name__)
 
 ANSWER_S = 1.0
 """Timeout for a front's answer to another one, in seconds."""
-PING_S, HANG_S = 1.0, 20.0
-"""Time between questions whether a front responds, and time without an answer after which it is killed, in seconds."""
+PING_S, HANG_S, START_HANG_S = 1.0, 20.0, 120.0
+"""Time between questions whether a front responds, and time without an answer after which it is killed, once it serves
+and while it starts, in seconds."""
+LIFE_S = 10.0
+"""Time that a front must have served so that its successor is started without a delay, in seconds."""
 FIRST_BACKOFF_S, MAX_BACKOFF_S = 0.1, 10.0
 """Delay before a front is started that has failed to start; doubles each time."""
 END_S = 10.0
@@ -51,6 +54,7 @@ class Front:
         self._given = 0
         self._busy = Busy(0, 0)
         self.reading = asyncio.create_task(link.run())
+        self.watching = asyncio.create_task(self._watch())
 
     @property
     def connections(self) -> int:
@@ -70,11 +74,26 @@ class Front:
     async def close(self) -> None:
         """End its link and its calls, once the process has ended."""
         self.takes = False
-        self.reading.cancel()
-        await asyncio.wait([self.reading])
+        for task in (self.reading, self.watching):
+            task.cancel()
+        await asyncio.wait([self.reading, self.watching])
         self.link.close()
         self._channel.close()
         await self._calls.close()
+
+    async def _watch(self) -> None:
+        """Note whether the process responds, and kill it if it does not in the end, so that its conversations can
+        continue elsewhere. Questions are counted, not time, which also passes while this process does not run."""
+        missed = 0
+        while True:
+            await asyncio.sleep(PING_S)
+            self.responds = bool(await result_of(self.link, Ping()))
+            missed = 0 if self.responds else missed + 1
+            if missed >= (HANG_S if self.ready.is_set() else START_HANG_S) / (PING_S + ANSWER_S):
+                log.error("a process that serves connections hangs; it is killed")
+                with contextlib.suppress(ProcessLookupError):
+                    self.process.kill()
+                return
 
 
 class MainProcess:
@@ -136,10 +155,11 @@ class MainProcess:
                 log.error("a process that serves connections cannot be started: %s", error.strerror)
             else:
                 if await self._became_ready(front):
-                    backoff_s = 0.0
+                    ready_at = time.monotonic()
                     self._announce_once()
-                    async with background(self._watch(front)):
-                        await front.process.wait()
+                    await front.process.wait()
+                    if time.monotonic() - ready_at >= LIFE_S:
+                        backoff_s = 0.0
                 await self._gone(front)
                 if self._stopping.is_set():
                     return
@@ -157,22 +177,9 @@ class MainProcess:
             self._announced = True
             self._announce()
 
-    async def _watch(self, front: Front) -> None:
-        """Pass no connection to a front that does not respond, and kill it in the end, so that its conversations can
-        continue elsewhere."""
-        heard_at = time.monotonic()
-        while True:
-            await asyncio.sleep(PING_S)
-            front.responds = bool(await _result(front.link, Ping()))
-            if front.responds:
-                heard_at = time.monotonic()
-            elif time.monotonic() - heard_at > HANG_S:
-                log.error("a process that serves connections hangs; it is killed")
-                front.process.kill()
-                return
-
     def _takers(self) -> list[Front]:
-        """Return the fronts that take connections now; those that refuse them if all are draining."""
+        """Return the fronts that take connections now: those that respond, if there is one, and those that refuse them
+        if all are draining."""
         takers = [front for front in self._fronts if front.takes]
         responding = [front for front in takers if front.responds]
         return responding or takers or [front for front in self._fronts if front.ready.is_set()]
@@ -268,15 +275,19 @@ class MainProcess:
     async def _ask_others(self, link: Link, request: object) -> list[object]:
         """Return the results of all other fronts that respond in time."""
         others = [front.link for front in self._fronts if front.takes and front.link is not link]
-        found = await asyncio.gather(*(_result(other, request) for other in others))
+        found = await asyncio.gather(*(result_of(other, request) for other in others))
         return [result for results in found for result in results]
 
 
-async def _result(link: Link, request: object) -> list[object]:
+async def result_of(link: Link, request: object) -> list[object]:
+    """Return a front's result; nothing if it does not respond in time, or cannot answer."""
     try:
         async with asyncio.timeout(ANSWER_S):
             return [await link.ask(request)]
     except (TimeoutError, LinkLost):
+        return []
+    except Exception as error:
+        log.warning("a process of the service cannot answer %s: %s", type(request).__name__, type(error).__name__)
         return []
 
 
