@@ -39,6 +39,8 @@ FIRST_BACKOFF_S, MAX_BACKOFF_S = 0.1, 10.0
 """Delay before a front is started that has failed to start; doubles each time."""
 END_S = 10.0
 """Time that a front has in addition to DRAIN_SECONDS to end, in seconds."""
+CLOSE_S = 2.0
+"""Timeout for unloading the models, in seconds. Their processes end with this one."""
 
 
 class Front:
@@ -131,7 +133,11 @@ class MainProcess:
                     await self._run()
             finally:
                 self._doors.close()
-                await self._models.close()
+                try:
+                    async with asyncio.timeout(CLOSE_S):
+                        await self._models.close()
+                except TimeoutError:
+                    log.warning("the models are not unloaded in time; the process ends without it")
 
     async def _run(self) -> None:
         # The first one measures, downloads and migrates; the others find that done.
