@@ -13,9 +13,9 @@ from pipeline.support.background import background
 from pipeline.workers import Hosting
 from pipeline.workers.sharing.link import Link
 from pipeline.workers.sharing.models import SharedModels
-from server.fronts import main_process
-from server.fronts.main_process import Front, result_of
+from server.fronts import process
 from server.fronts.messages import Ping
+from server.fronts.process import Front, result_of
 
 
 @asynccontextmanager
@@ -23,22 +23,22 @@ async def front() -> AsyncIterator[tuple[Front, Link]]:
     """Start a process that does nothing; yield it as a front, and its end of the link."""
     ours, theirs = [await Link.over(end) for end in socket.socketpair()]
     models = SharedModels(Hosting(isolated=True, max_wait_s=15.0, idle_s=0.0))
-    process = await asyncio.create_subprocess_exec(sys.executable, "-c", "import time; time.sleep(600)")
-    started = Front("1", process, ours, socket.socket(), models.join(ours))
+    idle = await asyncio.create_subprocess_exec(sys.executable, "-c", "import time; time.sleep(600)")
+    started = Front("1", idle, ours, socket.socket(), models.join(ours))
     try:
         yield started, theirs
     finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
+        if idle.returncode is None:
+            idle.kill()
+        await idle.wait()
         await started.close()
         theirs.close()
 
 
 async def test_a_front_that_does_not_respond_is_killed_also_while_it_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("PING_S", "ANSWER_S"):
-        monkeypatch.setattr(main_process, name, 0.01)
-    monkeypatch.setattr(main_process, "START_HANG_S", 0.2)
+        monkeypatch.setattr(process, name, 0.01)
+    monkeypatch.setattr(process, "START_HANG_S", 0.2)
     async with front() as (hanging, _):
         assert await hanging.process.wait() == -signal.SIGKILL
         assert not hanging.responds
