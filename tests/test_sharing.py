@@ -20,6 +20,7 @@ from server.sharing.main_process import ThroughMainProcess
 from server.sharing.opening import Shared
 from server.sharing.places import Elsewhere, Taken
 from server.sharing.redis import open_redis
+from server.sharing.values import ValuesHere
 from server.talk.copies import Copies
 from tests.servers.redis_server import needs_redis, redis
 from tests.servers.running import closed_port
@@ -64,6 +65,17 @@ async def through_main_process(
                 await stack.enter_async_context(background(link.run()))
             shared.append(kind(front))
         yield shared
+
+
+def test_expired_values_do_not_stay_in_memory() -> None:
+    now = [0.0]
+    values = ValuesHere(10, 1000, clock=lambda: now[0])
+    values.put("old", "what a user has said", 10.0)
+    values.put("new", "something else", 30.0)
+    now[0] = 20.0
+    values.sweep()
+    assert "old" not in values._values
+    assert values.get("new")
 
 
 async def one_of_two_gets_it(shared: Sequence[Shared]) -> None:

@@ -32,6 +32,8 @@ SCOPE = "parley.session"
 """Key in an ASGI scope under which the configuration of the secret's sessions is stored."""
 MOST, MOST_OF_ONE = 10_000, 1_000
 """Maximum number of valid secrets, in total and of one caller."""
+SHARED_PREFIX = "secret:"
+"""Beginning of the keys of secrets among the shared values."""
 SHARED_S = 0.5
 """Timeout for the other processes' secrets, in seconds."""
 MOST_CHARS_OF_ONE = 4_000_000
@@ -129,7 +131,7 @@ def _fits(path: str, paths: tuple[str, ...]) -> bool:
 
 def _key(value: str) -> str:
     """Return the key of a secret among the shared values, which do not reveal it."""
-    return "secret:" + hashlib.sha256(value.encode("utf-8", "replace")).hexdigest()
+    return SHARED_PREFIX + hashlib.sha256(value.encode("utf-8", "replace")).hexdigest()
 
 
 def _read(told: dict[str, Any]) -> ClientSecret:

@@ -69,7 +69,7 @@ class MainProcess:
         with tempfile.TemporaryDirectory(prefix="parley-metrics-") as metrics:
             self._metrics = metrics
             try:
-                async with background(self._models.watch()):
+                async with background(self._models.watch()), background(self._state.sweep()):
                     await self._run()
             finally:
                 self._doors.close()

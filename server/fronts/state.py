@@ -11,6 +11,7 @@ from limits.aio.storage import MemoryStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 
 from pipeline.workers.sharing.link import Link, LinkLost
+from server.access.client_secrets import MOST, SHARED_PREFIX
 from server.access.rates import hit
 from server.sharing.main_process import Get, Hit, PlacesOf, Put, Remove, Secret, Take
 from server.sharing.values import ValuesHere
@@ -19,12 +20,18 @@ GIVE_UP_S = 1.0
 """Timeout for a front that has set a value which another one takes, in seconds."""
 
 
+SWEEP_S = 10.0
+"""Time between two removals of expired values, in seconds: they contain what users have said."""
+
+
 class SharedState:
     """The state that the fronts share."""
 
     def __init__(self) -> None:
         self._secret = secrets.token_bytes(32)
-        self._values = ValuesHere()
+        # Apart, so that neither takes the other's room.
+        self._conversations = ValuesHere(20_000, 1 << 28)
+        self._secrets = ValuesHere(MOST, 1 << 26)
         self._counts = SlidingWindowCounterRateLimiter(MemoryStorage())
         self._links: dict[Link, str] = {}
         self._places: dict[Link, PlacesOf] = {}
@@ -34,17 +41,18 @@ class SharedState:
         self._links[link] = name
 
         async def put(request: Put) -> bool:
-            if request.only_if_there and self._values.owner(request.key) is not link:
+            values = self._values(request.key)
+            if request.only_if_there and values.owner(request.key) is not link:
                 return False
-            self._values.put(request.key, request.value, request.seconds, owner=link)
+            values.put(request.key, request.value, request.seconds, owner=link)
             return True
 
         async def get(request: Get) -> str | None:
-            return self._values.get(request.key)
+            return self._values(request.key).get(request.key)
 
         async def remove(request: Remove) -> None:
-            if self._values.owner(request.key) is link:
-                self._values.take(request.key)
+            if (values := self._values(request.key)).owner(request.key) is link:
+                values.take(request.key)
 
         async def count(request: Hit) -> float | None:
             return await hit(self._counts, request.limit, request.caller)
@@ -71,9 +79,20 @@ class SharedState:
         """Pass a front's message on to all others."""
         self._tell(link, message)
 
+    async def sweep(self) -> None:
+        """Remove expired values, until cancelled."""
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            self._conversations.sweep()
+            self._secrets.sweep()
+
+    def _values(self, key: str) -> ValuesHere:
+        return self._secrets if key.startswith(SHARED_PREFIX) else self._conversations
+
     async def _take(self, request: Take, link: Link) -> str | None:
-        owner = self._values.owner(request.key)
-        stored = self._values.take(request.key)  # at once: of several fronts that want it, one gets it
+        values = self._values(request.key)
+        owner = values.owner(request.key)
+        stored = values.take(request.key)  # at once: of several fronts that want it, one gets it
         newer: str | None = None
         if stored is not None and isinstance(owner, Link) and owner is not link and owner in self._links:
             try:
