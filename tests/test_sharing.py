@@ -12,6 +12,7 @@ from pipeline.conversation.history import Conversation
 from pipeline.conversation.saved import restored, saved
 from pipeline.llm import Message, ToolCall
 from pipeline.support.background import background
+from pipeline.support.json_types import JsonObject
 from pipeline.workers.sharing.link import Link
 from server.access.callers import USE, Caller
 from server.access.client_secrets import ClientSecrets
@@ -138,6 +139,19 @@ async def test_conversations_and_places_are_shared_through_redis(tmp_path: Path)
             here.changed("token", ANNA)
             await here.write()
             assert left, "the connection that had it ends"
+
+
+async def test_a_copy_that_cannot_be_written_stops_no_other() -> None:
+    def fail() -> JsonObject:
+        raise ValueError
+
+    async with through_main_process(2) as shared:
+        here, there = (Copies(one, 60, budget_tokens=1000) for one in shared)
+        conversation = spoken_to()
+        here.open("first", ANNA, fail, lambda: None)
+        here.open("token", ANNA, lambda: saved(conversation), lambda: None)
+        assert await here.write()
+        assert await there.take("token", ANNA) is not None
 
 
 @needs_redis

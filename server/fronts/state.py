@@ -5,16 +5,19 @@ needs no disk for each request. The database has the state that must survive the
 """
 
 import asyncio
+import logging
 import secrets
 
 from limits.aio.storage import MemoryStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 
-from pipeline.workers.sharing.link import Link, LinkLost
+from pipeline.workers.sharing.link import Link
 from server.access.client_secrets import MOST, SHARED_PREFIX
 from server.access.rates import hit
 from server.sharing.main_process import Get, Hit, PlacesOf, Put, Remove, Secret, Take
 from server.sharing.values import ValuesHere
+
+log = logging.getLogger(__name__)
 
 GIVE_UP_S = 1.0
 """Timeout for a front that has set a value which another one takes, in seconds."""
@@ -98,8 +101,8 @@ class SharedState:
             try:
                 async with asyncio.timeout(GIVE_UP_S):
                     newer = await owner.ask(request)
-            except (TimeoutError, LinkLost):
-                pass  # it hangs or has died; the value is what it has told last
+            except Exception as error:  # it hangs, has died or fails; the value is what it has told last
+                log.warning("a process did not give up a conversation: %s", type(error).__name__)
         return stored if newer is None else newer
 
     def _note(self, link: Link, places: PlacesOf) -> None:

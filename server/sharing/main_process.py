@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from limits import RateLimitItem
 
-from pipeline.workers.sharing.link import Link
+from pipeline.workers.sharing.link import Link, LinkLost
 from server.sharing.opening import Counts
 from server.sharing.places import Elsewhere, Places, Table
 from server.sharing.values import GiveUp
@@ -67,6 +67,8 @@ class PlacesOf:
 
 class ThroughMainProcess:
     """See `server.sharing.opening.Shared`. All methods raise LinkLost when the main process is gone."""
+
+    away = (LinkLost, TimeoutError)
 
     def __init__(self, link: Link) -> None:
         self._link = link

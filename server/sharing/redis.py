@@ -47,7 +47,9 @@ class ThroughRedis:
 
     counts = None  # `server.access.rates` counts in Redis itself
 
-    def __init__(self, client: "Redis") -> None:
+    def __init__(self, client: "Redis", away: tuple[type[Exception], ...]) -> None:
+        """away: the client's errors when Redis cannot be reached."""
+        self.away = away
         self._client = client
         self._machine = f"{socket.gethostname()}:{os.getppid() if joined() else os.getpid()}"
         self._process = f"{self._machine}:{os.getpid()}:{secrets.token_hex(4)}"
@@ -172,7 +174,7 @@ async def open_redis(redis_url: str) -> AsyncIterator[ThroughRedis]:
         client = redis.Redis.from_pool(pool)  # closes the pool, too
     except ValueError:
         raise ConfigError("REDIS_URL is not a Redis URL (redis://host:6379).") from None
-    shared = ThroughRedis(client)
+    shared = ThroughRedis(client, (redis.ConnectionError, redis.TimeoutError, TimeoutError, OSError))
     try:
         async with background(shared.run()):
             yield shared

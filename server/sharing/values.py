@@ -13,6 +13,11 @@ GiveUp = Callable[[str], Awaitable[str | None]]
 class Values(Protocol):
     """Values by key. Each expires."""
 
+    @property
+    def away(self) -> tuple[type[Exception], ...]:
+        """Errors that mean that the other processes cannot be reached, with TimeoutError."""
+        ...
+
     async def put(self, key: str, value: str, seconds: float) -> None:
         """Set a value. seconds: time until it expires."""
         ...

@@ -184,9 +184,8 @@ class Copies:
                     await self._values.remove(key)
             for copy in list(self._copies.values()):
                 if copy.changed or time.monotonic() - copy.written_at >= RENEW_S:
-                    async with asyncio.timeout(DEADLINE_S):
-                        await self._write(copy)
-        except Exception as error:
+                    await self._write_or_log(copy)
+        except self._values.away as error:
             log.warning("conversations cannot be copied for other processes: %s", type(error).__name__)
             self._unwanted += unwanted
             for copy in self._copies.values():  # they may be lost when they can be written again
@@ -196,6 +195,17 @@ class Copies:
 
     def _due(self) -> bool:
         return any(copy.changed for copy in self._copies.values())
+
+    async def _write_or_log(self, copy: Copy) -> None:
+        """Write a copy. If only this one cannot be written, log it and leave it until its next change."""
+        try:
+            async with asyncio.timeout(DEADLINE_S):
+                await self._write(copy)
+        except self._values.away:
+            raise
+        except Exception as error:
+            log.warning("a conversation cannot be copied for other processes: %s", type(error).__name__)
+            copy.changed, copy.written_at = False, time.monotonic()
 
     async def _write(self, copy: Copy) -> None:
         if await self._was_taken(copy):
