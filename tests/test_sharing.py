@@ -83,7 +83,7 @@ async def one_of_two_gets_it(shared: Sequence[Shared]) -> None:
     """Resume a conversation in two processes at once, while its connection is still open in a third one."""
     left: list[str] = []
     conversation = spoken_to()
-    here, *there = (Copies(one, 60, budget_tokens=1000) for one in shared)
+    here, *there = (Copies(one, 60, most=10, budget_tokens=1000) for one in shared)
     for copies, one in zip([here, *there], shared, strict=True):
         one.when_taken(copies.give_up)
     here.open("token", ANNA, lambda: saved(conversation), lambda: left.append("here"))
@@ -127,7 +127,7 @@ async def test_conversations_and_places_are_shared_through_redis(tmp_path: Path)
             other.share_places(lambda: {"conversations": Taken(0)}, {"conversations": elsewhere})
             await eventually(lambda: elsewhere.of[ANNA] == 2)
 
-            here, there = (Copies(shared, 60, budget_tokens=1000) for shared in (one, other))
+            here, there = (Copies(shared, 60, most=10, budget_tokens=1000) for shared in (one, other))
             conversation = spoken_to()
             here.open("token", ANNA, lambda: saved(conversation), lambda: left.append(True))
             assert await here.write()
@@ -146,7 +146,7 @@ async def test_a_copy_that_cannot_be_written_stops_no_other() -> None:
         raise ValueError
 
     async with through_main_process(2) as shared:
-        here, there = (Copies(one, 60, budget_tokens=1000) for one in shared)
+        here, there = (Copies(one, 60, most=10, budget_tokens=1000) for one in shared)
         conversation = spoken_to()
         here.open("first", ANNA, fail, lambda: None)
         here.open("token", ANNA, lambda: saved(conversation), lambda: None)
@@ -191,7 +191,7 @@ async def test_a_redis_that_has_lost_its_memory_ends_no_conversation(tmp_path: P
     left: list[bool] = []
     async with open_redis(f"redis://127.0.0.1:{port}") as one:
         conversation = spoken_to()
-        here, there = (Copies(one, 60, budget_tokens=1000) for _ in range(2))
+        here, there = (Copies(one, 60, most=10, budget_tokens=1000) for _ in range(2))
         here.open("token", ANNA, lambda: saved(conversation), lambda: left.append(True))
         with redis(tmp_path, port):
             assert await here.write()
@@ -201,3 +201,26 @@ async def test_a_redis_that_has_lost_its_memory_ends_no_conversation(tmp_path: P
             assert await here.write()
             assert not left
             assert await there.take("token", ANNA) is not None
+
+
+@needs_redis
+async def test_a_closed_connection_is_resumed_where_it_was_without_redis(tmp_path: Path) -> None:
+    port = closed_port()
+    conversation = spoken_to()
+    async with open_redis(f"redis://127.0.0.1:{port}") as one:
+        here, there = (Copies(one, 60, most=10, budget_tokens=1000) for _ in range(2))
+        with redis(tmp_path, port):
+            for token in ("gone", "forgotten", "moved"):
+                here.open(token, ANNA, lambda: saved(conversation), lambda: None)
+                here.close(token, ANNA)
+            assert await here.write()
+            moved = await there.take("moved", ANNA)
+            assert moved is not None
+            there.open("moved", ANNA, lambda: saved(moved), lambda: None)
+            assert await there.write()
+            there.forget("moved", ANNA)  # the client has a new token
+            assert await there.write()
+            assert await here.take("moved", ANNA) is None
+        assert await here.take("gone", ANNA) is not None, "Redis is gone"
+        with redis(tmp_path, port):
+            assert await here.take("forgotten", ANNA) is not None, "Redis has lost its memory"
