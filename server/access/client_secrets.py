@@ -7,6 +7,7 @@ made for. A session continues after that, and ends with the key that the secret 
 import asyncio
 import hashlib
 import json
+import logging
 import secrets
 import time
 from collections.abc import Callable
@@ -20,6 +21,8 @@ from pipeline.errors import Overloaded
 from pipeline.support.json_types import JsonObject
 from server.access.callers import Caller, Permission, permissions_of
 from server.sharing.values import Values
+
+log = logging.getLogger(__name__)
 
 PREFIX = "ek_"
 CONVERSATIONS = ("/v1/realtime", "/v1/realtime/calls", "/v1/realtime/calls/")
@@ -99,9 +102,11 @@ class ClientSecrets:
             return
         made = self._known[value]
         told = {**asdict(made), "caller": {**asdict(made.caller), "permissions": sorted(made.caller.permissions)}}
-        with suppress(Exception):  # Redis failures have many types; this process knows the secret
+        try:
             async with asyncio.timeout(SHARED_S):
                 await self.shared.put(_key(value), json.dumps(told), max(0.0, made.expires_at - self._clock()))
+        except Exception as error:  # of Redis, which have many types
+            log.warning("a client secret is valid in this process only: %s", type(error).__name__)
 
     async def look_up(self, value: str, path: str) -> ClientSecret | None:
         """Do the same as `find`, for the secrets of all processes of the service."""

@@ -114,9 +114,9 @@ class ThroughMainProcess:
     async def remove(self, key: str) -> None:
         await self._link.ask(Remove(key))
 
-    async def secret(self) -> bytes:
-        secret: bytes = await self._link.ask(Secret())
-        return secret
+    async def share_secret(self, use: Callable[[bytes], None]) -> None:
+        """See Shared. It does not change."""
+        use(await self._link.ask(Secret()))
 
     @property
     def counts(self) -> Counts:
