@@ -65,14 +65,17 @@ class Front:
         """Note whether the process responds. If it does not, end the calls that wait for it, and kill it in the end, so
         that its conversations can continue elsewhere. Questions are counted, not time, which also passes while the main
         process does not run."""
-        missed = 0
+        missed, serves = 0, False
         while True:
             await asyncio.sleep(PING_S)
-            self.responds = bool(await result_of(self.link, Ping()))
-            missed = 0 if self.responds else missed + 1
+            if not serves and self.ready.is_set():
+                missed, serves = 0, True
+            responds = bool(await result_of(self.link, Ping()))
+            self.responds = responds or not serves  # while it starts, it often does not, and gets no connections anyway
+            missed = 0 if responds else missed + 1
             if missed:
                 self._calls.stall()
-            if missed >= (HANG_S if self.ready.is_set() else START_HANG_S) / (PING_S + ANSWER_S):
+            if missed >= (HANG_S if serves else START_HANG_S) / (PING_S + ANSWER_S):
                 log.error("a process that serves connections hangs; it is killed")
                 with contextlib.suppress(ProcessLookupError):
                     self.process.kill()
