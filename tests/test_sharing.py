@@ -154,6 +154,18 @@ async def test_a_copy_that_cannot_be_written_stops_no_other() -> None:
         assert await there.take("token", ANNA) is not None
 
 
+async def test_copies_go_on_after_any_error_of_the_shared_values() -> None:
+    class Failing(ThroughMainProcess):
+        async def remove(self, key: str) -> None:
+            raise ValueError(key)
+
+    async with through_main_process(1, Failing) as [front]:
+        here = Copies(front, 60, most=10, budget_tokens=1000)
+        here.open("token", ANNA, lambda: saved(spoken_to()), lambda: None)
+        here.forget("token", ANNA)
+        assert not await here.write(), "it is tried again"
+
+
 @needs_redis
 async def test_many_commands_at_once_wait_for_a_connection(tmp_path: Path) -> None:
     port = closed_port()

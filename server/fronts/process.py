@@ -73,7 +73,7 @@ class Front:
             responds = bool(await result_of(self.link, Ping()))
             self.responds = responds or not serves  # while it starts, it often does not, and gets no connections anyway
             missed = 0 if responds else missed + 1
-            if missed:
+            if missed and serves:
                 self._calls.stall()
             if missed >= (HANG_S if serves else START_HANG_S) / (PING_S + ANSWER_S):
                 log.error("a process that serves connections hangs; it is killed")

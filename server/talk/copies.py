@@ -145,9 +145,7 @@ class Copies:
         text: str | None = None
         try:
             async with asyncio.timeout(DEADLINE_S):
-                text = await self._claimed(key)
-                if text is None and kept is not None and not await self._was_taken(key):
-                    text = kept
+                text = await self._claimed(key, kept)
         except Exception as error:  # of Redis, which have many types
             log.warning("a conversation cannot be looked up in other processes: %s", type(error).__name__)
             text = kept
@@ -157,10 +155,11 @@ class Copies:
             log.warning("a conversation cannot be resumed: %s", type(error).__name__)
             return None
 
-    async def _claimed(self, key: str) -> str | None:
-        """Take a copy from another process, and put it back as this one's, so that it survives this one, too."""
+    async def _claimed(self, key: str, kept: str | None) -> str | None:
+        """Take a copy from another process, and put it back as this one's, so that it survives this one, too. kept: the
+        result if there is none, and no other process has taken it."""
         if await self._values.get(key) is None:
-            return None
+            return None if await self._was_taken(key) else kept
         seconds = self._seconds + RENEW_S
         await self._values.put(key + TAKEN, self._name, seconds)  # before `take`: its process must not write it again
         text = await self._values.take(key)
@@ -200,7 +199,7 @@ class Copies:
             for copy in list(self._copies.values()):
                 if copy.changed or time.monotonic() - copy.written_at >= RENEW_S:
                     await self._write_or_log(copy)
-        except self._values.away as error:
+        except Exception as error:
             log.warning("conversations cannot be copied for other processes: %s", type(error).__name__)
             self._unwanted += unwanted
             for copy in self._copies.values():  # they may be lost when they can be written again
