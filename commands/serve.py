@@ -134,7 +134,7 @@ async def _serve_with_fronts(settings: Settings) -> int:
     with _listen(settings) as listening:
         fronts = MainProcess(settings, listening, lambda: _announce(console, listening))
         await fronts.run()
-        leave_within(END_S)
+        leave_within(END_S, fronts.code)
         return fronts.code
 
 

@@ -112,12 +112,12 @@ def leave(code: int = 0) -> NoReturn:
     os._exit(code)
 
 
-def leave_within(seconds: float) -> None:
-    """End the process after this time, if it has not ended by then."""
+def leave_within(seconds: float, code: int = 0) -> None:
+    """End the process with this exit code after this time, if it has not ended by then."""
 
     def end() -> None:
         log.warning("the shutdown hangs; the process ends now")
-        leave()
+        leave(code)
 
     timer = threading.Timer(seconds, end)
     timer.daemon = True

@@ -14,6 +14,8 @@ log = logging.getLogger(__name__)
 
 DEADLINE_S = 0.5
 """Timeout for Redis in seconds; a slower cache does not help."""
+CONNECTIONS = 16
+"""Maximum number of connections to Redis."""
 KEEP_S = 86_400
 MAX_BYTES = 8 << 20
 """Maximum size of a cached result; larger ones are read from the database."""
@@ -76,9 +78,15 @@ async def open_cache(redis_url: str) -> AsyncIterator[Cache]:
     except ModuleNotFoundError:
         raise ConfigError("REDIS_URL needs the extra `redis`: make install EXTRAS=redis.") from None
     try:
-        client = redis.from_url(
-            redis_url, socket_timeout=DEADLINE_S, socket_connect_timeout=DEADLINE_S, max_connections=16
+        # Further commands wait for a connection, in the same time that a command has.
+        pool = redis.BlockingConnectionPool.from_url(
+            redis_url,
+            max_connections=CONNECTIONS,
+            timeout=DEADLINE_S,
+            socket_timeout=DEADLINE_S,
+            socket_connect_timeout=DEADLINE_S,
         )
+        client = redis.Redis.from_pool(pool)  # closes the pool, too
     except ValueError:
         raise ConfigError("REDIS_URL is not a Redis URL (redis://host:6379).") from None
     try:

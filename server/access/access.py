@@ -64,7 +64,7 @@ class Access:
         self.budgets.share(shared)
         self.rates.share(shared)
         self.client_secrets.shared = shared
-        self.page_tokens.share(await shared.secret())
+        await shared.share_secret(self.page_tokens.share)
 
     async def admit(self, connection: HTTPConnection, rule: Rule) -> Caller:
         """Return the caller of a request. Raises ParleyError: unauthorized, forbidden, forbidden_origin,

@@ -7,6 +7,7 @@ made for. A session continues after that, and ends with the key that the secret 
 import asyncio
 import hashlib
 import json
+import logging
 import secrets
 import time
 from collections.abc import Callable
@@ -21,15 +22,21 @@ from pipeline.support.json_types import JsonObject
 from server.access.callers import Caller, Permission, permissions_of
 from server.sharing.values import Values
 
+log = logging.getLogger(__name__)
+
 PREFIX = "ek_"
 CONVERSATIONS = ("/v1/realtime", "/v1/realtime/calls", "/v1/realtime/calls/")
 """Paths that accept a secret for conversations; with a slash at the end, also those below."""
 TRANSLATIONS = ("/v1/realtime/translations",)
 """Paths that accept a secret for translations."""
+VALUE_CHARS = 43
+"""Length of a secret after the prefix."""
 SCOPE = "parley.session"
 """Key in an ASGI scope under which the configuration of the secret's sessions is stored."""
 MOST, MOST_OF_ONE = 10_000, 1_000
 """Maximum number of valid secrets, in total and of one caller."""
+SHARED_PREFIX = "secret:"
+"""Beginning of the keys of secrets among the shared values."""
 SHARED_S = 0.5
 """Timeout for the other processes' secrets, in seconds."""
 MOST_CHARS_OF_ONE = 4_000_000
@@ -87,8 +94,7 @@ class ClientSecrets:
         secret = self._known.get(value)
         if secret is None or self._clock() >= secret.expires_at:
             return None
-        fits = any(path.startswith(one) if one.endswith("/") else path == one for one in secret.paths)
-        return secret if fits else None
+        return secret if _fits(path, secret.paths) else None
 
     async def tell(self, value: str) -> None:
         """Make a new secret valid in all processes of the service."""
@@ -96,13 +102,17 @@ class ClientSecrets:
             return
         made = self._known[value]
         told = {**asdict(made), "caller": {**asdict(made.caller), "permissions": sorted(made.caller.permissions)}}
-        with suppress(Exception):  # Redis failures have many types; this process knows the secret
+        try:
             async with asyncio.timeout(SHARED_S):
                 await self.shared.put(_key(value), json.dumps(told), max(0.0, made.expires_at - self._clock()))
+        except Exception as error:  # of Redis, which have many types
+            log.warning("a client secret is valid in this process only: %s", type(error).__name__)
 
     async def look_up(self, value: str, path: str) -> ClientSecret | None:
         """Do the same as `find`, for the secrets of all processes of the service."""
-        if self.shared is not None and value.startswith(PREFIX) and value not in self._known:
+        # Anyone can send a secret, before requests are counted: ask the others only where it would be of use.
+        useful = value not in self._known and _plausible(value) and _fits(path, CONVERSATIONS + TRANSLATIONS)
+        if self.shared is not None and useful:
             with suppress(Exception):
                 async with asyncio.timeout(SHARED_S):
                     told = await self.shared.get(_key(value))
@@ -116,9 +126,17 @@ class ClientSecrets:
         self._known = {value: secret for value, secret in self._known.items() if secret.expires_at > now}
 
 
+def _plausible(value: str) -> bool:
+    return value.startswith(PREFIX) and len(value) == len(PREFIX) + VALUE_CHARS
+
+
+def _fits(path: str, paths: tuple[str, ...]) -> bool:
+    return any(path.startswith(one) if one.endswith("/") else path == one for one in paths)
+
+
 def _key(value: str) -> str:
     """Return the key of a secret among the shared values, which do not reveal it."""
-    return "secret:" + hashlib.sha256(value.encode("utf-8", "replace")).hexdigest()
+    return SHARED_PREFIX + hashlib.sha256(value.encode("utf-8", "replace")).hexdigest()
 
 
 def _read(told: dict[str, Any]) -> ClientSecret:

@@ -10,7 +10,6 @@ import socket
 import sys
 import tempfile
 import time
-from asyncio.subprocess import Process
 from collections.abc import Callable
 
 from pipeline.errors import ConfigError
@@ -19,62 +18,24 @@ from pipeline.settings import Settings
 from pipeline.support.background import background
 from pipeline.workers import hosting_of
 from pipeline.workers.sharing import AskOthers, Relay
-from pipeline.workers.sharing.link import Link, LinkLost
-from pipeline.workers.sharing.models import FrontCalls, SharedModels
-from server.fronts.doors import Doors, send
-from server.fronts.messages import Leaving, Ping, Ready, StopNow, Welcome
+from pipeline.workers.sharing.link import Link
+from pipeline.workers.sharing.models import SharedModels
+from server.fronts.doors import Doors
+from server.fronts.messages import Leaving, Ready, StopNow, Welcome
+from server.fronts.process import Front, result_of
 from server.fronts.state import SharedState
 from server.http.hatch import Busy, Door, Listen
 
 log = logging.getLogger(__name__)
 
-ANSWER_S = 1.0
-"""Timeout for a front's answer to another one, in seconds."""
-PING_S, HANG_S = 1.0, 20.0
-"""Time between questions whether a front responds, and time without an answer after which it is killed, in seconds."""
+LIFE_S = 10.0
+"""Time that a front must have served so that its successor is started without a delay, in seconds."""
 FIRST_BACKOFF_S, MAX_BACKOFF_S = 0.1, 10.0
 """Delay before a front is started that has failed to start; doubles each time."""
 END_S = 10.0
 """Time that a front has in addition to DRAIN_SECONDS to end, in seconds."""
-
-
-class Front:
-    """One front: its process, its link, and the socket on which it receives connections."""
-
-    def __init__(self, name: str, process: Process, link: Link, channel: socket.socket, calls: FrontCalls) -> None:
-        self.name, self.process, self.link = name, process, link
-        self.ready = asyncio.Event()
-        self.takes = False
-        """Whether it takes connections."""
-        self.responds = True
-        self._channel, self._calls = channel, calls
-        self._given = 0
-        self._busy = Busy(0, 0)
-        self.reading = asyncio.create_task(link.run())
-
-    @property
-    def connections(self) -> int:
-        """Its open connections, with those that it has not received yet."""
-        return self._busy.open + self._given - self._busy.received
-
-    def give(self, connection: socket.socket, door: int) -> bool:
-        """See Taker."""
-        given = send(self._channel, connection, door)
-        self._given += given
-        return given
-
-    def told(self, busy: Busy) -> None:
-        """Note its connections."""
-        self._busy = busy
-
-    async def close(self) -> None:
-        """End its link and its calls, once the process has ended."""
-        self.takes = False
-        self.reading.cancel()
-        await asyncio.wait([self.reading])
-        self.link.close()
-        self._channel.close()
-        await self._calls.close()
+CLOSE_S = 2.0
+"""Timeout for unloading the models, in seconds. Their processes end with this one."""
 
 
 class MainProcess:
@@ -108,11 +69,15 @@ class MainProcess:
         with tempfile.TemporaryDirectory(prefix="parley-metrics-") as metrics:
             self._metrics = metrics
             try:
-                async with background(self._models.watch()):
+                async with background(self._models.watch()), background(self._state.sweep()):
                     await self._run()
             finally:
                 self._doors.close()
-                await self._models.close()
+                try:
+                    async with asyncio.timeout(CLOSE_S):
+                        await self._models.close()
+                except TimeoutError:
+                    log.warning("the models are not unloaded in time; the process ends without it")
 
     async def _run(self) -> None:
         # The first one measures, downloads and migrates; the others find that done.
@@ -136,10 +101,11 @@ class MainProcess:
                 log.error("a process that serves connections cannot be started: %s", error.strerror)
             else:
                 if await self._became_ready(front):
-                    backoff_s = 0.0
+                    ready_at = time.monotonic()
                     self._announce_once()
-                    async with background(self._watch(front)):
-                        await front.process.wait()
+                    await front.process.wait()
+                    if time.monotonic() - ready_at >= LIFE_S:
+                        backoff_s = 0.0
                 await self._gone(front)
                 if self._stopping.is_set():
                     return
@@ -157,22 +123,9 @@ class MainProcess:
             self._announced = True
             self._announce()
 
-    async def _watch(self, front: Front) -> None:
-        """Pass no connection to a front that does not respond, and kill it in the end, so that its conversations can
-        continue elsewhere."""
-        heard_at = time.monotonic()
-        while True:
-            await asyncio.sleep(PING_S)
-            front.responds = bool(await _result(front.link, Ping()))
-            if front.responds:
-                heard_at = time.monotonic()
-            elif time.monotonic() - heard_at > HANG_S:
-                log.error("a process that serves connections hangs; it is killed")
-                front.process.kill()
-                return
-
     def _takers(self) -> list[Front]:
-        """Return the fronts that take connections now; those that refuse them if all are draining."""
+        """Return the fronts that take connections now: those that respond, if there is one, and those that refuse them
+        if all are draining."""
         takers = [front for front in self._fronts if front.takes]
         responding = [front for front in takers if front.responds]
         return responding or takers or [front for front in self._fronts if front.ready.is_set()]
@@ -268,16 +221,8 @@ class MainProcess:
     async def _ask_others(self, link: Link, request: object) -> list[object]:
         """Return the results of all other fronts that respond in time."""
         others = [front.link for front in self._fronts if front.takes and front.link is not link]
-        found = await asyncio.gather(*(_result(other, request) for other in others))
+        found = await asyncio.gather(*(result_of(other, request) for other in others))
         return [result for results in found for result in results]
-
-
-async def _result(link: Link, request: object) -> list[object]:
-    try:
-        async with asyncio.timeout(ANSWER_S):
-            return [await link.ask(request)]
-    except (TimeoutError, LinkLost):
-        return []
 
 
 def _told(code: int | None) -> str:

@@ -5,18 +5,26 @@ needs no disk for each request. The database has the state that must survive the
 """
 
 import asyncio
+import logging
 import secrets
 
 from limits.aio.storage import MemoryStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 
-from pipeline.workers.sharing.link import Link, LinkLost
+from pipeline.workers.sharing.link import Link
+from server.access.client_secrets import MOST, SHARED_PREFIX
 from server.access.rates import hit
-from server.sharing.main_process import Get, Hit, PlacesOf, Put, Secret, Take
+from server.sharing.main_process import Get, Hit, PlacesOf, Put, Remove, Secret, Take
 from server.sharing.values import ValuesHere
+
+log = logging.getLogger(__name__)
 
 GIVE_UP_S = 1.0
 """Timeout for a front that has set a value which another one takes, in seconds."""
+
+
+SWEEP_S = 10.0
+"""Time between two removals of expired values, in seconds: they contain what users have said."""
 
 
 class SharedState:
@@ -24,7 +32,9 @@ class SharedState:
 
     def __init__(self) -> None:
         self._secret = secrets.token_bytes(32)
-        self._values = ValuesHere()
+        # Apart, so that neither takes the other's room.
+        self._conversations = ValuesHere(20_000, 1 << 28)
+        self._secrets = ValuesHere(MOST, 1 << 26)
         self._counts = SlidingWindowCounterRateLimiter(MemoryStorage())
         self._links: dict[Link, str] = {}
         self._places: dict[Link, PlacesOf] = {}
@@ -34,19 +44,25 @@ class SharedState:
         self._links[link] = name
 
         async def put(request: Put) -> bool:
-            if request.only_if_there and self._values.owner(request.key) is not link:
+            values = self._values(request.key)
+            if request.only_if_there and values.owner(request.key) is not link:
                 return False
-            self._values.put(request.key, request.value, request.seconds, owner=link)
+            values.put(request.key, request.value, request.seconds, owner=link)
             return True
 
         async def get(request: Get) -> str | None:
-            return self._values.get(request.key)
+            return self._values(request.key).get(request.key)
+
+        async def remove(request: Remove) -> None:
+            if (values := self._values(request.key)).owner(request.key) is link:
+                values.take(request.key)
 
         async def count(request: Hit) -> float | None:
             return await hit(self._counts, request.limit, request.caller)
 
         link.answer(Put, put)
         link.answer(Get, get)
+        link.answer(Remove, remove)
         link.answer(Take, lambda request: self._take(request, link))
 
         async def secret(_: Secret) -> bytes:
@@ -66,17 +82,28 @@ class SharedState:
         """Pass a front's message on to all others."""
         self._tell(link, message)
 
+    async def sweep(self) -> None:
+        """Remove expired values, until cancelled."""
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            self._conversations.sweep()
+            self._secrets.sweep()
+
+    def _values(self, key: str) -> ValuesHere:
+        return self._secrets if key.startswith(SHARED_PREFIX) else self._conversations
+
     async def _take(self, request: Take, link: Link) -> str | None:
-        owner = self._values.owner(request.key)
+        values = self._values(request.key)
+        owner = values.owner(request.key)
+        stored = values.take(request.key)  # at once: of several fronts that want it, one gets it
         newer: str | None = None
-        if isinstance(owner, Link) and owner is not link and owner in self._links:
+        if stored is not None and isinstance(owner, Link) and owner is not link and owner in self._links:
             try:
                 async with asyncio.timeout(GIVE_UP_S):
                     newer = await owner.ask(request)
-            except (TimeoutError, LinkLost):
-                pass  # it hangs or has died; the value is what it has told last
-        stored = self._values.take(request.key)
-        return stored if newer is None or stored is None else newer
+            except Exception as error:  # it hangs, has died or fails; the value is what it has told last
+                log.warning("a process did not give up a conversation: %s", type(error).__name__)
+        return stored if newer is None else newer
 
     def _note(self, link: Link, places: PlacesOf) -> None:
         if link not in self._places:  # it has started now

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from limits import RateLimitItem
 
-from pipeline.workers.sharing.link import Link
+from pipeline.workers.sharing.link import Link, LinkLost
 from server.sharing.opening import Counts
 from server.sharing.places import Elsewhere, Places, Table
 from server.sharing.values import GiveUp
@@ -37,6 +37,13 @@ class Take:
 
 
 @dataclass(frozen=True, slots=True)
+class Remove:
+    """Request: remove a value that this front has set."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
     """Request: count a request of a caller. The result is None, or the seconds until the next one may come."""
 
@@ -60,6 +67,8 @@ class PlacesOf:
 
 class ThroughMainProcess:
     """See `server.sharing.opening.Shared`. All methods raise LinkLost when the main process is gone."""
+
+    away = (LinkLost, TimeoutError)
 
     def __init__(self, link: Link) -> None:
         self._link = link
@@ -102,9 +111,12 @@ class ThroughMainProcess:
         found: str | None = await self._link.ask(Take(key))
         return found
 
-    async def secret(self) -> bytes:
-        secret: bytes = await self._link.ask(Secret())
-        return secret
+    async def remove(self, key: str) -> None:
+        await self._link.ask(Remove(key))
+
+    async def share_secret(self, use: Callable[[bytes], None]) -> None:
+        """See Shared. It does not change."""
+        use(await self._link.ask(Secret()))
 
     @property
     def counts(self) -> Counts:

@@ -31,8 +31,8 @@ class Shared(Values, Protocol):
         """A function that counts requests in one place; None: `server.access.rates` finds that place itself."""
         ...
 
-    async def secret(self) -> bytes:
-        """Return a secret that all processes have."""
+    async def share_secret(self, use: Callable[[bytes], None]) -> None:
+        """Call a function with a secret that all processes have; later again whenever it has changed."""
         ...
 
 

@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 DEADLINE_S = 0.5
 """Timeout for Redis, in seconds."""
+CONNECTIONS = 16
+"""Maximum number of connections to Redis."""
 PREFIX = "parley:"
 PLACES = PREFIX + "places"
 SECRET = PREFIX + "secret"
@@ -45,10 +47,15 @@ class ThroughRedis:
 
     counts = None  # `server.access.rates` counts in Redis itself
 
-    def __init__(self, client: "Redis") -> None:
+    def __init__(self, client: "Redis", away: tuple[type[Exception], ...]) -> None:
+        """away: the client's errors when Redis cannot be reached."""
+        self.away = away
         self._client = client
         self._machine = f"{socket.gethostname()}:{os.getppid() if joined() else os.getpid()}"
         self._process = f"{self._machine}:{os.getpid()}:{secrets.token_hex(4)}"
+        self._secret = secrets.token_hex(32)
+        """This process's own until Redis has answered. It is put into a Redis that has none, or has lost it."""
+        self._use_secret: Callable[[bytes], None] = lambda _: None
         self._here: Callable[[], Table] | None = None
         self._places = Places({})
         self._changed = asyncio.Event()
@@ -67,18 +74,30 @@ class ThroughRedis:
     async def take(self, key: str) -> str | None:
         return _found(await self._client.getdel(PREFIX + key))
 
+    async def remove(self, key: str) -> None:
+        await self._client.delete(PREFIX + key)
+
     def when_taken(self, give_up: GiveUp) -> None:
         """Nothing: a process notices with its next copy that another one has taken the conversation."""
 
-    async def secret(self) -> bytes:
-        """See Shared. While Redis does not answer, it is this process's own."""
-        own = secrets.token_hex(32)
+    async def share_secret(self, use: Callable[[bytes], None]) -> None:
+        """See Shared. Until Redis answers, it is this process's own."""
+        self._use_secret = use
+        use(self._secret.encode())
         try:
-            await self._client.set(SECRET, own, nx=True)
-            return (_found(await self._client.get(SECRET)) or own).encode()
+            await self._agree()
         except Exception as error:
             log.warning("Redis does not answer (REDIS_URL): %s; page tokens are not shared", type(error).__name__)
-            return own.encode()
+
+    async def _agree(self) -> None:
+        """Use the secret that is in Redis."""
+        found = _found(await self._client.get(SECRET))
+        if found is None:
+            await self._client.set(SECRET, self._secret, nx=True)
+            found = _found(await self._client.get(SECRET))
+        if found is not None and found != self._secret:
+            self._secret = found
+            self._use_secret(found.encode())
 
     def share_places(self, here: Callable[[], Table], elsewhere: Mapping[str, Elsewhere]) -> None:
         """See Shared. The others know of a change within about a second."""
@@ -100,6 +119,7 @@ class ThroughRedis:
                 try:
                     if self._here is not None:
                         await self._exchange(beat, self._here())
+                    await self._agree()
                 except Exception as error:
                     log.warning("Redis does not answer (REDIS_URL): %s", type(error).__name__)
                     for process in list(self._beats):
@@ -156,12 +176,18 @@ async def open_redis(redis_url: str) -> AsyncIterator[ThroughRedis]:
     except ModuleNotFoundError:
         raise ConfigError("REDIS_URL needs the extra `redis`: make install EXTRAS=redis.") from None
     try:
-        client = redis.from_url(
-            redis_url, socket_timeout=DEADLINE_S, socket_connect_timeout=DEADLINE_S, max_connections=16
+        # Further commands wait for a connection, in the same time that a command has.
+        pool = redis.BlockingConnectionPool.from_url(
+            redis_url,
+            max_connections=CONNECTIONS,
+            timeout=DEADLINE_S,
+            socket_timeout=DEADLINE_S,
+            socket_connect_timeout=DEADLINE_S,
         )
+        client = redis.Redis.from_pool(pool)  # closes the pool, too
     except ValueError:
         raise ConfigError("REDIS_URL is not a Redis URL (redis://host:6379).") from None
-    shared = ThroughRedis(client)
+    shared = ThroughRedis(client, (redis.ConnectionError, redis.TimeoutError, TimeoutError, OSError))
     try:
         async with background(shared.run()):
             yield shared

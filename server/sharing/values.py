@@ -13,6 +13,11 @@ GiveUp = Callable[[str], Awaitable[str | None]]
 class Values(Protocol):
     """Values by key. Each expires."""
 
+    @property
+    def away(self) -> tuple[type[Exception], ...]:
+        """Errors that mean that the other processes cannot be reached, with TimeoutError."""
+        ...
+
     async def put(self, key: str, value: str, seconds: float) -> None:
         """Set a value. seconds: time until it expires."""
         ...
@@ -29,10 +34,9 @@ class Values(Protocol):
         """Remove and return a value. Of several callers, one gets it."""
         ...
 
-
-MAX_VALUES = 20_000
-MAX_CHARS = 1 << 28
-"""Maximum length of all values together; the oldest are dropped first."""
+    async def remove(self, key: str) -> None:
+        """Remove a value, unless another process is known to have set it since."""
+        ...
 
 
 @dataclass(slots=True)
@@ -45,7 +49,9 @@ class _Value:
 class ValuesHere:
     """Values in the memory of this process."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, most: int, most_chars: int, clock: Callable[[], float] = time.monotonic) -> None:
+        """most, most_chars: maximum number of values, and of their characters; the oldest are dropped first."""
+        self._most, self._most_chars = most, most_chars
         self._clock = clock
         self._values: OrderedDict[str, _Value] = OrderedDict()
         """In the order in which they were set."""
@@ -56,7 +62,7 @@ class ValuesHere:
         self.take(key)
         self._values[key] = _Value(value, self._clock() + seconds, owner)
         self._chars += len(value)
-        while len(self._values) > MAX_VALUES or self._chars > MAX_CHARS:
+        while len(self._values) > self._most or self._chars > self._most_chars:
             self.take(next(iter(self._values)))
 
     def owner(self, key: str) -> object:
@@ -77,6 +83,11 @@ class ValuesHere:
         del self._values[key]
         self._chars -= len(found.value)
         return found.value
+
+    def sweep(self) -> None:
+        """Remove all expired values, also those that no process asks for again."""
+        for key in list(self._values):
+            self._found(key)
 
     def _found(self, key: str) -> _Value | None:
         found = self._values.get(key)

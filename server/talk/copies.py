@@ -11,6 +11,7 @@ import json
 import logging
 import secrets
 import time
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -65,15 +66,21 @@ class Copy:
 class Copies:
     """The copies of this process's conversations. `run` writes them."""
 
-    def __init__(self, values: Values, seconds: float, *, budget_tokens: int) -> None:
-        """seconds: time that a conversation can be resumed after its connection was lost."""
+    def __init__(self, values: Values, seconds: float, *, most: int, budget_tokens: int) -> None:
+        """seconds: time that a conversation can be resumed after its connection was lost. most: maximum number of such
+        conversations that are kept here, too."""
+        self._most = most
         self._values = values
         self._seconds = seconds
         self._budget_tokens = budget_tokens
         self._name = secrets.token_hex(8)
         self._copies: dict[str, Copy] = {}
+        self._ended: OrderedDict[str, tuple[float, str]] = OrderedDict()
+        """Copies of connections that have ended, with their expiry: the others may be gone or have lost them."""
         self._unwanted: list[str] = []
         """Keys of copies that must no longer be resumed."""
+        self._taken: set[str] = set()
+        """Keys of conversations that this process has taken, or is taking, until `open` follows."""
         self._wake = asyncio.Event()
 
     def open(
@@ -81,6 +88,7 @@ class Copies:
     ) -> None:
         """Write copies of an open connection's conversation from now on."""
         key = _key(token, owner)
+        self._taken.discard(key)
         self._copies[key] = Copy(key, snapshot, leave)
         self._wake.set()
 
@@ -106,30 +114,65 @@ class Copies:
     def forget(self, token: str, owner: Owner) -> None:
         """Remove a copy, because the client has a newer token or has resumed the conversation."""
         key = _key(token, owner)
+        self._ended.pop(key, None)
         if self._copies.pop(key, None) is not None:
             self._unwanted.append(key)
             self._wake.set()
 
     async def take(self, token: str, owner: Owner) -> Conversation | None:
-        """Remove and return a conversation whose connection has ended or is another process's; None without one."""
+        """Return a conversation whose connection has ended or is another process's, for `open`, which must follow; None
+        without one. Of several callers, one gets it, or keeps it: the others' connections end."""
         key = _key(token, owner)
+        if key in self._taken:
+            return None
+        self._taken.add(key)
+        found: Conversation | None = None
+        try:
+            found = await self._find(key)
+        finally:
+            if found is None:
+                self._taken.discard(key)
+        return found
+
+    async def _find(self, key: str) -> Conversation | None:
         if (own := self._copies.pop(key, None)) is not None:
             self._unwanted.append(key)
             snapshot = own.snapshot()
             return None if snapshot is None else restored(snapshot, budget_tokens=self._budget_tokens)
+        until, kept = self._ended.pop(key, (0.0, None))
+        if until <= time.monotonic():
+            kept = None
+        text: str | None = None
         try:
             async with asyncio.timeout(DEADLINE_S):
-                if await self._values.get(key) is None:
-                    return None
-                await self._values.put(key + TAKEN, self._name, self._seconds + RENEW_S)
-                text = await self._values.take(key)
+                text = await self._claimed(key, kept)
+        except Exception as error:  # of Redis, which have many types
+            log.warning("a conversation cannot be looked up in other processes: %s", type(error).__name__)
+            text = kept
+        try:
             return None if text is None else restored(json.loads(text), budget_tokens=self._budget_tokens)
-        except Exception as error:  # of Redis, which have many types, or of foreign data
+        except Exception as error:  # of foreign data
             log.warning("a conversation cannot be resumed: %s", type(error).__name__)
             return None
 
+    async def _claimed(self, key: str, kept: str | None) -> str | None:
+        """Take a copy from another process, and put it back as this one's, so that it survives this one, too. kept: the
+        result if there is none, and no other process has taken it."""
+        if await self._values.get(key) is None:
+            return None if await self._was_taken(key) else kept
+        seconds = self._seconds + RENEW_S
+        await self._values.put(key + TAKEN, self._name, seconds)  # before `take`: its process must not write it again
+        text = await self._values.take(key)
+        if text is not None:
+            await self._values.put(key + TAKEN, self._name, seconds)  # another one may have written its name meanwhile
+            await self._values.put(key, text, seconds)
+        elif await self._values.get(key + TAKEN) == self._name:
+            await self._values.remove(key + TAKEN)
+        return text
+
     async def give_up(self, key: str) -> str | None:
         """End the connection of a conversation that another process resumes, and return the conversation."""
+        self._ended.pop(key, None)
         copy = self._copies.pop(key, None)
         if copy is None:
             return None
@@ -147,18 +190,15 @@ class Copies:
     async def write(self) -> bool:
         """Write the copies that have changed, or that would expire; return whether that was possible."""
         self._wake.clear()
-        since = time.monotonic() - self._seconds
-        for copy in [one for one in self._copies.values() if one.closed_at is not None and one.closed_at < since]:
-            del self._copies[copy.key]  # could not be written in that time
+        self._drop_old()
         unwanted, self._unwanted = self._unwanted, []
         try:
             for key in unwanted:
                 async with asyncio.timeout(DEADLINE_S):
-                    await self._values.take(key)
+                    await self._values.remove(key)
             for copy in list(self._copies.values()):
                 if copy.changed or time.monotonic() - copy.written_at >= RENEW_S:
-                    async with asyncio.timeout(DEADLINE_S):
-                        await self._write(copy)
+                    await self._write_or_log(copy)
         except Exception as error:
             log.warning("conversations cannot be copied for other processes: %s", type(error).__name__)
             self._unwanted += unwanted
@@ -167,11 +207,33 @@ class Copies:
             return False
         return True
 
+    def _drop_old(self) -> None:
+        """Drop the copies that have expired, or are too many, of connections that have ended."""
+        now = time.monotonic()
+        while self._ended and (len(self._ended) > self._most or next(iter(self._ended.values()))[0] <= now):
+            self._ended.popitem(last=False)
+        # Those that could not be written so far.
+        closed = sorted((one.closed_at, one.key) for one in self._copies.values() if one.closed_at is not None)
+        for number, (closed_at, key) in enumerate(closed):
+            if closed_at < now - self._seconds or number < len(closed) - self._most:
+                del self._copies[key]
+
     def _due(self) -> bool:
         return any(copy.changed for copy in self._copies.values())
 
+    async def _write_or_log(self, copy: Copy) -> None:
+        """Write a copy. If only this one cannot be written, log it and leave it until its next change."""
+        try:
+            async with asyncio.timeout(DEADLINE_S):
+                await self._write(copy)
+        except self._values.away:
+            raise
+        except Exception as error:
+            log.warning("a conversation cannot be copied for other processes: %s", type(error).__name__)
+            copy.changed, copy.written_at = False, time.monotonic()
+
     async def _write(self, copy: Copy) -> None:
-        if await self._was_taken(copy):
+        if await self._was_taken(copy.key):
             self._leave(copy)
             return
         copy.changed, copy.written_at = False, time.monotonic()
@@ -180,16 +242,18 @@ class Copies:
         if text is not None and not (copy.written and await self._values.replace(copy.key, text, seconds)):
             await self._values.put(copy.key, text, seconds)
             copy.written = True
-            if await self._was_taken(copy):  # between the two
+            if await self._was_taken(copy.key):  # between the two
                 self._unwanted.append(copy.key)
                 self._leave(copy)
                 return
         if copy.closed_at is not None and not copy.changed:
             self._copies.pop(copy.key, None)
+            if text is not None:
+                self._ended[copy.key] = copy.closed_at + self._seconds, text
 
-    async def _was_taken(self, copy: Copy) -> bool:
+    async def _was_taken(self, key: str) -> bool:
         """Whether another process has taken the conversation."""
-        return await self._values.get(copy.key + TAKEN) not in (None, self._name)
+        return await self._values.get(key + TAKEN) not in (None, self._name)
 
     def _leave(self, copy: Copy) -> None:
         """End the connection of a copy that was taken; its other token must not be used."""
@@ -209,7 +273,7 @@ async def open_copies(settings: Settings, shared: Shared | None, seconds: float)
     if shared is None:
         yield None
         return
-    copies = Copies(shared, seconds, budget_tokens=settings.history_tokens)
+    copies = Copies(shared, seconds, most=4 * settings.max_sessions, budget_tokens=settings.history_tokens)
     shared.when_taken(copies.give_up)
     async with background(copies.run()):
         yield copies

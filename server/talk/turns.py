@@ -67,13 +67,19 @@ async def voice_socket(socket: WebSocket) -> None:
         if live:
             async with found_elsewhere(socket) as found:
                 conversation: LiveSocket | VoiceSocket = LiveSocket(socket, assistant, found)
+                await _accept(socket, conversation, protocol)
         else:
             conversation = VoiceSocket(socket, assistant)
+            await _accept(socket, conversation, protocol)
     except ParleyError as error:
         await refuse(socket, error, protocol)
         return
-    await socket.accept(protocol, await told(assistant, conversation.session_id, conversation.recorded))
     await conversation.run()
+
+
+async def _accept(socket: WebSocket, conversation: "LiveSocket | VoiceSocket", protocol: str | None) -> None:
+    assistant = state_of(socket).assistant
+    await socket.accept(protocol, await told(assistant, conversation.session_id, conversation.recorded))
 
 
 @router.post("/ws/call", include_in_schema=False)

@@ -172,7 +172,7 @@ async def work():
     asyncio.get_running_loop().run_in_executor(None, threading.Event().wait)
     await asyncio.sleep(0.1)
     if {closing}:
-        leave_within(1.0)
+        leave_within(1.0, 3)
         await asyncio.Event().wait()
 
 run_to_end(work(), None)
@@ -185,6 +185,7 @@ leave()
 def test_an_endless_thread_does_not_keep_the_process_alive(closing: bool) -> None:
     ended = subprocess.run(
         [sys.executable, "-c", STUCK.format(closing=closing)], cwd=HOME, env=environment(), timeout=END_S,
-        capture_output=True, check=True,
+        capture_output=True, check=False,
     )  # fmt: skip
+    assert ended.returncode == (3 if closing else 0)
     assert (b"closed" in ended.stdout) is not closing

@@ -13,7 +13,7 @@ from pipeline.support.background import background
 from pipeline.workers import EngineSpec, Hosting, Serving, Worker
 from pipeline.workers.scheduler import Urgency, calling
 from pipeline.workers.sharing.link import Link
-from pipeline.workers.sharing.models import SharedModels
+from pipeline.workers.sharing.models import FrontCalls, SharedModels
 from pipeline.workers.sharing.worker import open_shared, receive
 from tests.waiting import eventually
 
@@ -26,12 +26,14 @@ class Fronts:
 
     def __init__(self, stack: AsyncExitStack) -> None:
         self.models = SharedModels(Hosting(isolated=True, max_wait_s=15.0, idle_s=0.0))
+        self.calls: list[FrontCalls] = []
+        """The calls of each front."""
         self._stack = stack
 
     async def front(self) -> tuple[Link, Link]:
         """Start a front; return its end of the link, and the main process's."""
         main, front = [await Link.over(end) for end in socket.socketpair()]
-        self.models.join(main)
+        self.calls.append(self.models.join(main))
         receive(front)
         for link in (main, front):
             await self._stack.enter_async_context(background(link.run()))
@@ -89,6 +91,18 @@ async def test_a_slow_reader_stops_its_call_and_no_other(fronts: Fronts, tmp_pat
         assert await other.call("echo", "quick") == "quick"
         await asyncio.sleep(0.3)
         assert len(notes.read_text().splitlines()) < 10_000
+
+
+async def test_a_front_that_does_not_respond_holds_no_replica(fronts: Fronts) -> None:
+    frozen, other = await fronts.worker(), await fronts.worker()
+    async with aclosing(frozen.stream("count", 10_000, 0)) as stream:
+        await anext(stream)
+        await eventually(lambda: any(one.telling for one in fronts.calls[0]._running.values()))
+        fronts.calls[0].stall()
+        assert await other.call("echo", "quick") == "quick"
+        with pytest.raises(EngineError, match="did not respond"):
+            async for _ in stream:
+                pass
 
 
 async def test_a_waiting_call_that_becomes_urgent_overtakes(fronts: Fronts) -> None:

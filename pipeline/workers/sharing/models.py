@@ -132,6 +132,10 @@ class _Running:
     room: asyncio.Semaphore
     """Items that may be sent before the caller has received one."""
     caller: Caller
+    telling: bool = False
+    """Whether it waits until the front has received an item."""
+    stalled: bool = False
+    """Whether it was ended because of that."""
 
 
 class FrontCalls:
@@ -153,10 +157,16 @@ class FrontCalls:
         if tasks:
             await asyncio.wait(tasks)
 
+    def stall(self) -> None:
+        """End the calls that wait for the front, because it does not respond: each holds a replica of its model."""
+        for running in self._running.values():
+            if running.telling and not running.stalled:
+                running.stalled = True
+                running.task.cancel()
+
     def _begin(self, message: CallModel) -> None:
-        room = asyncio.Semaphore(ITEMS_AHEAD)
-        task = asyncio.create_task(self._run(message, room))
-        self._running[message.number] = _Running(task, room, message.caller)
+        task = asyncio.create_task(self._run(message))
+        self._running[message.number] = _Running(task, asyncio.Semaphore(ITEMS_AHEAD), message.caller)
         task.add_done_callback(lambda _: self._running.pop(message.number, None))
 
     def _hasten(self, message: Hasten) -> None:
@@ -171,7 +181,8 @@ class FrontCalls:
         if (running := self._running.get(message.number)) is not None:
             running.task.cancel()
 
-    async def _run(self, message: CallModel, room: asyncio.Semaphore) -> None:
+    async def _run(self, message: CallModel) -> None:
+        running = self._running[message.number]
         call: ModelCall | None = None
         result: Done | Failed | None = None
         try:
@@ -181,9 +192,16 @@ class FrontCalls:
                     if isinstance(item, Done):
                         result = item
                         break
-                    await room.acquire()
+                    running.telling = True
+                    await running.room.acquire()
                     await self._link.send(CallItem(message.number, item.value))
+                    running.telling = False
                 result = result or Done(message.number, ran=call.ran)
+        except asyncio.CancelledError:
+            if not running.stalled:
+                raise
+            error = EngineError("The process of this connection did not respond for a moment.")
+            result = Failed(message.number, error, call.ran if call is not None else None)
         except Exception as error:  # the engine's own, or refused, or crashed
             result = unpack(dump(Failed(message.number, error, call.ran if call is not None else None)))
         finally:
