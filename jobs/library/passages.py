@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import delete, insert
+from sqlalchemy import delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from jobs.library.words import tokens
@@ -20,6 +20,7 @@ from pipeline.transcripts.subtitles import separator
 FULL, LONGEST = 400, 800
 """Characters after which a passage ends at the next end of a sentence, and at the next end of a segment. A longer
 segment is cut, so that a passage has less than twice LONGEST."""
+DELETED_AT_ONCE = 1_000
 _SENTENCE_END = re.compile(r"[.!?…。！？؟][\"'”’»)」』）]*$")
 
 
@@ -88,9 +89,21 @@ def passage_row(job_id: str, owner: str, passage: Passage) -> dict[str, str]:
 
 
 async def replace_passages(connection: AsyncConnection, job_id: str, owner: str, found: Sequence[Passage]) -> None:
-    """Replace the passages of a job whose transcript has changed."""
-    await remove_passages(connection, [job_id])
-    await add_passages(connection, job_id, owner, found)
+    """Replace the passages of a job whose transcript has changed; those that are the same stay."""
+    columns = select(passages.c.id, passages.c.text, passages.c.starts).where(passages.c.job_id == job_id)
+    gone: dict[tuple[str, str], list[int]] = {}
+    for row in await connection.execute(columns):
+        gone.setdefault((row.text, row.starts), []).append(row.id)
+    new = []
+    for one in found:
+        if same := gone.get((one.text, json.dumps(one.starts))):
+            same.pop()
+        else:
+            new.append(one)
+    ids = [each for same in gone.values() for each in same]
+    for at in range(0, len(ids), DELETED_AT_ONCE):
+        await connection.execute(delete(passages).where(passages.c.id.in_(ids[at : at + DELETED_AT_ONCE])))
+    await add_passages(connection, job_id, owner, new)
 
 
 async def remove_passages(connection: AsyncConnection, job_ids: Sequence[str]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import select
 
 from jobs import documents, schema
 from jobs.documents import Documents
@@ -26,7 +27,7 @@ from jobs.editing import (
     difference,
     edited,
 )
-from jobs.errors import JobNotFound, NotPossible, VersionConflict, VersionNotFound
+from jobs.errors import JobNotFound, NotPossible, Refused, VersionConflict, VersionNotFound
 from jobs.library.search import search
 from jobs.result import store_form, stored_segment
 from jobs.schema import Job
@@ -45,12 +46,12 @@ def segment(number: int, text: str) -> Segment:
     return Segment(start, start + 3.0, text, "en", words, speaker=SPEAKERS[number % 4], id=number)
 
 
-async def finished(store: JobStore) -> Job:
+async def finished(store: JobStore, texts: Sequence[str] = TEXTS) -> Job:
     """A job with a transcript."""
     [job], _ = await store.submit([submission(owner="key:anna")], cached=[None])
     claimed = await store.claim(job.id)
     assert claimed is not None
-    segments = [segment(number, text) for number, text in enumerate(TEXTS)]
+    segments = [segment(number, text) for number, text in enumerate(texts)]
     body = store_form(segments, language="en", duration_s=16.0, engine="test")
     await store.complete(claimed, "k" * 64, body, 16.0)
     return await store.get(job.id)
@@ -181,6 +182,34 @@ async def test_impossible_edits_change_nothing(kept: Documents, store: JobStore)
     [waiting], _ = await store.submit([submission()], cached=[None])
     with pytest.raises(NotPossible):
         await edit(kept, store, waiting, 0, SetText("text", 0, "early"))
+
+
+async def test_an_edit_cannot_make_a_transcript_much_longer(
+    kept: Documents, store: JobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(documents, "SPARE_CHARS", 50)
+    job = await finished(store)
+    most = 3 * len(" ".join(TEXTS)) + 50 - len("".join(TEXTS[1:]))
+    with pytest.raises(Refused):
+        await edit(kept, store, job, 0, SetText("text", 0, "x" * (most + 1)))
+    assert await edit(kept, store, job, 0, SetText("text", 0, "x" * most)) == 1
+
+
+async def test_an_edit_changes_only_its_passages_of_the_index(kept: Documents, store: JobStore) -> None:
+    job = await finished(store, [f"This is sentence {number}. " + "It is long. " * 40 for number in range(4)])
+
+    async def ids() -> dict[str, int]:
+        async with store.database.reading() as connection:
+            rows = await connection.execute(select(schema.passages.c.text, schema.passages.c.id))
+            return {row.text.split(".")[0]: row.id for row in rows}
+
+    before = await ids()
+    await edit(kept, store, job, 0, SetText("text", 2, "Another one. " + "It is long. " * 40))
+    now = await ids()
+    assert set(now) ^ set(before) == {"This is sentence 2", "Another one"}
+    assert {now[text] for text in now if text in before} == set(before.values()) - {before["This is sentence 2"]}
+    assert [hit.job.id for hit in (await search(store.database, "another sentence")).items] == []
+    assert [hit.job.id for hit in (await search(store.database, "another")).items] == [job.id]
 
 
 async def test_old_versions_are_forgotten_but_never_the_original(
