@@ -109,6 +109,23 @@ def test_every_edit_can_be_undone_and_repeated_by_its_changes(operations: list[O
     assert plain(after(now, difference(now, original))) == plain(original)
 
 
+def test_an_edit_of_all_speakers_is_small_and_too_many_are_refused() -> None:
+    one = stored_segment(segment(0, TEXTS[0]))
+    long = Document([{**one, "speaker": "AB"[not number % 1000]} for number in range(10_000)], {})
+    both: list[Operation] = [SetSpeaker("speaker", 0, 9_999, "AB"[number % 2]) for number in range(100)]
+    made = edited(long, both)
+    assert made.changes[1] == {"speakers": [[0, 9_999, "B"]]}
+    assert len(json.dumps([made.changes, made.undo])) < 10_000
+    assert after(made.document, made.undo) == long
+    for wrong in (
+        [SetSpeaker("speaker", number, number, f"S{number}") for number in range(100)],
+        [SetParagraph("paragraph", 0, True)] * 100,
+    ):
+        whole = Document([{**one, "words": [one["words"][0]] * 100_000}, *long.segments[1:200]], {})
+        with pytest.raises(Refused, match=r"at most 100 speakers|too much"):
+            edited(whole, wrong)
+
+
 def after(document: Document, changes: Sequence[Change]) -> Document:
     for change in changes:
         document, _ = applied(document, change)
