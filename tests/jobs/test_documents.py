@@ -121,7 +121,7 @@ def test_an_edit_of_all_speakers_is_small_and_too_many_are_refused() -> None:
         [SetSpeaker("speaker", number, number, f"S{number}") for number in range(100)],
         [SetParagraph("paragraph", 0, True)] * 100,
     ):
-        whole = Document([{**one, "words": [one["words"][0]] * 100_000}, *long.segments[1:200]], {})
+        whole = Document([{**one, "words": [{"word": "a"}] * 100_000}, *long.segments[1:200]], {})
         with pytest.raises(Refused, match=r"at most 100 speakers|too much"):
             edited(whole, wrong)
 

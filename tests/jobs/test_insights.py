@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Sequence
 import pytest
 
 from jobs.change_signal import Notice
+from jobs.errors import NotPossible
 from jobs.insights.prompts import kinds_after
 from jobs.insights.rows import Insight, InsightStore
 from jobs.insights.worker import InsightWorker
@@ -18,6 +19,7 @@ from pipeline.errors import ConfigError, EngineError
 from pipeline.llm import Message, ReplyDelta
 from pipeline.stt import Segment
 from pipeline.support.background import background
+from pipeline.workers.scheduler import Caller, Urgency, current
 from tests.jobs.conftest import submission
 
 SENTENCES = [f"Sentence number {number} of this long recording." for number in range(400)]
@@ -33,9 +35,11 @@ class Model:
     def __init__(self, failures: int = 0) -> None:
         self.prompts: list[Sequence[Message]] = []
         self.failures = failures
+        self.callers: list[Caller] = []
 
     async def reply(self, messages: Sequence[Message]) -> AsyncGenerator[ReplyDelta, None]:
         self.prompts.append(messages)
+        self.callers.append(current())
         if self.failures:
             self.failures -= 1
             raise EngineError("The model is gone.", code="llm_unavailable")
@@ -71,8 +75,8 @@ async def test_a_long_transcript_is_read_in_parts() -> None:
     assert max(told) < 1.0
 
 
-async def completed(store: JobStore) -> Job:
-    await store.submit([submission()], cached=[None])
+async def completed(store: JobStore, owner: str = "key:anna") -> Job:
+    await store.submit([submission(owner=owner)], cached=[None])
     job = await store.claim()
     assert job is not None
     assert await store.complete(job, "k" * 64, BODY, 1600.0)
@@ -86,7 +90,7 @@ async def test_an_insight_outlives_its_process(store: JobStore) -> None:
     assert first is not None
     assert (first.id, first.prompt, first.attempts) == (made.id, "Rhyme.", 1)
     assert await insights.claim() is None
-    assert await insights.recover(0.0) == 1
+    assert await insights.recover(0.0, most=3) == 1
     second = await insights.claim()
     assert second is not None
     assert not await insights.finish(first, "late", "m")
@@ -95,6 +99,30 @@ async def test_an_insight_outlives_its_process(store: JobStore) -> None:
     assert (found.status, found.text, found.model) == ("completed", "in time", "m")
     await store.delete(job.id)
     assert await insights.of_job(job.id) == []
+
+
+async def test_owners_take_turns_and_have_a_limit(store: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobs.insights.rows.MAX_WAITING", 4)
+    insights = InsightStore(store.database)
+    hers, his = await completed(store, "key:anna"), await completed(store, "key:ben")
+    for _ in range(4):
+        await insights.create(hers.id, "title")
+    with pytest.raises(NotPossible, match="at most 4 insights"):
+        await insights.create(hers.id, "title")
+    await insights.create(his.id, "title")
+    await insights.create(his.id, "title")
+    claimed = [await insights.claim() for _ in range(6)]
+    assert [one.job_id for one in claimed if one] == [hers.id, his.id, hers.id, his.id, hers.id, hers.id]
+
+
+async def test_an_insight_that_ends_its_process_fails_in_the_end(store: JobStore) -> None:
+    insights, job = InsightStore(store.database), await completed(store)
+    await insights.create(job.id, "title")
+    for _ in range(3):
+        assert await insights.claim()
+        await insights.recover(0.0, most=3)
+    [found] = await insights.of_job(job.id)
+    assert (found.status, found.error_code, found.attempts) == ("failed", "interrupted", 3)
 
 
 @pytest.mark.parametrize(("failures", "status"), [(2, "completed"), (3, "failed")])
@@ -108,8 +136,8 @@ async def test_a_failure_of_the_model_is_retried(
     async def yes() -> bool:
         return True
 
-    async def transcript(job_id: str) -> tuple[str, dict[str, str]]:
-        return await store.result("k" * 64) or "", {}
+    async def transcript(job_id: str) -> tuple[Job, str]:
+        return job, await store.result("k" * 64) or ""
 
     writer = Writer(model.reply, context_tokens=100_000, reply_tokens=512)
     worker = InsightWorker(
@@ -122,6 +150,7 @@ async def test_a_failure_of_the_model_is_retried(
             if found.finished_at is not None:
                 break
             await asyncio.sleep(0.02)
+    assert {(one.session, one.account, one.urgency) for one in model.callers} == {(found.id, job.owner, Urgency.FILE)}
     assert (found.status, found.error_code) == (status, None if status == "completed" else "llm_unavailable")
 
 
