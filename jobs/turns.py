@@ -15,8 +15,8 @@ T = TypeVar("T")
 
 
 class Turns:
-    """Turns at some work; who comes first has the first one. The owner "", who is everyone without a key, may have all
-    of them."""
+    """Turns at some work, in the order of arrival. The owner "", which is everyone without a key, may have all of
+    them."""
 
     def __init__(self, most: int, what: str) -> None:
         """most: turns at a time. what: in the text of a refusal ("edits")."""

@@ -15,7 +15,7 @@ from jobs.insights.writing import Writer
 from jobs.result import store_form
 from jobs.schema import Job
 from jobs.store import JobStore
-from pipeline.errors import ConfigError, EngineError
+from pipeline.errors import ConfigError, EngineError, ParleyError
 from pipeline.llm import Message, ReplyDelta
 from pipeline.stt import Segment
 from pipeline.support.background import background
@@ -73,6 +73,36 @@ async def test_a_long_transcript_is_read_in_parts() -> None:
             assert text.split() == [str(number) for number in range(400)]
         assert (len(model.prompts) == 1) == (context == 100_000)
     assert max(told) < 1.0
+
+
+async def test_a_line_without_spaces_is_cut_and_keeps_its_time() -> None:
+    async def progress(share: float) -> None:
+        pass
+
+    for said in ("\u5929\u6c14\u3002" * 3000, "\u5929" * 9001, "weather " * 4000):
+        model = Model()
+        body = store_form([Segment(65.0, 900.0, said)], language=None, duration_s=900.0, engine="e")
+        writer = Writer(model.reply, context_tokens=1000, reply_tokens=512)
+        await writer.write(wanted("translation", language="en"), body, {}, progress)
+        read = [prompt[-1].content.rpartition("\n")[2] for prompt in model.prompts]
+        assert all(part.startswith("[1:05] ") and len(part.encode()) <= 3500 for part in read)
+        assert "".join(part.removeprefix("[1:05] ") for part in read).replace(" ", "") == said.replace(" ", "")
+
+
+async def test_a_reply_that_is_cut_off_is_asked_for_in_halves() -> None:
+    async def progress(share: float) -> None:
+        pass
+
+    async def short(messages: Sequence[Message]) -> AsyncGenerator[ReplyDelta, None]:
+        numbers = re.findall(r"number (\d+)", messages[-1].content)
+        yield ReplyDelta(" ".join(numbers[:30]), cut=len(numbers) > 30)
+
+    writer = Writer(short, context_tokens=100_000, reply_tokens=100_000)
+    text = await writer.write(wanted("translation", language="pt"), BODY, {}, progress)
+    assert text.split() == [str(number) for number in range(400)]
+    with pytest.raises(ParleyError, match="longer than LLM_MAX_TOKENS") as failed:
+        await writer.write(wanted("summary"), BODY, {}, progress)
+    assert failed.value.code == "reply_too_long"
 
 
 async def completed(store: JobStore, owner: str = "key:anna") -> Job:
