@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,7 +30,7 @@ from jobs.editing import (
 )
 from jobs.errors import JobNotFound, NotPossible, Refused, VersionConflict, VersionNotFound
 from jobs.library.search import search
-from jobs.result import store_form, stored_segment
+from jobs.result import download, store_form, stored_segment
 from jobs.schema import Job
 from jobs.store import JobStore
 from pipeline.errors import BadInput
@@ -173,6 +174,14 @@ async def test_edits_are_kept_and_every_version_can_be_restored(kept: Documents,
     assert [one.version for one in listed] == list(range(8, 0, -1))
     assert (listed[0].author, listed[0].restored, listed[0].operations) == ("key:ben", 2, ["restore"])
     assert (listed[-1].author, listed[-1].restored, listed[-1].operations) == ("key:anna", None, ["text"])
+
+
+async def test_a_paragraph_begun_by_hand_is_in_downloads(kept: Documents, store: JobStore) -> None:
+    job = await finished(store)
+    await edit(kept, store, job, 0, SetParagraph("paragraph", 1, True), Split("split", 0, 5))
+    file = download(json.dumps(await told(kept, store, job)), "md", {})
+    assert isinstance(file, str)
+    assert re.findall(r"\n\n([a-zA-Z ]+)(?=\n)", file) == ["good", "morning every one", "what can I do", *TEXTS[2:]]
 
 
 async def test_the_second_of_two_concurrent_edits_is_a_conflict(kept: Documents, store: JobStore) -> None:
