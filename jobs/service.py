@@ -180,7 +180,8 @@ class Jobs:
     async def again(self, job: Job, options: Options, *, owner: str) -> Job:
         """Create a job of the same recording with other options. Raises JobNotFound without its file, and as `submit`
         does."""
-        if job.sha256 is not None and not await asyncio.to_thread(self.files.path(job.sha256).is_file):
+        there = job.sha256 is not None and await asyncio.to_thread(self.files.path(job.sha256).is_file)
+        if not there and (job.sha256 is not None or job.source_url is None):
             raise JobNotFound("The file of this job does not exist.")
         url = job.source_url if job.sha256 is None else None
         [made] = await self.submit(

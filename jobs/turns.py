@@ -18,8 +18,10 @@ class Turns:
     """Turns at some work, in the order of arrival. The owner "", which is everyone without a key, may have all of
     them."""
 
-    def __init__(self, most: int, what: str) -> None:
-        """most: turns at a time. what: in the text of a refusal ("edits")."""
+    def __init__(self, most: int, what: str, *, most_of_one: int = MAX_OF_ONE) -> None:
+        """most: turns at a time. what: in the text of a refusal ("edits"). most_of_one: of one owner, with those that
+        wait."""
+        self._most_of_one = most_of_one
         self._what = what
         self._all = asyncio.Semaphore(most)
         self._most = most
@@ -30,7 +32,7 @@ class Turns:
     @asynccontextmanager
     async def one(self, owner: str) -> AsyncIterator[None]:
         """Wait for a turn of this owner and hold it for the block. Raises Overloaded."""
-        if self._there[owner] >= MAX_OF_ONE:
+        if self._there[owner] >= self._most_of_one:
             raise Overloaded(f"Too many {self._what} of yours wait; retry soon.", retry_after_s=RETRY_S)
         self._there[owner] += 1
         own = self._own.setdefault(owner, asyncio.Semaphore(1 if owner else self._most))

@@ -237,6 +237,11 @@ def test_speakers_are_distinguished_and_named(hears: ServerProcess, visit: Visit
     visitor.page.reload()
     visitor.see(".who:has-text('Benjamín')")
     assert "[Benjamín]" in httpx.get(f"{hears.url}/jobs/{job_id}/download").text
+    row = visitor.page.locator(".speaker-row").nth(1)
+    row.locator("select").select_option("A")
+    row.locator("button:has-text('Merge')").click()
+    visitor.until("document.querySelectorAll('.speaker-row').length === 1")
+    assert set(visitor.page.locator(".who").all_inner_texts()) == {"Speaker A"}
     assert visitor.complaints == []
 
 

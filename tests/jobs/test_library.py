@@ -127,6 +127,9 @@ async def test_tags_and_pins_choose_jobs(store: JobStore) -> None:
 
     assert await chosen(tag="entrevistas") == ([second.id, first.id], 2)
     assert await chosen(tag="100 %") == ([first.id], 1)
+    await store.arrange(third.id, tags=["Économie"])
+    assert await chosen(tag="éCONOMIE") == ([third.id], 1)
+    await store.arrange(third.id, tags=[])
     assert await chosen(tag="1") == ([], 0)
     assert await chosen(pinned=True) == ([second.id], 1)
     assert await chosen(pinned=False) == ([third.id, first.id], 2)

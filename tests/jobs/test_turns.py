@@ -4,7 +4,6 @@ import asyncio
 
 import pytest
 
-from jobs import turns
 from jobs.turns import Turns
 from pipeline.errors import Overloaded
 
@@ -48,9 +47,8 @@ async def test_a_cancelled_caller_leaves_its_turn_when_the_work_ends() -> None:
     assert begun == [0, 2]
 
 
-async def test_too_many_of_one_owner_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turns, "MAX_OF_ONE", 1)
-    places = Turns(2, "edits")
+async def test_too_many_of_one_owner_are_refused() -> None:
+    places = Turns(2, "edits", most_of_one=1)
     async with places.one("anna"), places.one("ben"):
         with pytest.raises(Overloaded, match="Too many edits of yours"):
             async with places.one("anna"):

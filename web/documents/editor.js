@@ -234,13 +234,17 @@ export class ParagraphEditor {
     const unknown = speaker ? [] : [new Option(text("speakerNone"), "")];
     select.replaceChildren(...unknown, ...options, new Option(text("speakerNew"), newLabel(speakers)));
     select.value = speaker ?? "";
-    select.addEventListener("change", () => this.assign(select.value));
+    const assign = button("speakerSet", () => this.assign(select.value));
+    const enable = () => (assign.disabled = select.value === (speaker ?? ""));
+    select.addEventListener("change", enable);
+    enable();
     bar.append(
       button("editSave", () => this.save()),
       button("editCancel", () => this.discard()),
       button("editSplit", () => this.split()),
       button("editJoin", () => this.join()),
       select,
+      assign,
     );
     return bar;
   }
