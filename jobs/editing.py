@@ -26,8 +26,8 @@ MAX_SPEAKERS = 100
 """Limit of labels and names of speakers in a transcript."""
 MAX_CHANGED, SPARE_CHARS = 2, 1_000_000
 """Limit of what one edit may replace: this many times the transcript, and this many characters."""
-WORD_CHARS, SEGMENT_CHARS = 80, 200
-"""Characters of a word and of a segment in JSON besides their texts, about."""
+WORD_CHARS, SEGMENT_CHARS, SPEAKER_CHARS = 80, 200, 20
+"""Characters of a word, of a segment and of a speaker in JSON besides their texts, about."""
 Change: TypeAlias = dict[str, Any]
 Label = Annotated[str, Field(min_length=1, max_length=MAX_LABEL_CHARS, pattern=r"^[^\x00-\x1f]+$")]
 Index = Annotated[int, Field(ge=0, lt=MAX_SEGMENTS)]
@@ -124,6 +124,7 @@ def edited(document: Document, operations: Sequence[Operation]) -> Edited:
     for a segment or a speaker that does not exist, and for an edit that changes too much."""
     changes: list[Change] = []
     undo: list[Change] = []
+    most_speakers = max(MAX_SPEAKERS, len(_labels(document)))
     room = MAX_CHANGED * _chars(document.segments) + SPARE_CHARS
     for one in operations:
         change = _change(document, one)
@@ -131,10 +132,10 @@ def edited(document: Document, operations: Sequence[Operation]) -> Edited:
         changes.append(change)
         undo.insert(0, back)
         room -= max(_chars(each.get("segments", ())) for each in (change, back))
+        room -= SPEAKER_CHARS * sum(last - first + 1 for first, last, _ in change.get("speakers", ()))
         if room < 0:
             raise Refused("The edit changes too much at once.", code="bad_parameter")
-    labels = {one["speaker"] for one in document.segments if one.get("speaker")}
-    if len(labels | document.names.keys()) > MAX_SPEAKERS:
+    if len(_labels(document)) > most_speakers:
         raise Refused(f"A transcript has at most {MAX_SPEAKERS} speakers.", code="bad_parameter")
     if len(document.segments) > MAX_SEGMENTS:
         raise Refused(f"A transcript has at most {MAX_SEGMENTS} segments.", code="bad_parameter")
@@ -192,6 +193,10 @@ def _ranges(speakers: Iterable[tuple[int, str | None]]) -> list[list[Any]]:
         else:
             found.append([index, index, speaker])
     return found
+
+
+def _labels(document: Document) -> set[str]:
+    return {one["speaker"] for one in document.segments if one.get("speaker")} | document.names.keys()
 
 
 def _chars(segments: Iterable[Mapping[str, Any]]) -> int:
