@@ -267,6 +267,7 @@ async def _engine(url: URL, file: SqliteFile | None) -> AsyncEngine:
         connection.isolation_level = None
         if file is not None:
             await_only(asyncio.to_thread(file.check_before_opening))
+        connection.create_function("casefold", 1, str.casefold, deterministic=True)  # SQLite lowers only ASCII
         cursor = connection.cursor()
         # FULL: acknowledged writes survive a power cut, too.
         for pragma in (f"busy_timeout={BUSY_MS}", "synchronous=FULL", "temp_store=MEMORY"):

@@ -21,6 +21,7 @@ from jobs.library.passages import passages_of, replace_passages
 from jobs.result import named
 from jobs.schema import Job, jobs
 from jobs.store import JobStore
+from jobs.turns import Turns
 from pipeline.support.encodable import encodable
 from pipeline.transcripts.subtitles import joined
 
@@ -28,8 +29,12 @@ MAX_VERSIONS = 200
 """Number of the latest versions of a transcript to which one can return, besides the original."""
 MAX_HISTORY_CHARS = 16 << 20
 """Limit of the stored changes of one transcript, with the same effect."""
-MAX_BODY_CHARS = 32 << 20
-"""Limit of an edited transcript: three times that of a recording of a day."""
+MAX_BODY_CHARS = 16 << 20
+"""Limit of an edited transcript as it is stored: more than that of a recording of a day."""
+MAX_GROWTH, SPARE_CHARS = 3, 100_000
+"""Limit of the text of an edited transcript: this many times the original, and this many characters."""
+MAX_EDITS = 2
+"""Number of edits at a time, one of each owner; others wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,7 @@ class Documents:
     def __init__(self, store: JobStore) -> None:
         self._store = store
         self._database = store.database
+        self._turns = Turns(MAX_EDITS, "edits")
 
     async def body(self, job: Job) -> str | None:
         """Return the transcript as it is now, JSON from `jobs.result.store_form`; None without a result."""
@@ -72,24 +78,34 @@ class Documents:
         return body if body is not None else await self._store.result(job.result_key)
 
     async def edit(self, job: Job, version: int, operations: Sequence[Operation], *, author: str) -> Saved:
-        """Apply operations to this version and save the result. Raises VersionConflict, Refused, JobNotFound."""
-        result = await self._current(job, version)
-        made = await asyncio.to_thread(lambda: edited(_document(result, job), operations))
-        kinds = list(dict.fromkeys(one.op for one in operations))
-        return await self._save(job, version, result, made, author=author, operations=kinds)
+        """Apply operations to this version and save the result. Raises VersionConflict, Refused, JobNotFound,
+        Overloaded."""
+
+        async def work() -> Saved:
+            result = await self._current(job, version)
+            made = await asyncio.to_thread(lambda: edited(_document(result, job), operations))
+            await self._check_length(job, made)
+            kinds = list(dict.fromkeys(one.op for one in operations))
+            return await self._save(job, version, result, made, author=author, operations=kinds)
+
+        return await self._turns.run(job.owner, work)
 
     async def restore(self, job: Job, version: int, wanted: int, *, author: str) -> Saved:
         """Save an earlier version as the newest one. version: the current one. Raises VersionConflict, VersionNotFound,
-        JobNotFound."""
-        result = await self._current(job, version)
-        now = _document(result, job)
-        target = await self._earlier(job, version, now, wanted)
+        JobNotFound, Overloaded."""
 
-        def restored() -> Edited:
-            return Edited(target, difference(now, target), difference(target, now))
+        async def work() -> Saved:
+            result = await self._current(job, version)
+            now = _document(result, job)
+            target = await self._earlier(job, version, now, wanted)
 
-        made = await asyncio.to_thread(restored)
-        return await self._save(job, version, result, made, author=author, operations=["restore"], restored=wanted)
+            def restored() -> Edited:
+                return Edited(target, difference(now, target), difference(target, now))
+
+            made = await asyncio.to_thread(restored)
+            return await self._save(job, version, result, made, author=author, operations=["restore"], restored=wanted)
+
+        return await self._turns.run(job.owner, work)
 
     async def versions(self, job: Job) -> list[Version]:
         """Return the versions to which one can return, newest first, without the original."""
@@ -125,6 +141,16 @@ class Documents:
             raise VersionConflict(result.get("version", 0))
         return result
 
+    async def _check_length(self, job: Job, made: Edited) -> None:
+        """Raises Refused if the text has grown too much."""
+        length = sum(len(one["text"]) for one in made.document.segments)
+        if length <= SPARE_CHARS:
+            return
+        body = await self._store.result(job.result_key or "") or "{}"
+        original = await asyncio.to_thread(json.loads, body)
+        if length > MAX_GROWTH * len(original.get("text", "")) + SPARE_CHARS:
+            raise Refused("The transcript would be too long.", code="bad_parameter")
+
     async def _earlier(self, job: Job, version: int, now: Document, wanted: int) -> Document:
         table = schema.versions
         statement = select(table.c.version, table.c.undo).where(table.c.job_id == job.id, table.c.version > wanted)
@@ -144,9 +170,9 @@ class Documents:
     ) -> Saved:  # fmt: skip
         new, now, table = version + 1, time.time(), schema.documents
         body, undo = await asyncio.to_thread(_written, before, made, new)
-        passages = await asyncio.to_thread(passages_of, body)
         if len(body) > MAX_BODY_CHARS:
             raise Refused("The transcript would be too long.", code="bad_parameter")
+        passages = await asyncio.to_thread(passages_of, body)
         changed: dict[str, Any] = {"version": jobs.c.version + 1, "updated_at": now}
         same = [jobs.c.id == job.id, jobs.c.result_key == job.result_key]
         if made.document.names != job.speakers:

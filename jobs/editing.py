@@ -3,11 +3,11 @@
 A change is one of three JSON objects, which the page applies to its own copy, and which a version stores to undo it:
 
 - `{"at": 4, "count": 1, "segments": […]}`: these segments replace `count` segments from index `at` on
-- `{"speakers": [[4, "B"], [7, null]]}`: the segments with these indices have these speakers
+- `{"speakers": [[4, 6, "B"], [9, 9, null]]}`: the segments from the first to the second index have this speaker
 - `{"names": {"A": "Anna"}}`: the names of the speakers are these
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -22,6 +22,12 @@ MAX_TEXT_CHARS = 20_000
 """Limit of the text of one segment in an operation."""
 MAX_SEGMENTS = 100_000
 MAX_LABEL_CHARS = 100
+MAX_SPEAKERS = 100
+"""Limit of labels and names of speakers in a transcript."""
+MAX_CHANGED, SPARE_CHARS = 2, 1_000_000
+"""Limit of what one edit may replace: this many times the transcript, and this many characters."""
+WORD_CHARS, SEGMENT_CHARS, SPEAKER_CHARS = 80, 200, 20
+"""Characters of a word, of a segment and of a speaker in JSON besides their texts, about."""
 Change: TypeAlias = dict[str, Any]
 Label = Annotated[str, Field(min_length=1, max_length=MAX_LABEL_CHARS, pattern=r"^[^\x00-\x1f]+$")]
 Index = Annotated[int, Field(ge=0, lt=MAX_SEGMENTS)]
@@ -115,14 +121,22 @@ class Edited:
 
 def edited(document: Document, operations: Sequence[Operation]) -> Edited:
     """Apply operations one after the other; indices refer to the result of those before. Raises Refused (bad_parameter)
-    for a segment or a speaker that does not exist."""
+    for a segment or a speaker that does not exist, and for an edit that changes too much."""
     changes: list[Change] = []
     undo: list[Change] = []
+    most_speakers = max(MAX_SPEAKERS, len(_labels(document)))
+    room = MAX_CHANGED * _chars(document.segments) + SPARE_CHARS
     for one in operations:
         change = _change(document, one)
         document, back = applied(document, change)
         changes.append(change)
         undo.insert(0, back)
+        room -= max(_chars(each.get("segments", ())) for each in (change, back))
+        room -= SPEAKER_CHARS * sum(last - first + 1 for first, last, _ in change.get("speakers", ()))
+        if room < 0:
+            raise Refused("The edit changes too much at once.", code="bad_parameter")
+    if len(_labels(document)) > most_speakers:
+        raise Refused(f"A transcript has at most {MAX_SPEAKERS} speakers.", code="bad_parameter")
     if len(document.segments) > MAX_SEGMENTS:
         raise Refused(f"A transcript has at most {MAX_SEGMENTS} segments.", code="bad_parameter")
     return Edited(document, changes, undo)
@@ -134,11 +148,12 @@ def applied(document: Document, change: Change) -> tuple[Document, Change]:
     if "names" in change:
         return replace(document, names=change["names"]), {"names": dict(document.names)}
     if "speakers" in change:
-        back = [[index, segments[index].get("speaker")] for index, _ in change["speakers"]]
-        new = list(segments)
-        for index, speaker in change["speakers"]:
-            new[index] = _with_speaker(new[index], speaker)
-        return replace(document, segments=new), {"speakers": back}
+        new, back = list(segments), list[tuple[int, str | None]]()
+        for first, last, speaker in change["speakers"]:
+            for index in range(first, last + 1):
+                back.append((index, new[index].get("speaker")))
+                new[index] = _with_speaker(new[index], speaker)
+        return replace(document, segments=new), {"speakers": _ranges(back)}
     at, end, inserted = change["at"], change["at"] + change["count"], change["segments"]
     whole = [*segments[:at], *inserted, *segments[end:]]
     return replace(document, segments=whole), {"at": at, "count": len(inserted), "segments": list(segments[at:end])}
@@ -150,11 +165,11 @@ def difference(before: Document, after: Document) -> list[Change]:
     old, new = before.segments, after.segments
     same = len(old) == len(new)
     if same and all(_with_speaker(one, None) == _with_speaker(two, None) for one, two in zip(old, new, strict=True)):
-        told = [
-            [index, two.get("speaker")]
+        told = _ranges(
+            (index, two.get("speaker"))
             for index, (one, two) in enumerate(zip(old, new, strict=True))
             if one.get("speaker") != two.get("speaker")
-        ]
+        )
         changes += [{"speakers": told}] if told else []
     else:
         least, start = min(len(old), len(new)), 0
@@ -167,6 +182,26 @@ def difference(before: Document, after: Document) -> list[Change]:
     if before.names != after.names:
         changes.append({"names": dict(after.names)})
     return changes
+
+
+def _ranges(speakers: Iterable[tuple[int, str | None]]) -> list[list[Any]]:
+    """Return indices with their speakers as ranges: first, last, speaker."""
+    found: list[list[Any]] = []
+    for index, speaker in speakers:
+        if found and found[-1][1] == index - 1 and found[-1][2] == speaker:
+            found[-1][1] = index
+        else:
+            found.append([index, index, speaker])
+    return found
+
+
+def _labels(document: Document) -> set[str]:
+    return {one["speaker"] for one in document.segments if one.get("speaker")} | document.names.keys()
+
+
+def _chars(segments: Iterable[Mapping[str, Any]]) -> int:
+    """Return about how many characters of JSON these segments are."""
+    return sum(SEGMENT_CHARS + len(one["text"]) + WORD_CHARS * len(one.get("words", ())) for one in segments)
 
 
 def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
@@ -193,12 +228,15 @@ def _change(document: Document, operation: Operation) -> Change:
             if first_index > last_index:
                 raise Refused("first must not be after last.", code="bad_parameter")
             _segment(document, last_index)
-            return {"speakers": [[index, speaker] for index in range(first_index, last_index + 1)]}
+            of = range(first_index, last_index + 1)
+            return {"speakers": _ranges((n, speaker) for n in of if document.segments[n].get("speaker") != speaker)}
         case MergeSpeakers(_, speaker, into):
             _check(document, speaker)
             _check(document, into)
-            of = [index for index, one in enumerate(document.segments) if one.get("speaker") == speaker]
-            return {"speakers": [[index, into] for index in of]}
+            if speaker == into:
+                return {"speakers": []}
+            told = ((n, into) for n, one in enumerate(document.segments) if one.get("speaker") == speaker)
+            return {"speakers": _ranges(told)}
         case NameSpeaker(_, speaker, name):
             _check(document, speaker)
             names = {label: told for label, told in document.names.items() if label != speaker}

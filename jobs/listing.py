@@ -57,7 +57,7 @@ async def list_jobs(
     # One query per state: the index then provides the order. A query over several states would sort all rows.
     wanted = [status.value for status in dict.fromkeys(statuses)]
     each = [[jobs.c.status == status] for status in wanted] or [[]]
-    chosen = _chosen(session_id, tag, pinned)
+    chosen = _chosen(session_id, tag, pinned, sqlite=database.is_sqlite)
     for conditions in each:
         if owner is not None:
             conditions.append(jobs.c.owner == owner)
@@ -80,14 +80,19 @@ async def list_jobs(
     return Page(found[:limit], next_cursor, total)
 
 
-def _chosen(session_id: str | None, tag: str | None, pinned: bool | None) -> list[ColumnElement[bool]]:
+def _chosen(session_id: str | None, tag: str | None, pinned: bool | None, *, sqlite: bool) -> list[ColumnElement[bool]]:
     """Return the conditions without a tally."""
     found: list[ColumnElement[bool]] = []
     if session_id is not None:
         found.append(jobs.c.session_id == session_id)
     if tag is not None:
         # The first condition lets the database use the index of tagged jobs.
-        found += [jobs.c.tags != "", jobs.c.tags.icontains(json.dumps(tag, ensure_ascii=False), autoescape=True)]
+        found.append(jobs.c.tags != "")
+        quoted = json.dumps(tag, ensure_ascii=False)
+        if sqlite:
+            found.append(func.casefold(jobs.c.tags).contains(quoted.casefold(), autoescape=True))
+        else:
+            found.append(jobs.c.tags.icontains(quoted, autoescape=True))
     if pinned is not None:
         found.append(jobs.c.pinned_at.is_not(None) if pinned else jobs.c.pinned_at.is_(None))
     return found

@@ -59,7 +59,10 @@ def segments_of(result: dict[str, Any]) -> list[Segment]:
 
 def segment_of(stored: Mapping[str, Any]) -> Segment:
     """Return a segment of a stored result."""
-    kept = ("id", "seek", "temperature", "avg_logprob", "compression_ratio", "no_speech_prob", "speaker", "language")
+    kept = (
+        "id", "seek", "temperature", "avg_logprob", "compression_ratio", "no_speech_prob", "speaker", "language",
+        "paragraph",
+    )  # fmt: skip
     return Segment(
         stored["start"],
         stored["end"],

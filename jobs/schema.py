@@ -196,7 +196,7 @@ delivery_attempts = Table(
 passages = Table(
     "passages",
     metadata,
-    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
     Column("job_id", String(32), nullable=False),
     Column("text", Text, nullable=False),
     Column("starts", Text, nullable=False),

@@ -31,6 +31,7 @@ from jobs.schema import Job, Options, Submission
 from jobs.sound import Sound
 from jobs.states import Status
 from jobs.store import JobStore
+from jobs.turns import Turns
 from jobs.voiceprints import Voiceprints
 from jobs.watching import Watching
 from jobs.webhooks import Webhooks, secret_of
@@ -42,7 +43,7 @@ from pipeline.transcripts.transcriber import Transcriber
 MAX_JOBS = 100_000
 """Maximum number of waiting jobs; further ones are refused at once. One takes a few KB in the database."""
 MAX_RENDERING = 2
-"""Maximum number of transcripts that are converted to files at a time; others wait."""
+"""Maximum number of transcripts that are converted to PDF or DOCX at a time, one of each owner; others wait."""
 MAX_UNPACKING = 2
 """Maximum number of archives that are unpacked at a time; others wait."""
 
@@ -59,8 +60,8 @@ class Jobs:
         self.files = files
         self.unpacking = asyncio.Semaphore(MAX_UNPACKING)
         """Held while an archive is unpacked, which occupies one of the shared threads."""
-        self.rendering = asyncio.Semaphore(MAX_RENDERING)
-        """Held while a transcript is converted to a file: a PDF of hours takes seconds in one of the shared threads."""
+        self.rendering = Turns(MAX_RENDERING, "downloads")
+        """Turns at converting a transcript to a document: a PDF of hours takes seconds in one of the shared threads."""
         self.insights = InsightStore(store.database)
         self.insights_due = insights_due
         """Told of new insights, and of changes of jobs."""
@@ -179,7 +180,8 @@ class Jobs:
     async def again(self, job: Job, options: Options, *, owner: str) -> Job:
         """Create a job of the same recording with other options. Raises JobNotFound without its file, and as `submit`
         does."""
-        if job.sha256 is not None and not await asyncio.to_thread(self.files.path(job.sha256).is_file):
+        there = job.sha256 is not None and await asyncio.to_thread(self.files.path(job.sha256).is_file)
+        if not there and (job.sha256 is not None or job.source_url is None):
             raise JobNotFound("The file of this job does not exist.")
         url = job.source_url if job.sha256 is None else None
         [made] = await self.submit(

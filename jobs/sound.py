@@ -12,14 +12,16 @@ from jobs.database import Database
 from jobs.errors import JobNotFound
 from jobs.files import FileStore
 from jobs.schema import Job
+from jobs.turns import Turns
 from pipeline.audio.decode import Recording
 from pipeline.audio.waveform import waveform
-from pipeline.errors import Overloaded, ParleyError
+from pipeline.errors import ParleyError
 from pipeline.workers.scheduler import Urgency, calling
 
 AT_ONCE = 2
-"""Recordings that are read at a time."""
-MAX_WAITING = 16
+"""Recordings that are read at a time, one of each owner."""
+MAX_OF_ONE = 16
+"""Those of one owner, with those that wait."""
 LIMIT_S = 300.0
 """Limit for reading one recording, with the wait before it, in seconds."""
 POINTS = 1_000
@@ -33,18 +35,14 @@ class Sound:
         self._database = database
         self._files = files
         self._max_seconds = max_seconds
-        self._reading = asyncio.Semaphore(AT_ONCE)
-        self._waiting = 0
+        self._turns = Turns(AT_ONCE, "recordings", most_of_one=MAX_OF_ONE)
 
     @asynccontextmanager
     async def opened(self, job: Job) -> AsyncIterator[Recording]:
         """Open a job's recording; the block has LIMIT_S. Raises JobNotFound without a file, Overloaded, ParleyError
         (timeout)."""
-        if self._waiting >= MAX_WAITING:
-            raise Overloaded("Too many recordings are read; retry soon.", retry_after_s=5.0)
-        self._waiting += 1
         try:
-            async with asyncio.timeout(LIMIT_S), self._reading:
+            async with asyncio.timeout(LIMIT_S), self._turns.one(job.owner):
                 if job.sha256 is None:
                     raise FileNotFoundError
                 file = await asyncio.to_thread(self._files.open, job.sha256)
@@ -57,8 +55,6 @@ class Sound:
             raise JobNotFound("The file of this job does not exist.") from None
         except TimeoutError:
             raise ParleyError(f"Reading the recording took more than {LIMIT_S:g} s.", code="timeout") from None
-        finally:
-            self._waiting -= 1
 
     async def waveform(self, job: Job) -> list[int]:
         """Return the outline of a job's recording, as `pipeline.audio.waveform` does, and keep it. Raises as `opened`

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import RowMapping, delete, func, insert, select, update
+from sqlalchemy import RowMapping, Select, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from jobs.database import Database
@@ -15,6 +15,10 @@ from jobs.schema import insights, jobs, new_id
 
 MAX_OF_JOB = 100
 """Insights of one job; further ones are refused."""
+MAX_WAITING = 200
+"""Insights of one owner that wait; further ones are refused, except those after a transcription."""
+MAX_SERVED = 10_000
+"""Owners whose turns are remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,26 +73,40 @@ async def remove_insights(connection: AsyncConnection, job_ids: Sequence[str]) -
     await connection.execute(delete(insights).where(insights.c.job_id.in_(job_ids)))
 
 
+def _queued(*columns: Any) -> Select[Any]:
+    return (
+        select(*columns)
+        .select_from(insights.join(jobs, jobs.c.id == insights.c.job_id))
+        .where(insights.c.status == "queued")
+    )
+
+
 class InsightStore:
     """The insights of one deployment."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._served: dict[str, None] = {}
+        """Owners in the order in which this process served them last."""
 
     async def create(
         self, job_id: str, kind: str, *, prompt: str = "", language: str | None = None, question: str | None = None
     ) -> Insight:
-        """Queue an insight. Raises JobNotFound, NotPossible if the job has too many."""
+        """Queue an insight. Raises JobNotFound, NotPossible if the job or its owner has too many."""
         row = _row(job_id, kind, prompt, language, question)
         async with self._database.writing() as connection:
-            there = await connection.scalar(select(jobs.c.id).where(jobs.c.id == job_id).with_for_update())
-            if there is None:  # removed meanwhile
+            owner = await connection.scalar(select(jobs.c.owner).where(jobs.c.id == job_id).with_for_update())
+            if owner is None:  # removed meanwhile
                 raise JobNotFound("There is no job of this id.")
             made = await connection.scalar(
                 select(func.count()).select_from(insights).where(insights.c.job_id == job_id)
             )
             if (made or 0) >= MAX_OF_JOB:
                 raise NotPossible(f"A job has at most {MAX_OF_JOB} insights; delete some.", code="too_many_insights")
+            of_owner = _queued(func.count()).where(jobs.c.owner == owner)
+            if (await connection.scalar(of_owner) or 0) >= MAX_WAITING:
+                text = f"An owner has at most {MAX_WAITING} insights that wait; retry later."
+                raise NotPossible(text, code="too_many_insights")
             created = await connection.execute(insert(insights).values(row).returning(*insights.c))
             return Insight.of(created.mappings().one())
 
@@ -115,23 +133,33 @@ class InsightStore:
             return due
 
     async def claim(self) -> Insight | None:
-        """Claim the insight that is due longest. Return it running, with a lease, or None."""
+        """Claim the insight that is due longest, of the owner who was served longest ago. Return it running, with a
+        lease, or None."""
         now = time.time()
-        wanted = select(insights.c.id).where(insights.c.status == "queued", insights.c.due_at <= now)
+        owners = _queued(jobs.c.owner).where(insights.c.due_at <= now).group_by(jobs.c.owner)
+        wanted = _queued(insights.c.id).where(insights.c.due_at <= now).order_by(insights.c.due_at).limit(1)
         begun = {
             "status": "running", "lease": secrets.token_hex(16), "heartbeat_at": now, "done": 0.0,
             "attempts": insights.c.attempts + 1, "error_code": None, "error_message": None,
         }  # fmt: skip
         async with self._database.writing() as connection:
-            found = await connection.scalar(
-                wanted.order_by(insights.c.due_at).limit(1).with_for_update(skip_locked=True)
-            )
-            if found is None:
+            due = (await connection.scalars(owners.order_by(func.min(insights.c.due_at)))).all()
+            order = {owner: place for place, owner in enumerate(self._served)}
+            for owner in sorted(due, key=lambda one: order.get(one, -1)):
+                of_owner = wanted.where(jobs.c.owner == owner).with_for_update(skip_locked=True, of=insights)
+                if (found := await connection.scalar(of_owner)) is not None:
+                    break
+            else:
                 return None
             claimed = await connection.execute(
                 update(insights).where(insights.c.id == found).values(begun).returning(*insights.c)
             )
-            return Insight.of(claimed.mappings().one())
+            begins = Insight.of(claimed.mappings().one())
+        self._served.pop(owner, None)
+        self._served[owner] = None
+        if len(self._served) > MAX_SERVED:
+            del self._served[next(iter(self._served))]
+        return begins
 
     async def change(self, insight: Insight, **values: Any) -> bool:
         """Change an insight that the caller writes, and renew its heartbeat; return False if the lease is lost."""
@@ -161,9 +189,17 @@ class InsightStore:
         """Queue again, because the service stops. The attempt does not count."""
         return await self.change(insight, status="queued", attempts=insights.c.attempts - 1)
 
-    async def recover(self, silent_s: float) -> int:
-        """Queue insights again whose writers have been silent for this long; return their number."""
-        lost = (insights.c.status == "running", insights.c.heartbeat_at <= time.time() - silent_s)
+    async def recover(self, silent_s: float, *, most: int) -> int:
+        """Queue insights again whose writers have been silent for this long; return their number. Those with `most`
+        attempts fail, because they can be the cause."""
+        now = time.time()
+        lost = (insights.c.status == "running", insights.c.heartbeat_at <= now - silent_s)
+        failed = {
+            "status": "failed", "error_code": "interrupted", "finished_at": now,
+            "error_message": f"The service ended {most} times while this was written.",
+        }  # fmt: skip
         async with self._database.writing() as connection:
+            ended = update(insights).where(*lost, insights.c.attempts >= most).values(failed)
+            gone = await connection.execute(ended)
             done = await connection.execute(update(insights).where(*lost).values(status="queued"))
-        return int(done.rowcount)
+        return int(done.rowcount + gone.rowcount)

@@ -1,15 +1,17 @@
-"""The task that writes queued insights, one at a time: conversations need the language model more urgently."""
+"""The task that writes queued insights, one at a time and behind conversations, which need the model more urgently."""
 
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 
 from jobs.change_signal import Notice
 from jobs.insights.rows import Insight, InsightStore
 from jobs.insights.writing import Writer
+from jobs.schema import Job
 from pipeline.errors import EngineError, Overloaded, ParleyError, StorageError
 from pipeline.support.background import background
+from pipeline.workers.scheduler import Urgency, calling
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +25,7 @@ RETRY_S = 10.0
 """Delay before the second attempt, in seconds; doubles each time."""
 FAILED_S = 5.0
 """Wait after a database failure, in seconds."""
-Transcript = Callable[[str], Awaitable[tuple[str, Mapping[str, str]]]]
+Transcript = Callable[[str], Awaitable[tuple[Job, str]]]
 
 
 class InsightWorker:
@@ -40,8 +42,7 @@ class InsightWorker:
         added: Notice,
     ) -> None:
         """added: told of new insights, and of jobs that ended. has_model: whether there is a language model now.
-        model: its name. transcript: returns the stored result of a job and the names of its speakers; raises
-        JobNotFound, NotPossible."""
+        model: its name. transcript: returns a job and its stored result; raises JobNotFound, NotPossible."""
         self._store = store
         self._writer = writer
         self._has_model = has_model
@@ -57,7 +58,7 @@ class InsightWorker:
             try:
                 if time.monotonic() - recovered >= SILENT_S / 2:
                     recovered = time.monotonic()
-                    await self._store.recover(SILENT_S)
+                    await self._store.recover(SILENT_S, most=ATTEMPTS)
                 due = await self._store.next_due()
                 if due is not None and due <= time.time() and await self._has_model():
                     if (insight := await self._store.claim()) is not None:
@@ -98,8 +99,9 @@ class InsightWorker:
         async def told(share: float) -> None:
             await self._store.change(insight, done=share)
 
-        body, speakers = await self._transcript(insight.job_id)
-        text = await self._writer.write(insight, body, dict(speakers), told)
+        job, body = await self._transcript(insight.job_id)
+        with calling(session=insight.id, account=job.owner, urgency=Urgency.FILE):
+            text = await self._writer.write(insight, body, dict(job.speakers), told)
         if not text:
             raise EngineError("The language model wrote nothing.", code="empty_reply")
         await self._store.finish(insight, text, self._model())

@@ -2,13 +2,14 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 
 from jobs.insights.prompts import IN_PARTS, NOTES, PROMPTS, TOGETHER, prompt
 from jobs.insights.rows import Insight
 from jobs.result import named, segments_of
-from pipeline.errors import EngineError
+from pipeline.errors import EngineError, ParleyError
 from pipeline.llm import Message, ReplyDelta
 from pipeline.llm.prompt import BYTES_PER_TOKEN
 from pipeline.support.encodable import encodable
@@ -24,6 +25,10 @@ error."""
 TRANSLATED_SHARE = 0.6
 """Share of the longest reply that a part for translation has: its translation is about as long as it."""
 MIN_PART_BYTES = 400
+"""A part for which the model's reply was cut off is halved down to this size."""
+_TIME = re.compile(r"\[[0-9:]+\] ")
+_BREAKS = ("。", "！", "？", " ")
+"""Ends of sentences and words, where a long line is cut."""
 MAX_LEVELS = 4
 """Times that notes on notes are taken, before they are cut."""
 
@@ -42,7 +47,7 @@ class Writer:
     ) -> str:
         """Return the text. body: the stored result. told: called with the share of the work that is done.
 
-        Raises EngineError, Overloaded.
+        Raises EngineError, Overloaded, ParleyError (reply_too_long).
         """
         text, language = await asyncio.to_thread(_readable, body, speakers)
         task = insight.prompt or PROMPTS[insight.kind]
@@ -52,7 +57,8 @@ class Writer:
         parts = _parts(text, room)
         language = insight.language or language
         if len(parts) <= 1:
-            return await self._asked(task, language, parts[0] if parts else "")
+            halves = insight.kind in IN_PARTS
+            return await self._asked(task, language, parts[0] if parts else "", halves=halves)
         if insight.kind in IN_PARTS:
             return "\n\n".join(await self._each(task, language, parts, told))
         for _ in range(MAX_LEVELS):
@@ -74,22 +80,30 @@ class Writer:
         found = []
         for number, part in enumerate(parts):
             task = tasks if isinstance(tasks, str) else tasks[number]
-            found.append(await self._asked(task, language, part))
+            found.append(await self._asked(task, language, part, halves=True))
             await told((number + 1) / (len(parts) + 1))
         return found
 
-    async def _asked(self, task: str, language: str | None, text: str) -> str:
-        """Return the model's reply to one prompt."""
-        found = ""
+    async def _asked(self, task: str, language: str | None, text: str, *, halves: bool = False) -> str:
+        """Return the model's reply to one prompt. halves: if it is cut off, ask for both halves of the text. Raises
+        ParleyError (reply_too_long)."""
+        found, is_cut = "", False
         try:
             async with asyncio.timeout(TIMEOUT_S), aclosing(self._reply(prompt(task, language, text))) as deltas:
                 async for delta in deltas:
                     found += delta.text
-                    if len(found) >= MAX_REPLY_CHARS:
+                    is_cut = delta.cut or len(found) > MAX_REPLY_CHARS
+                    if is_cut:
                         break
         except TimeoutError:
             raise EngineError("The language model took too long.", code="timeout") from None
-        return encodable(found[:MAX_REPLY_CHARS]).replace("\0", "").strip()
+        size = len(text.encode())
+        if is_cut and halves and size > MIN_PART_BYTES:
+            parts = _parts(text, size // 2 + 1)
+            return "\n".join([await self._asked(task, language, part, halves=True) for part in parts])
+        if is_cut:
+            raise ParleyError("The language model's text is longer than LLM_MAX_TOKENS allows.", code="reply_too_long")
+        return encodable(found).replace("\0", "").strip()
 
 
 def _readable(body: str, speakers: dict[str, str]) -> tuple[str, str | None]:
@@ -104,7 +118,7 @@ def _line(paragraph: Paragraph) -> str:
 
 
 def _parts(text: str, room: int) -> list[str]:
-    """Cut a text at lines into parts of at most `room` bytes; a longer line is cut between words."""
+    """Cut a text at lines into parts of at most `room` bytes; a longer line is cut."""
     found: list[str] = []
     size = room + 1
     for line in text.split("\n"):
@@ -120,15 +134,25 @@ def _parts(text: str, room: int) -> list[str]:
 
 
 def _pieces(line: str, room: int) -> list[str]:
-    if len(line.encode()) < room:
-        return [line]
-    found, size = [""], 0
-    for word in line.split(" "):
-        needed = len(word.encode()) + 1
-        if size and size + needed > room:
-            found.append(word)
-            size = needed
-        else:
-            found[-1] = f"{found[-1]} {word}".strip()
-            size += needed
-    return found
+    """Cut a line into pieces of less than `room` bytes, between sentences or words where there are some. Each piece
+    begins with the time of the line."""
+    data = line.encode()
+    begins = _TIME.match(line)
+    time = begins[0].encode() if begins else b""
+    found, at = list[str](), 0
+    while at < len(data):
+        head = time if at else b""
+        end = at + room - 1 - len(head)
+        if end < len(data):
+            while data[end] & 0xC0 == 0x80:  # inside a character
+                end -= 1
+            ends = (place + len(mark.encode()) for mark in _BREAKS if (place := _last(data, mark, at, end)) >= 0)
+            end = next(ends, end)
+        found.append((head + data[at:end]).decode().strip())
+        at = end
+    return found or [""]
+
+
+def _last(data: bytes, mark: str, at: int, end: int) -> int:
+    """Return the last place of a mark in the second half of a piece, or -1."""
+    return data.rfind(mark.encode(), (at + end) // 2, end)

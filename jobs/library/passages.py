@@ -7,10 +7,10 @@ index equal to it, and PostgreSQL's column of the type `tsvector`.
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import delete, insert
+from sqlalchemy import delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from jobs.library.words import tokens
@@ -18,7 +18,9 @@ from jobs.schema import passages
 from pipeline.transcripts.subtitles import separator
 
 FULL, LONGEST = 400, 800
-"""Characters after which a passage ends at the next end of a sentence, and at the next end of a segment."""
+"""Characters after which a passage ends at the next end of a sentence, and at the next end of a segment. A longer
+segment is cut, so that a passage has less than twice LONGEST."""
+DELETED_AT_ONCE = 1_000
 _SENTENCE_END = re.compile(r"[.!?…。！？؟][\"'”’»)」』）]*$")
 
 
@@ -38,17 +40,30 @@ def passages_of(body: str) -> list[Passage]:
     text, starts = "", list[tuple[int, float]]()
     for segment in json.loads(body).get("segments", ()):
         said = segment["text"].strip()
-        if not said:
-            continue
-        text += separator(text, said)
-        starts.append((len(text), segment["start"]))
-        text += said
-        if len(text) >= LONGEST or (len(text) >= FULL and _SENTENCE_END.search(said[-8:])):
-            found.append(Passage(text, tuple(starts), tokens(text)))
-            text, starts = "", []
+        for at, piece in _pieces(said):
+            text += separator(text, piece)
+            share = at / len(said)
+            starts.append((len(text), round(segment["start"] + share * (segment["end"] - segment["start"]), 3)))
+            text += piece
+            if len(text) >= LONGEST or (len(text) >= FULL and _SENTENCE_END.search(piece[-8:])):
+                found.append(Passage(text, tuple(starts), tokens(text)))
+                text, starts = "", []
     if text:
         found.append(Passage(text, tuple(starts), tokens(text)))
     return found
+
+
+def _pieces(said: str) -> Iterator[tuple[int, str]]:
+    """Yield the text of a segment in pieces of at most LONGEST characters, cut at spaces where there are some, and the
+    place of each."""
+    at = 0
+    while len(said) - at > LONGEST:
+        space = said.rfind(" ", at + LONGEST // 2, at + LONGEST + 1)
+        end = space if space >= 0 else at + LONGEST
+        yield at, said[at:end]
+        at = end + (space >= 0)
+    if said:
+        yield at, said[at:]
 
 
 def owner_token(owner: str) -> str:
@@ -74,9 +89,21 @@ def passage_row(job_id: str, owner: str, passage: Passage) -> dict[str, str]:
 
 
 async def replace_passages(connection: AsyncConnection, job_id: str, owner: str, found: Sequence[Passage]) -> None:
-    """Replace the passages of a job whose transcript has changed."""
-    await remove_passages(connection, [job_id])
-    await add_passages(connection, job_id, owner, found)
+    """Replace the passages of a job whose transcript has changed; those that are the same stay."""
+    columns = select(passages.c.id, passages.c.text, passages.c.starts).where(passages.c.job_id == job_id)
+    gone: dict[tuple[str, str], list[int]] = {}
+    for row in await connection.execute(columns):
+        gone.setdefault((row.text, row.starts), []).append(row.id)
+    new = []
+    for one in found:
+        if same := gone.get((one.text, json.dumps(one.starts))):
+            same.pop()
+        else:
+            new.append(one)
+    ids = [each for same in gone.values() for each in same]
+    for at in range(0, len(ids), DELETED_AT_ONCE):
+        await connection.execute(delete(passages).where(passages.c.id.in_(ids[at : at + DELETED_AT_ONCE])))
+    await add_passages(connection, job_id, owner, new)
 
 
 async def remove_passages(connection: AsyncConnection, job_ids: Sequence[str]) -> None:

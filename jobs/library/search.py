@@ -1,12 +1,13 @@
 """Search in transcripts: the newest jobs with a passage that has all words of the query, and where they are said."""
 
+import asyncio
 import bisect
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import select, text
+from sqlalchemy import TextClause, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from jobs.database import Database
@@ -36,7 +37,9 @@ _POSTGRESQL = """
     WHERE words @@ to_tsquery('simple', :query) AND id < :below
     ORDER BY id DESC LIMIT :most
 """
-_NEWEST = 2**31 - 1
+_NEWEST = 2**63 - 1
+_Row = tuple[str, str]
+"""Text and starts of a passage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,29 +86,37 @@ async def search(
         return Hits([], None)
     statement = text(_SQLITE if database.is_sqlite else _POSTGRESQL)
     asked = _fts5(wanted, owner) if database.is_sqlite else _tsquery(wanted, owner)
-    found: dict[str, list[Snippet]] = {}
+    found: dict[str, list[_Row]] = {}
     async with database.reading() as connection:
-        for _ in range(ROUNDS):
-            rows = (await connection.execute(statement, {"query": asked, "below": below, "most": WINDOW})).all()
-            for row in rows:
-                if row.job_id not in found and len(found) == limit:
-                    break
-                below = row.id
-                snippets = found.setdefault(row.job_id, [])
-                if len(snippets) < SHOWN:
-                    snippets.append(_snippet(row.text, row.starts, wanted))
-            else:
-                if len(rows) < WINDOW:
-                    return Hits(await _jobs(connection, found, owner), None)
-                continue
-            break
-        return Hits(await _jobs(connection, found, owner), str(below))
+        more, below = await _passages(connection, statement, asked, below, limit, found)
+        jobs_found = await _jobs(connection, list(found), owner)
+    # In a thread, after the connection is free: words are looked for in many passages.
+    hits = await asyncio.to_thread(_hits, jobs_found, found, wanted)
+    return Hits(hits, str(below) if more else None)
+
+
+async def _passages(
+    connection: AsyncConnection, statement: TextClause, asked: str, below: int, limit: int, found: dict[str, list[_Row]]
+) -> tuple[bool, int]:
+    """Add the passages of up to `limit` jobs to `found`; return whether there may be more, and from which id on."""
+    for _ in range(ROUNDS):
+        rows = (await connection.execute(statement, {"query": asked, "below": below, "most": WINDOW})).all()
+        for row in rows:
+            if row.job_id not in found and len(found) == limit:
+                return True, below
+            below = row.id
+            of_job = found.setdefault(row.job_id, [])
+            if len(of_job) < SHOWN:
+                of_job.append((row.text, row.starts))
+        if len(rows) < WINDOW:
+            return False, below
+    return True, below
 
 
 def _below(cursor: str | None) -> int:
     if cursor is None:
         return _NEWEST
-    if not (cursor.isascii() and cursor.isdigit() and len(cursor) <= 10):
+    if not (cursor.isascii() and cursor.isdigit() and len(cursor) <= 19):
         raise Refused("cursor must be the next_cursor of an earlier response.", code="bad_parameter")
     return min(int(cursor), _NEWEST)
 
@@ -127,13 +138,21 @@ def _tsquery(wanted: Sequence[Term], owner: str | None) -> str:
     return " & ".join([f"'{owner_token(owner)}'", *parts] if owner is not None else parts)
 
 
-async def _jobs(connection: AsyncConnection, found: dict[str, list[Snippet]], owner: str | None) -> list[Hit]:
-    wanted = select(jobs).where(jobs.c.id.in_(list(found)))
+async def _jobs(connection: AsyncConnection, ids: Sequence[str], owner: str | None) -> list[Job]:
+    """Return those of these jobs that exist, in this order."""
+    wanted = select(jobs).where(jobs.c.id.in_(ids))
     if owner is not None:
         wanted = wanted.where(jobs.c.owner == owner)
     by_id = {job.id: job for job in map(Job.of, (await connection.execute(wanted)).mappings())}
-    ordered = {id_: sorted(snippets, key=lambda one: one.start_s) for id_, snippets in found.items()}
-    return [Hit(by_id[id_], snippets) for id_, snippets in ordered.items() if id_ in by_id]
+    return [by_id[one] for one in ids if one in by_id]
+
+
+def _hits(of: Sequence[Job], found: Mapping[str, Sequence[_Row]], wanted: Sequence[Term]) -> list[Hit]:
+    made = []
+    for job in of:
+        snippets = [_snippet(whole, starts, wanted) for whole, starts in found[job.id]]
+        made.append(Hit(job, sorted(snippets, key=lambda one: one.start_s)))
+    return made
 
 
 def _snippet(whole: str, starts: str, wanted: Sequence[Term]) -> Snippet:

@@ -70,19 +70,30 @@ def _is_letter(token: str) -> bool:
 def places(text: str, wanted: Sequence[Term]) -> list[tuple[int, int]]:
     """Return the places (start, end) of the terms in a text, in order and apart from each other."""
     there = units(text)
+    by_first: dict[str, list[Term]] = {}
+    beginnings: set[str] = set()
+    for term in wanted:
+        if term.begins and len(term.tokens) == 1:
+            beginnings.add(term.tokens[0])
+        else:
+            by_first.setdefault(term.tokens[0], []).append(term)
+    lengths = {len(one) for one in beginnings}
     found: set[int] = set()
-    for index in range(len(there)):
-        for term in wanted:
+    for index, unit in enumerate(there):
+        if any(unit.token[:length] in beginnings for length in lengths):
+            found.add(index)
+        for term in by_first.get(unit.token, ()):
             if _fits(there, index, term):
                 found.update(range(index, index + len(term.tokens)))
     return [(there[index].start, there[index].end) for index in sorted(found)]
 
 
 def _fits(there: Sequence[Unit], index: int, term: Term) -> bool:
+    """Whether the term's words are here; the first one is."""
     if index + len(term.tokens) > len(there):
         return False
     last = len(term.tokens) - 1
-    for offset, token in enumerate(term.tokens):
+    for offset, token in enumerate(term.tokens[1:], 1):
         unit = there[index + offset].token
         if unit != token and not (term.begins and offset == last and unit.startswith(token)):
             return False

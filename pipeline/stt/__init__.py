@@ -101,6 +101,8 @@ class Segment:
     compression_ratio: float = 1.0
     no_speech_prob: float = 0.0
     language_probability: float = 1.0
+    paragraph: bool = False
+    """Whether a user began a paragraph here."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,16 @@
 """`/jobs/{id}/edits`, `/versions`, `/waveform`, `/again`: a finished transcript as a document (docs/jobs.md)."""
 
+import asyncio
+import json
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
+from fastapi.responses import Response
 from pydantic import Field
 
 from jobs.documents import Saved, Version
 from jobs.editing import Operation
+from pipeline.support.encodable import encodable
 from server.access import require_key
 from server.jobs.owners import OwnJob, owner_of
 from server.jobs.schemas import RESULT, NewJob, Transcript
@@ -49,8 +53,8 @@ class Change(ResponseModel):
     """Number of replaced segments."""
     segments: list[dict[str, Any]] = Field(default_factory=list)
     """Their replacement; ids are counted again."""
-    speakers: list[tuple[int, str | None]] = Field(default_factory=list)
-    """Indices of segments, with their speakers."""
+    speakers: list[tuple[int, int, str | None]] = Field(default_factory=list)
+    """First and last index of segments, with their speaker."""
     names: dict[str, str] = Field(default_factory=dict)
 
 
@@ -62,9 +66,12 @@ class SavedResponse(ResponseModel):
     version: int
     changes: list[Change]
 
-    @classmethod
-    def of(cls, saved: Saved) -> "SavedResponse":
-        return cls(version=saved.version, changes=[Change(**change) for change in saved.changes])
+
+async def _response(saved: Saved) -> Response:
+    """Return a SavedResponse, written in a thread: it can be as large as a transcript."""
+    told = {"version": saved.version, "changes": saved.changes}
+    body = await asyncio.to_thread(lambda: encodable(json.dumps(told, ensure_ascii=False)).encode())
+    return Response(body, media_type="application/json")
 
 
 class VersionResponse(ResponseModel):
@@ -127,11 +134,11 @@ class Again(NullIsAbsent, JobOptions):
     """Unlike forms, the JSON body has no second name for it."""
 
 
-@router.post("/edits", summary="Edit a transcript", response_model_exclude_unset=True)
-async def edit(request: Request, job: OwnJob, body: Edit, jobs: AllJobs) -> SavedResponse:
+@router.post("/edits", summary="Edit a transcript", response_model=SavedResponse)
+async def edit(request: Request, job: OwnJob, body: Edit, jobs: AllJobs) -> Response:
     """Change the words, segments and speakers of a finished transcript. Downloads have the changes from now on. 409
     (`version_conflict`, with the current `version`) if the transcript was changed since this version."""
-    return SavedResponse.of(await jobs.edit(job, body.version, body.operations, author=owner_of(request)))
+    return await _response(await jobs.edit(job, body.version, body.operations, author=owner_of(request)))
 
 
 @router.get("/versions", summary="List the versions of a transcript")
@@ -149,10 +156,10 @@ async def version(job: OwnJob, version: Number, jobs: AllJobs) -> Transcript:
     return Transcript.model_validate_json(await jobs.documents.at(job, version))
 
 
-@router.post("/versions/{version}/restore", summary="Restore a version", response_model_exclude_unset=True)
-async def restore(request: Request, job: OwnJob, version: Number, body: Restoring, jobs: AllJobs) -> SavedResponse:
+@router.post("/versions/{version}/restore", summary="Restore a version", response_model=SavedResponse)
+async def restore(request: Request, job: OwnJob, version: Number, body: Restoring, jobs: AllJobs) -> Response:
     """Make an earlier version the newest one. No version is lost."""
-    return SavedResponse.of(await jobs.restore(job, body.version, version, author=owner_of(request)))
+    return await _response(await jobs.restore(job, body.version, version, author=owner_of(request)))
 
 
 @router.get("/waveform", summary="Get the outline of the recording")

@@ -12,6 +12,7 @@ from jobs.insights.prompts import MAX_PROMPT_CHARS, MAX_QUESTION_CHARS
 from jobs.insights.rows import Insight
 from jobs.insights.worker import InsightWorker
 from jobs.insights.writing import Writer
+from jobs.schema import Job
 from jobs.service import Jobs
 from pipeline.assistant import Assistant
 from pipeline.languages import language_code
@@ -132,9 +133,9 @@ def _shown(one: Insight) -> InsightResponse:
 def written(settings: Settings, assistant: Assistant, jobs: Jobs) -> AbstractAsyncContextManager[asyncio.Task[None]]:
     """Write insights with this deployment's language model while the block runs."""
 
-    async def transcript(job_id: str) -> tuple[str, dict[str, str]]:
+    async def transcript(job_id: str) -> tuple[Job, str]:
         job = await jobs.get(job_id)
-        return await jobs.body(job), dict(job.speakers)
+        return job, await jobs.body(job)
 
     def model() -> str:
         info = next((one for one in assistant.engines if one.stage == "llm"), None)

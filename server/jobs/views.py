@@ -42,6 +42,8 @@ MAX_SPEAKERS = 50
 MODEL = "An id of `GET /models`, a size of Whisper or a folder in MODELS_DIR; by default the loaded model."
 SURE_PROGRESS = 0.02
 """Progress from which a job's speed is known."""
+SLOW_FORMATS = ("pdf", "docx")
+"""Formats that take seconds for a long transcript."""
 STATE_NAMES = {Status.RUNNING: "processing"}
 """States that have another name in the API; for /api/v1, see `server.jobs.echo`."""
 BY_NAME = {"pending": Status.QUEUED, "processing": Status.RUNNING}
@@ -275,12 +277,15 @@ def check_format(kind: str) -> None:
 
 async def rendered(jobs: Jobs, job: Job, kind: str, layout: Layout) -> str | bytes:
     """Return the transcript of a job in a download format. Raises NotPossible (no_result), BadInput
-    (pdf_font_missing)."""
-    body = await jobs.body(job)
-    async with jobs.rendering:
+    (pdf_font_missing), Overloaded."""
+
+    async def converted() -> str | bytes:
+        body = await jobs.body(job)
         return await asyncio.to_thread(
             download, body, kind, job.speakers, layout, title=stem(job), created_at=job.created_at
         )
+
+    return await (jobs.rendering.run(job.owner, converted) if kind in SLOW_FORMATS else converted())
 
 
 def stem(job: Job) -> str:

@@ -1,7 +1,10 @@
 """The document of a transcript over HTTP: edits, versions, the outline of the recording, and another transcription."""
 
 import json
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 
 import httpx
 import pytest
@@ -16,8 +19,13 @@ JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with in_process(tmp_path_factory.mktemp("documents"), **HEARS, API_KEYS=API_KEYS) as running:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("documents")
+
+
+@pytest.fixture(scope="module")
+def service(folder: Path) -> Iterator[Service]:
+    with in_process(folder, **HEARS, API_KEYS=API_KEYS) as running:
         yield running
 
 
@@ -82,7 +90,7 @@ def test_bad_edits_are_refused(anna: httpx.Client) -> None:
     assert anna.get(path).json()["result"]["text"] == SAID[2]
 
 
-def test_a_recording_has_an_outline_and_is_transcribed_again(anna: httpx.Client) -> None:
+def test_a_recording_has_an_outline_and_is_transcribed_again(anna: httpx.Client, folder: Path) -> None:
     job_id = send(anna, 3)
     peaks = [anna.get(f"/jobs/{job_id}/waveform").raise_for_status().json()["peaks"] for _ in range(2)]
     assert peaks[0] == peaks[1]
@@ -94,6 +102,10 @@ def test_a_recording_has_an_outline_and_is_transcribed_again(anna: httpx.Client)
     assert (again["filename"], again["result"]["text"], again["size"]) == ("a.wav", SAID[3], len(recording(3)))
     assert "words" not in again["result"]["segments"][0]
     assert anna.post(f"/jobs/{job_id}/again", json={"model_id": "nothing"}).status_code == 404
+    with closing(sqlite3.connect(folder / "data" / "parley.db")) as database, database:
+        database.execute("UPDATE jobs SET sha256 = NULL WHERE id = ?", (job_id,))  # as DELETE_AUDIO_AFTER does
+    gone = anna.post(f"/jobs/{job_id}/again", json={})
+    assert (gone.status_code, gone.json()["error"]["code"]) == (404, "job_not_found")
 
 
 def test_a_running_job_shows_its_text_so_far(anna: httpx.Client) -> None:

@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import select
 
 from jobs import documents, schema
 from jobs.documents import Documents
@@ -26,9 +28,9 @@ from jobs.editing import (
     difference,
     edited,
 )
-from jobs.errors import JobNotFound, NotPossible, VersionConflict, VersionNotFound
+from jobs.errors import JobNotFound, NotPossible, Refused, VersionConflict, VersionNotFound
 from jobs.library.search import search
-from jobs.result import store_form, stored_segment
+from jobs.result import download, store_form, stored_segment
 from jobs.schema import Job
 from jobs.store import JobStore
 from pipeline.errors import BadInput
@@ -45,12 +47,12 @@ def segment(number: int, text: str) -> Segment:
     return Segment(start, start + 3.0, text, "en", words, speaker=SPEAKERS[number % 4], id=number)
 
 
-async def finished(store: JobStore) -> Job:
+async def finished(store: JobStore, texts: Sequence[str] = TEXTS) -> Job:
     """A job with a transcript."""
     [job], _ = await store.submit([submission(owner="key:anna")], cached=[None])
     claimed = await store.claim(job.id)
     assert claimed is not None
-    segments = [segment(number, text) for number, text in enumerate(TEXTS)]
+    segments = [segment(number, text) for number, text in enumerate(texts)]
     body = store_form(segments, language="en", duration_s=16.0, engine="test")
     await store.complete(claimed, "k" * 64, body, 16.0)
     return await store.get(job.id)
@@ -108,6 +110,24 @@ def test_every_edit_can_be_undone_and_repeated_by_its_changes(operations: list[O
     assert plain(after(now, difference(now, original))) == plain(original)
 
 
+def test_an_edit_of_all_speakers_is_small_and_too_many_are_refused() -> None:
+    one = stored_segment(segment(0, TEXTS[0]))
+    long = Document([{**one, "speaker": "AB"[not number % 1000]} for number in range(10_000)], {})
+    both: list[Operation] = [SetSpeaker("speaker", 0, 9_999, "AB"[number % 2]) for number in range(50)]
+    made = edited(long, both)
+    assert made.changes[1] == {"speakers": [[0, 9_999, "B"]]}
+    assert len(json.dumps([made.changes, made.undo])) < 10_000
+    assert after(made.document, made.undo) == long
+    for wrong in (
+        [SetSpeaker("speaker", number, number, f"S{number}") for number in range(100)],
+        [SetParagraph("paragraph", 0, True)] * 100,
+        [SetSpeaker("speaker", 0, 199, "AB"[number % 2]) for number in range(10_000)],
+    ):
+        whole = Document([{**one, "words": [{"word": "a"}] * 100_000}, *long.segments[1:200]], {})
+        with pytest.raises(Refused, match=r"at most 100 speakers|too much"):
+            edited(whole, wrong)
+
+
 def after(document: Document, changes: Sequence[Change]) -> Document:
     for change in changes:
         document, _ = applied(document, change)
@@ -157,6 +177,14 @@ async def test_edits_are_kept_and_every_version_can_be_restored(kept: Documents,
     assert (listed[-1].author, listed[-1].restored, listed[-1].operations) == ("key:anna", None, ["text"])
 
 
+async def test_a_paragraph_begun_by_hand_is_in_downloads(kept: Documents, store: JobStore) -> None:
+    job = await finished(store)
+    await edit(kept, store, job, 0, SetParagraph("paragraph", 1, True), Split("split", 0, 5))
+    file = download(json.dumps(await told(kept, store, job)), "md", {})
+    assert isinstance(file, str)
+    assert re.findall(r"\n\n([a-zA-Z ]+)(?=\n)", file) == ["good", "morning every one", "what can I do", *TEXTS[2:]]
+
+
 async def test_the_second_of_two_concurrent_edits_is_a_conflict(kept: Documents, store: JobStore) -> None:
     job = await finished(store)
     for version in (0, 1):  # the first edit inserts a row, later ones change it
@@ -181,6 +209,34 @@ async def test_impossible_edits_change_nothing(kept: Documents, store: JobStore)
     [waiting], _ = await store.submit([submission()], cached=[None])
     with pytest.raises(NotPossible):
         await edit(kept, store, waiting, 0, SetText("text", 0, "early"))
+
+
+async def test_an_edit_cannot_make_a_transcript_much_longer(
+    kept: Documents, store: JobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(documents, "SPARE_CHARS", 50)
+    job = await finished(store)
+    most = 3 * len(" ".join(TEXTS)) + 50 - len("".join(TEXTS[1:]))
+    with pytest.raises(Refused):
+        await edit(kept, store, job, 0, SetText("text", 0, "x" * (most + 1)))
+    assert await edit(kept, store, job, 0, SetText("text", 0, "x" * most)) == 1
+
+
+async def test_an_edit_changes_only_its_passages_of_the_index(kept: Documents, store: JobStore) -> None:
+    job = await finished(store, [f"This is sentence {number}. " + "It is long. " * 40 for number in range(4)])
+
+    async def ids() -> dict[str, int]:
+        async with store.database.reading() as connection:
+            rows = await connection.execute(select(schema.passages.c.text, schema.passages.c.id))
+            return {row.text.split(".")[0]: row.id for row in rows}
+
+    before = await ids()
+    await edit(kept, store, job, 0, SetText("text", 2, "Another one. " + "It is long. " * 40))
+    now = await ids()
+    assert set(now) ^ set(before) == {"This is sentence 2", "Another one"}
+    assert {now[text] for text in now if text in before} == set(before.values()) - {before["This is sentence 2"]}
+    assert [hit.job.id for hit in (await search(store.database, "another sentence")).items] == []
+    assert [hit.job.id for hit in (await search(store.database, "another")).items] == [job.id]
 
 
 async def test_old_versions_are_forgotten_but_never_the_original(

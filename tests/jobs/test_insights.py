@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Sequence
 import pytest
 
 from jobs.change_signal import Notice
+from jobs.errors import NotPossible
 from jobs.insights.prompts import kinds_after
 from jobs.insights.rows import Insight, InsightStore
 from jobs.insights.worker import InsightWorker
@@ -14,10 +15,11 @@ from jobs.insights.writing import Writer
 from jobs.result import store_form
 from jobs.schema import Job
 from jobs.store import JobStore
-from pipeline.errors import ConfigError, EngineError
+from pipeline.errors import ConfigError, EngineError, ParleyError
 from pipeline.llm import Message, ReplyDelta
 from pipeline.stt import Segment
 from pipeline.support.background import background
+from pipeline.workers.scheduler import Caller, Urgency, current
 from tests.jobs.conftest import submission
 
 SENTENCES = [f"Sentence number {number} of this long recording." for number in range(400)]
@@ -33,9 +35,11 @@ class Model:
     def __init__(self, failures: int = 0) -> None:
         self.prompts: list[Sequence[Message]] = []
         self.failures = failures
+        self.callers: list[Caller] = []
 
     async def reply(self, messages: Sequence[Message]) -> AsyncGenerator[ReplyDelta, None]:
         self.prompts.append(messages)
+        self.callers.append(current())
         if self.failures:
             self.failures -= 1
             raise EngineError("The model is gone.", code="llm_unavailable")
@@ -71,8 +75,38 @@ async def test_a_long_transcript_is_read_in_parts() -> None:
     assert max(told) < 1.0
 
 
-async def completed(store: JobStore) -> Job:
-    await store.submit([submission()], cached=[None])
+async def test_a_line_without_spaces_is_cut_and_keeps_its_time() -> None:
+    async def progress(share: float) -> None:
+        pass
+
+    for said in ("\u5929\u6c14\u3002" * 3000, "\u5929" * 9001, "weather " * 4000):
+        model = Model()
+        body = store_form([Segment(65.0, 900.0, said)], language=None, duration_s=900.0, engine="e")
+        writer = Writer(model.reply, context_tokens=1000, reply_tokens=512)
+        await writer.write(wanted("translation", language="en"), body, {}, progress)
+        read = [prompt[-1].content.rpartition("\n")[2] for prompt in model.prompts]
+        assert all(part.startswith("[1:05] ") and len(part.encode()) <= 3500 for part in read)
+        assert "".join(part.removeprefix("[1:05] ") for part in read).replace(" ", "") == said.replace(" ", "")
+
+
+async def test_a_reply_that_is_cut_off_is_asked_for_in_halves() -> None:
+    async def progress(share: float) -> None:
+        pass
+
+    async def short(messages: Sequence[Message]) -> AsyncGenerator[ReplyDelta, None]:
+        numbers = re.findall(r"number (\d+)", messages[-1].content)
+        yield ReplyDelta(" ".join(numbers[:30]), cut=len(numbers) > 30)
+
+    writer = Writer(short, context_tokens=100_000, reply_tokens=100_000)
+    text = await writer.write(wanted("translation", language="pt"), BODY, {}, progress)
+    assert text.split() == [str(number) for number in range(400)]
+    with pytest.raises(ParleyError, match="longer than LLM_MAX_TOKENS") as failed:
+        await writer.write(wanted("summary"), BODY, {}, progress)
+    assert failed.value.code == "reply_too_long"
+
+
+async def completed(store: JobStore, owner: str = "key:anna") -> Job:
+    await store.submit([submission(owner=owner)], cached=[None])
     job = await store.claim()
     assert job is not None
     assert await store.complete(job, "k" * 64, BODY, 1600.0)
@@ -86,7 +120,7 @@ async def test_an_insight_outlives_its_process(store: JobStore) -> None:
     assert first is not None
     assert (first.id, first.prompt, first.attempts) == (made.id, "Rhyme.", 1)
     assert await insights.claim() is None
-    assert await insights.recover(0.0) == 1
+    assert await insights.recover(0.0, most=3) == 1
     second = await insights.claim()
     assert second is not None
     assert not await insights.finish(first, "late", "m")
@@ -95,6 +129,30 @@ async def test_an_insight_outlives_its_process(store: JobStore) -> None:
     assert (found.status, found.text, found.model) == ("completed", "in time", "m")
     await store.delete(job.id)
     assert await insights.of_job(job.id) == []
+
+
+async def test_owners_take_turns_and_have_a_limit(store: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobs.insights.rows.MAX_WAITING", 4)
+    insights = InsightStore(store.database)
+    hers, his = await completed(store, "key:anna"), await completed(store, "key:ben")
+    for _ in range(4):
+        await insights.create(hers.id, "title")
+    with pytest.raises(NotPossible, match="at most 4 insights"):
+        await insights.create(hers.id, "title")
+    await insights.create(his.id, "title")
+    await insights.create(his.id, "title")
+    claimed = [await insights.claim() for _ in range(6)]
+    assert [one.job_id for one in claimed if one] == [hers.id, his.id, hers.id, his.id, hers.id, hers.id]
+
+
+async def test_an_insight_that_ends_its_process_fails_in_the_end(store: JobStore) -> None:
+    insights, job = InsightStore(store.database), await completed(store)
+    await insights.create(job.id, "title")
+    for _ in range(3):
+        assert await insights.claim()
+        await insights.recover(0.0, most=3)
+    [found] = await insights.of_job(job.id)
+    assert (found.status, found.error_code, found.attempts) == ("failed", "interrupted", 3)
 
 
 @pytest.mark.parametrize(("failures", "status"), [(2, "completed"), (3, "failed")])
@@ -108,8 +166,8 @@ async def test_a_failure_of_the_model_is_retried(
     async def yes() -> bool:
         return True
 
-    async def transcript(job_id: str) -> tuple[str, dict[str, str]]:
-        return await store.result("k" * 64) or "", {}
+    async def transcript(job_id: str) -> tuple[Job, str]:
+        return job, await store.result("k" * 64) or ""
 
     writer = Writer(model.reply, context_tokens=100_000, reply_tokens=512)
     worker = InsightWorker(
@@ -122,6 +180,7 @@ async def test_a_failure_of_the_model_is_retried(
             if found.finished_at is not None:
                 break
             await asyncio.sleep(0.02)
+    assert {(one.session, one.account, one.urgency) for one in model.callers} == {(found.id, job.owner, Urgency.FILE)}
     assert (found.status, found.error_code) == (status, None if status == "completed" else "llm_unavailable")
 
 

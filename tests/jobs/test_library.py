@@ -9,6 +9,7 @@ from sqlalchemy import func, select, update
 from jobs.database import Database
 from jobs.files import FileStore
 from jobs.janitor import Janitor
+from jobs.library.passages import LONGEST, passages_of
 from jobs.library.search import search
 from jobs.listing import list_jobs, tags_of
 from jobs.result import store_form
@@ -60,6 +61,18 @@ async def test_search_shows_where_the_words_are_said(store: JobStore) -> None:
     [snippet] = hit.snippets
     assert snippet.start_s == 10.0
     assert [snippet.text[start:end] for start, end in snippet.marks] == ["heron"]
+
+
+def test_a_long_segment_has_several_passages_with_their_times() -> None:
+    for said in ("a heron " * 500, "\u5929" * 4000, "x" * 3999):
+        body = store_form(
+            [Segment(0.0, 2.0, "Before."), Segment(10.0, 50.0, said)], language=None, duration_s=50.0, engine="e"
+        )
+        made = passages_of(body)
+        assert all(len(one.text) < 2 * LONGEST for one in made)
+        assert "".join(one.text for one in made).replace(" ", "") == f"Before.{said}".replace(" ", "")
+        *_, (place, start_s) = made[-1].starts
+        assert start_s == pytest.approx(50 - 40 * len(made[-1].text[place:]) / len(said.strip()), abs=0.02)
 
 
 async def test_search_follows_the_jobs(store: JobStore) -> None:
@@ -114,6 +127,9 @@ async def test_tags_and_pins_choose_jobs(store: JobStore) -> None:
 
     assert await chosen(tag="entrevistas") == ([second.id, first.id], 2)
     assert await chosen(tag="100 %") == ([first.id], 1)
+    await store.arrange(third.id, tags=["Économie"])
+    assert await chosen(tag="éCONOMIE") == ([third.id], 1)
+    await store.arrange(third.id, tags=[])
     assert await chosen(tag="1") == ([], 0)
     assert await chosen(pinned=True) == ([second.id], 1)
     assert await chosen(pinned=False) == ([third.id, first.id], 2)

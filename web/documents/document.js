@@ -127,9 +127,11 @@ export class TranscriptDocument {
     if (names) this.names = names;
     else if (speakers) {
       this.segments = [...this.segments];
-      for (const [index, speaker] of speakers) {
-        const { speaker: _, ...others } = this.segments[index];
-        this.segments[index] = speaker === null ? others : { ...others, speaker };
+      for (const [first, last, speaker] of speakers) {
+        for (let index = first; index <= last; index++) {
+          const { speaker: _, ...others } = this.segments[index];
+          this.segments[index] = speaker === null ? others : { ...others, speaker };
+        }
       }
     } else this.segments = [...this.segments.slice(0, at), ...segments, ...this.segments.slice(at + count)];
   }

@@ -1,6 +1,6 @@
 /**
  * Edits one paragraph in place: its segments become text fields, and a bar below them splits, joins and changes the
- * speaker. It is saved when the focus leaves it.
+ * speaker. It is saved when the focus leaves it, and opened again with the same words if that fails.
  *
  * Enter splits at the cursor, Backspace at the start joins with the text before, Escape discards the changes.
  */
@@ -26,6 +26,12 @@ export class ParagraphEditor {
     this.told = told;
     /** @type {import("../jobs/transcript.js").Paragraph | null} */
     this.paragraph = null;
+    /** Words that could not be saved. */
+    this.unsaved = [];
+    this.saving = 0;
+    window.addEventListener("beforeunload", (event) => {
+      if (this.saving || this.unsaved.length || (this.paragraph && differs(this.paragraph, this.written()))) event.preventDefault();
+    });
     view.box.addEventListener("dblclick", ({ target }) => {
       const segment = target.closest(".segment");
       if (!segment || segment.isContentEditable) return;
@@ -50,6 +56,7 @@ export class ParagraphEditor {
     const wanted = spans.find((span) => span.contains(inside)) ?? spans[0];
     const [start, end] = selected(wanted);
     this.paragraph = paragraph;
+    this.id = this.document.id;
     this.spans = spans;
     spans.forEach((span, index) => {
       span.textContent = paragraph.segments[index].text;
@@ -63,9 +70,39 @@ export class ParagraphEditor {
     if (wanted.firstChild) getSelection().setBaseAndExtent(wanted.firstChild, start, wanted.firstChild, end);
   }
 
-  /** The transcript was shown again: stop if the paragraph is no longer there. */
+  /** The transcript was shown again: go on in the new paragraph if the old one is no longer there. */
   check() {
-    if (this.paragraph && !this.paragraph.element.isConnected) this.close();
+    if (this.paragraph && !this.paragraph.element.isConnected) {
+      const written = this.written();
+      this.keep(this.id, this.close(), written);
+    }
+    this.reopen();
+  }
+
+  /** @private */
+  written() {
+    return this.spans.map((span) => clean(span.textContent));
+  }
+
+  /** Keep words that were not saved. @private */
+  keep(id, paragraph, written) {
+    if (differs(paragraph, written)) this.unsaved.push({ id, paragraph, written });
+  }
+
+  /** Edit a paragraph again whose words were not saved. @private */
+  reopen() {
+    if (this.paragraph) return;
+    const at = this.unsaved.findIndex(({ id }) => id === this.document.id);
+    if (at < 0) return;
+    const { paragraph, written } = this.unsaved[at];
+    const index = this.document.segments.indexOf(paragraph.segments[0]);
+    const first = index < 0 ? paragraph.first : index;
+    const shown = this.view.shown.findLast((one) => one.first <= first);
+    if (!shown) return;
+    this.unsaved.splice(at, 1);
+    this.open(shown.element);
+    const words = written.length === this.spans.length ? written : [written.join(" ")];
+    this.spans.forEach((span, n) => (span.textContent = words[n] ?? ""));
   }
 
   /** Show the paragraph as it was. */
@@ -74,6 +111,7 @@ export class ParagraphEditor {
     const shown = this.view.shown.find(({ element: one }) => one === old);
     if (shown) this.view.restore(shown, this.told.nameOf);
     this.focus(first);
+    this.reopen();
   }
 
   /**
@@ -84,10 +122,12 @@ export class ParagraphEditor {
   async save(more = () => []) {
     if (!this.paragraph) return;
     const at = this.at();
-    const written = this.spans.map((span) => clean(span.textContent));
+    const written = this.written();
     const focused = this.paragraph.element.contains(document.activeElement);
+    const { id } = this;
     const paragraph = this.close();
-    await this.document.edit((segments) => {
+    this.saving += 1;
+    const saved = await this.document.edit((segments) => {
       const first = segments.indexOf(paragraph.segments[0]);
       if (first < 0 || paragraph.segments.some((one, n) => segments[first + n] !== one)) return null; // changed before
       const operations = [];
@@ -99,9 +139,12 @@ export class ParagraphEditor {
       const left = written.filter(Boolean).length;
       return [...operations, ...(left ? more(first + at - gone, first, first + left - 1) : [])];
     });
+    this.saving -= 1;
     const shown = this.view.shown.find(({ element: one }) => one === paragraph.element);
     if (shown) this.view.restore(shown, this.told.nameOf); // unchanged, or not saved
     if (focused) this.focus(paragraph.first);
+    if (!saved) this.keep(id, paragraph, written);
+    this.reopen();
   }
 
   /** Put the focus on the paragraph that begins with this segment, or contains it. @private */
@@ -191,17 +234,24 @@ export class ParagraphEditor {
     const unknown = speaker ? [] : [new Option(text("speakerNone"), "")];
     select.replaceChildren(...unknown, ...options, new Option(text("speakerNew"), newLabel(speakers)));
     select.value = speaker ?? "";
-    select.addEventListener("change", () => this.assign(select.value));
+    const assign = button("speakerSet", () => this.assign(select.value));
+    const enable = () => (assign.disabled = select.value === (speaker ?? ""));
+    select.addEventListener("change", enable);
+    enable();
     bar.append(
       button("editSave", () => this.save()),
       button("editCancel", () => this.discard()),
       button("editSplit", () => this.split()),
       button("editJoin", () => this.join()),
       select,
+      assign,
     );
     return bar;
   }
 }
+
+/** Whether the text of a paragraph was changed. */
+const differs = ({ segments }, written) => written.some((words, n) => words !== clean(segments[n].text));
 
 /** Start and end of the selection in a field; the end of the text if it is elsewhere. @returns {[number, number]} */
 function selected(span) {

@@ -83,7 +83,7 @@ export class Speakers {
       remember.addEventListener("click", () => this.ask(speaker));
       box.append(remember);
     }
-    if (speakers.length > 1) box.append(this.merging(speaker, speakers));
+    if (speakers.length > 1) box.append(...this.merging(speaker, speakers));
     return box;
   }
 
@@ -94,11 +94,15 @@ export class Speakers {
     select.setAttribute("aria-label", text("speakerSame", { name }));
     const others = speakers.filter((one) => one !== speaker);
     select.append(new Option(text("speakerSameAs"), ""), ...others.map((one) => new Option(this.nameOf(one), one)));
-    select.addEventListener("change", () => {
+    const merge = this.button("text-link", text("speakerMerge"));
+    merge.setAttribute("aria-label", text("speakerSame", { name }));
+    merge.hidden = true;
+    select.addEventListener("change", () => (merge.hidden = !select.value));
+    merge.addEventListener("click", () => {
       const into = select.value;
-      if (into) this.transcript.edit(() => [{ op: "merge_speakers", speaker, into }]);
+      this.transcript.edit(() => [{ op: "merge_speakers", speaker, into }]);
     });
-    return select;
+    return [select, merge];
   }
 
   /** @private */

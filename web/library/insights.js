@@ -2,7 +2,7 @@
  * answers. Times in brackets play the recording from there. */
 
 import { fillLanguages, languageName } from "../languages.js";
-import { text } from "../texts.js";
+import { explained, text } from "../texts.js";
 import { element } from "../jobs/row.js";
 import { library } from "./library.js";
 
@@ -109,7 +109,7 @@ export class Insights {
     card.append(head);
     const waits = { queued: library().language_model ? "insightQueued" : "insightNoModel", running: "insightRunning" }[status];
     if (waits) card.append(element("p", "nothing", text(waits, { percent: Math.floor(progress) })));
-    if (error) card.append(element("p", "error", error.message));
+    if (error) card.append(element("p", "error", explained(error.code, error.message)));
     if (words) card.append(this.words(words));
     return card;
   }

@@ -223,6 +223,7 @@ export const texts = {
   speakerOf: "Speaker of this paragraph",
   speakerNone: "No speaker",
   speakerNew: "New speaker",
+  speakerSet: "Set speaker",
   undo: "Undo",
   redo: "Redo",
 
@@ -243,6 +244,7 @@ export const texts = {
   speakerSuggested: "{name}?",
   speakerSame: "Merge {name} with another speaker",
   speakerSameAs: "Same as …",
+  speakerMerge: "Merge",
   voiceRemember: "Remember the voice",
   voiceRemembered: "The voice of {name} is remembered.",
   voiceForget: "Forget",

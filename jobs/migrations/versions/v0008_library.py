@@ -35,7 +35,7 @@ def upgrade() -> None:
     op.create_index("jobs_pinned", "jobs", ["owner", "id"], sqlite_where=pinned, postgresql_where=pinned)
     op.create_table(
         "passages",
-        sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
         sa.Column("job_id", sa.String(32), nullable=False),
         sa.Column("text", sa.Text, nullable=False),
         sa.Column("starts", sa.Text, nullable=False),

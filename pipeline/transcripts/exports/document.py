@@ -52,7 +52,7 @@ def document_of(
 
 
 def paragraphs(segments: Sequence[Segment]) -> list[Paragraph]:
-    """Group segments into paragraphs: one speaker, without a pause."""
+    """Group segments into paragraphs: one speaker, without a pause, and not begun by hand."""
     groups: list[list[Segment]] = []
     length = 0
     for segment in segments:
@@ -73,7 +73,7 @@ def paragraphs(segments: Sequence[Segment]) -> list[Paragraph]:
 
 
 def _goes_on(before: Segment, segment: Segment, length: int) -> bool:
-    if before.speaker != segment.speaker or segment.start_s - before.end_s >= PAUSE_S:
+    if segment.paragraph or before.speaker != segment.speaker or segment.start_s - before.end_s >= PAUSE_S:
         return False
     return not (length > LONG and _SENTENCE_END.search(before.text.rstrip()[-8:]))
 
