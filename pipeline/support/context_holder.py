@@ -59,7 +59,7 @@ class ContextHolder(Generic[T]):
             if self._opened.done():
                 raise
             self._opened.set_exception(error)
-            self._opened.exception()  # `open` raises it, if somebody still waits
+            self._opened.exception()  # not lost: `open` raises it
 
 
 @asynccontextmanager
