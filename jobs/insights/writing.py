@@ -9,7 +9,7 @@ from contextlib import aclosing
 from jobs.insights.prompts import IN_PARTS, NOTES, PROMPTS, TOGETHER, prompt
 from jobs.insights.rows import Insight
 from jobs.result import named, segments_of
-from pipeline.errors import EngineError, ParleyError
+from pipeline.errors import EngineError
 from pipeline.llm import Message, ReplyDelta
 from pipeline.llm.prompt import BYTES_PER_TOKEN
 from pipeline.support.encodable import encodable
@@ -24,6 +24,8 @@ PROMPT_SHARE = 0.6
 error."""
 TRANSLATED_SHARE = 0.6
 """Share of the longest reply that a part for translation has: its translation is about as long as it."""
+CUT_OFF = "…"
+"""End of a text that is longer than LLM_MAX_TOKENS allows."""
 MIN_PART_BYTES = 400
 """A part for which the model's reply was cut off is halved down to this size."""
 _TIME = re.compile(r"\[[0-9:]+\] ")
@@ -47,7 +49,7 @@ class Writer:
     ) -> str:
         """Return the text. body: the stored result. told: called with the share of the work that is done.
 
-        Raises EngineError, Overloaded, ParleyError (reply_too_long).
+        Raises EngineError, Overloaded.
         """
         text, language = await asyncio.to_thread(_readable, body, speakers)
         task = insight.prompt or PROMPTS[insight.kind]
@@ -85,8 +87,8 @@ class Writer:
         return found
 
     async def _asked(self, task: str, language: str | None, text: str, *, halves: bool = False) -> str:
-        """Return the model's reply to one prompt. halves: if it is cut off, ask for both halves of the text. Raises
-        ParleyError (reply_too_long)."""
+        """Return the model's reply to one prompt. halves: if it is cut off, ask for both halves of the text. Otherwise
+        it ends with CUT_OFF then."""
         found, is_cut = "", False
         try:
             async with asyncio.timeout(TIMEOUT_S), aclosing(self._reply(prompt(task, language, text))) as deltas:
@@ -101,9 +103,8 @@ class Writer:
         if is_cut and halves and size > MIN_PART_BYTES:
             parts = _parts(text, size // 2 + 1)
             return "\n".join([await self._asked(task, language, part, halves=True) for part in parts])
-        if is_cut:
-            raise ParleyError("The language model's text is longer than LLM_MAX_TOKENS allows.", code="reply_too_long")
-        return encodable(found).replace("\0", "").strip()
+        written = encodable(found).replace("\0", "").strip()
+        return f"{written} {CUT_OFF}" if is_cut else written
 
 
 def _readable(body: str, speakers: dict[str, str]) -> tuple[str, str | None]:

@@ -15,7 +15,7 @@ from jobs.insights.writing import Writer
 from jobs.result import store_form
 from jobs.schema import Job
 from jobs.store import JobStore
-from pipeline.errors import ConfigError, EngineError, ParleyError
+from pipeline.errors import ConfigError, EngineError
 from pipeline.llm import Message, ReplyDelta
 from pipeline.stt import Segment
 from pipeline.support.background import background
@@ -100,9 +100,7 @@ async def test_a_reply_that_is_cut_off_is_asked_for_in_halves() -> None:
     writer = Writer(short, context_tokens=100_000, reply_tokens=100_000)
     text = await writer.write(wanted("translation", language="pt"), BODY, {}, progress)
     assert text.split() == [str(number) for number in range(400)]
-    with pytest.raises(ParleyError, match="longer than LLM_MAX_TOKENS") as failed:
-        await writer.write(wanted("summary"), BODY, {}, progress)
-    assert failed.value.code == "reply_too_long"
+    assert (await writer.write(wanted("summary"), BODY, {}, progress)).endswith("29 …")
 
 
 async def completed(store: JobStore, owner: str = "key:anna") -> Job:

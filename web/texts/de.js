@@ -137,7 +137,6 @@ export const texts = {
     pdf_font_missing: "Für ein PDF fehlt dem Dienst eine Schrift. Wählen Sie ein anderes Format.",
     empty_reply: "Das Sprachmodell hat nichts geschrieben.",
     no_result: "Es gibt noch kein Transkript.",
-    reply_too_long: "Der Text des Sprachmodells wurde zu lang.",
     interrupted: "Der Dienst wurde dabei mehrmals unterbrochen.",
   },
 

@@ -137,7 +137,6 @@ export const texts = {
     pdf_font_missing: "Al servicio le falta una fuente para el PDF. Elija otro formato.",
     empty_reply: "El modelo de lenguaje no escribió nada.",
     no_result: "Todavía no hay transcripción.",
-    reply_too_long: "El texto del modelo de lenguaje es demasiado largo.",
     interrupted: "El servicio se interrumpió varias veces.",
   },
 

@@ -137,7 +137,6 @@ export const texts = {
     pdf_font_missing: "Falta ao serviço um tipo de letra para o PDF. Escolha outro formato.",
     empty_reply: "O modelo de linguagem não escreveu nada.",
     no_result: "Ainda não há transcrição.",
-    reply_too_long: "O texto do modelo de linguagem é demasiado longo.",
     interrupted: "O serviço foi interrompido várias vezes.",
   },
 
