@@ -15,8 +15,8 @@ from server.access.rules import Open, rule_for
 from tests.access.calls import SECRET, Route
 
 OPEN = {
-    "/", "/ui", "/web", "/web/anything", "/web/languages.json", "/health", "/health/live", "/health/ready", "/openapi.json",
-    "/docs", "/docs/anything", "/docs/oauth2-redirect", "/redoc",
+    "/", "/ui", "/web", "/web/anything", "/web/languages.json", "/health", "/health/live", "/health/ready",
+    "/openapi.json", "/docs", "/docs/anything", "/docs/oauth2-redirect", "/redoc",
     "/api/v1/webhooks/transcription", "/api/v1/webhooks/transcription/{job_id}/file", "/twilio/voice", "/twilio/media",
 }  # fmt: skip
 """Routes that need no key: the public ones, two for remote workers and two for Twilio, which sign their requests. A
