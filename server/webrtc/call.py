@@ -34,6 +34,15 @@ from server.webrtc.tracks import Tracks
 
 log = logging.getLogger(__name__)
 
+
+def _worth_a_line(record: logging.LogRecord) -> bool:
+    """Return False for asyncio's report of a task of aiortc that was sending to a caller who is gone."""
+    lost = record.exc_info is not None and isinstance(record.exc_info[1], ConnectionError)
+    return not (lost and "RTCSctpTransport" in record.getMessage())
+
+
+logging.getLogger("asyncio").addFilter(_worth_a_line)
+
 CONNECT_S = 15.0
 """Timeout in seconds from the answer to the open data channel: for ICE, DTLS and SCTP together."""
 GATHER_S = 5.0
