@@ -1,6 +1,6 @@
 """Search over many transcripts, and the exports of a long one.
 
-    python -m bench.library [--transcripts 10000] [--words 800] [--searches 400] [--hours 3] [--database URL]
+    python -m bench.transcript_search [--transcripts 10000] [--words 800] [--searches 400] [--hours 3] [--database URL]
 
 The transcripts have the words of English text, by their frequencies (Zipf), in passages as the service makes them; each
 tenth job belongs to one caller, the others to nine more. Searches are one to three words, rare and common ones, half
