@@ -5,17 +5,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Protocol
 
-from pipeline.errors import ConfigError
+from pipeline.support.redis_client import open_client
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 log = logging.getLogger(__name__)
 
-DEADLINE_S = 0.5
-"""Timeout for Redis in seconds; a slower cache does not help."""
-CONNECTIONS = 16
-"""Maximum number of connections to Redis."""
 KEEP_S = 86_400
 MAX_BYTES = 8 << 20
 """Maximum size of a cached result; larger ones are read from the database."""
@@ -73,23 +69,5 @@ async def open_cache(redis_url: str) -> AsyncIterator[Cache]:
     if not redis_url:
         yield NoCache()
         return
-    try:
-        import redis.asyncio as redis  # an extra
-    except ModuleNotFoundError:
-        raise ConfigError("REDIS_URL needs the extra `redis`: make install EXTRAS=redis.") from None
-    try:
-        # Further commands wait for a connection, in the same time that a command has.
-        pool = redis.BlockingConnectionPool.from_url(
-            redis_url,
-            max_connections=CONNECTIONS,
-            timeout=DEADLINE_S,
-            socket_timeout=DEADLINE_S,
-            socket_connect_timeout=DEADLINE_S,
-        )
-        client = redis.Redis.from_pool(pool)  # closes the pool, too
-    except ValueError:
-        raise ConfigError("REDIS_URL is not a Redis URL (redis://host:6379).") from None
-    try:
+    async with open_client(redis_url) as client:
         yield RedisCache(client)
-    finally:
-        await client.aclose()

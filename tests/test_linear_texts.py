@@ -27,6 +27,7 @@ OWN_TEXTS = {
     "pipeline.tts.onnx_graph:tensor", "server.http.multipart:bad_form", "pipeline.support.installing:how_to_install",
     "server.telephone.audiosocket.server:networks", "jobs.insights.prompts:kinds_after",
     "server.wyoming.discovery:announced", "server.sharing.redis:open_redis",
+    "pipeline.support.redis_client:open_client",
 }  # fmt: skip
 """Functions that read only settings or text of the program itself."""
 NAMES_ONLY = {

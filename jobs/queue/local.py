@@ -16,7 +16,7 @@ from jobs.run import SILENT_S, Runner
 from jobs.schema import Job
 from jobs.store import JobStore
 from pipeline.errors import StorageError
-from pipeline.support.private_files import opener
+from pipeline.support.file_lock import locked, open_lock
 from pipeline.support.storage_errors import storing
 from pipeline.workers.sharing import joined
 
@@ -48,9 +48,9 @@ class LocalQueue:
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
         with storing("UPLOAD_DIR"):
-            file = self._file = await asyncio.to_thread(_opened, self._lock)
+            file = self._file = await asyncio.to_thread(open_lock, self._lock)
         try:
-            first = bool(self._workers) and _locked(file)
+            first = bool(self._workers) and locked(file)
             if self._workers and not first and joined() is None:
                 log.warning("another service runs the jobs of this folder; this one only accepts jobs until "
                             "that one ends")  # fmt: skip
@@ -81,7 +81,7 @@ class LocalQueue:
         """Poll for the lock, which the kernel releases without notice when its process ends, even by SIGKILL."""
         held = False
         while True:
-            if not held and (held := _locked(file)):
+            if not held and (held := locked(file)):
                 log.warning("the service that ran the jobs of this folder is gone; this one takes over")
             if held:
                 with contextlib.suppress(StorageError):  # already logged
@@ -137,16 +137,3 @@ class LocalQueue:
                 continue
             except Exception as error:
                 log.warning("the search for lost jobs failed: %s", type(error).__name__)
-
-
-def _opened(lock: Path) -> IO[bytes]:
-    return open(lock, "ab", opener=opener)
-
-
-def _locked(file: IO[bytes]) -> bool:
-    """Lock the file until this process ends; return whether that succeeded."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True

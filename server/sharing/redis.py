@@ -16,8 +16,8 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import ConfigError
 from pipeline.support.background import background
+from pipeline.support.redis_client import open_client
 from pipeline.workers.sharing import joined
 from server.sharing.places import Elsewhere, Places, Table, Taken
 from server.sharing.values import GiveUp
@@ -27,10 +27,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-DEADLINE_S = 0.5
-"""Timeout for Redis, in seconds."""
-CONNECTIONS = 16
-"""Maximum number of connections to Redis."""
 PREFIX = "parley:"
 PLACES = PREFIX + "places"
 SECRET = PREFIX + "secret"
@@ -171,25 +167,9 @@ def _found(data: bytes | str | None) -> str | None:
 @asynccontextmanager
 async def open_redis(redis_url: str) -> AsyncIterator[ThroughRedis]:
     """Share through the Redis at this URL while the block runs. Raises ConfigError."""
-    try:
-        import redis.asyncio as redis  # an extra
-    except ModuleNotFoundError:
-        raise ConfigError("REDIS_URL needs the extra `redis`: make install EXTRAS=redis.") from None
-    try:
-        # Further commands wait for a connection, in the same time that a command has.
-        pool = redis.BlockingConnectionPool.from_url(
-            redis_url,
-            max_connections=CONNECTIONS,
-            timeout=DEADLINE_S,
-            socket_timeout=DEADLINE_S,
-            socket_connect_timeout=DEADLINE_S,
-        )
-        client = redis.Redis.from_pool(pool)  # closes the pool, too
-    except ValueError:
-        raise ConfigError("REDIS_URL is not a Redis URL (redis://host:6379).") from None
-    shared = ThroughRedis(client, (redis.ConnectionError, redis.TimeoutError, TimeoutError, OSError))
-    try:
+    async with open_client(redis_url) as client:
+        import redis.asyncio as redis
+
+        shared = ThroughRedis(client, (redis.ConnectionError, redis.TimeoutError, TimeoutError, OSError))
         async with background(shared.run()):
             yield shared
-    finally:
-        await client.aclose()

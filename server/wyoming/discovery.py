@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import fcntl
 import importlib
 import ipaddress
 import logging
@@ -10,11 +9,12 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 import ifaddr
 
 from pipeline.support.background import background
+from pipeline.support.file_lock import locked, open_lock
 from server.http.draining import Draining
 
 if TYPE_CHECKING:
@@ -43,28 +43,14 @@ async def announced(host: str, port: int, draining: Draining, lock: Path) -> Asy
 
 async def _announce(host: str, port: int, draining: Draining, lock: Path) -> None:
     try:
-        file = await asyncio.to_thread(_opened, lock)
+        file = await asyncio.to_thread(open_lock, lock)
     except OSError as error:
         log.warning("Wyoming cannot be announced on the network (WYOMING_ZEROCONF): %s", error)
         return
     with file:
-        # The kernel releases the lock without notice when another process ends.
-        while not _locked(file):  # noqa: ASYNC110  # nothing tells of it
+        while not locked(file):  # noqa: ASYNC110  # nothing tells of it
             await asyncio.sleep(LOOK_S)
         await _registered(host, port, draining)
-
-
-def _opened(lock: Path) -> IO[bytes]:
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    return open(lock, "ab")
-
-
-def _locked(file: IO[bytes]) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
 
 
 async def _registered(host: str, port: int, draining: Draining) -> None:
