@@ -165,12 +165,18 @@ async def serve_on(
 
     def stop(number: int, frame: FrameType | None) -> None:
         # Installed from start to end, without a gap. While it serves, the server has its own handlers.
-        if server is None:
-            loop.call_soon_threadsafe(this.cancel)
-        else:
-            server.handle_exit(number, frame)
+        loop.call_soon_threadsafe(end, number)
 
-    signal.signal(signal.SIGTERM, stop)
+    def end(number: int) -> None:
+        # Runs between two steps of the task, so the server does not appear meanwhile: a cancelled one logs a traceback.
+        if server is None:
+            this.cancel()
+        else:
+            server.handle_exit(number, None)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, stop)
     async with (
         open_assistant(settings, progress.report if progress else lambda _: None) as assistant,
         open_jobs(settings, assistant.transcriber) as kept,

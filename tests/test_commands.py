@@ -307,6 +307,30 @@ def test_interrupted_start_exits_cleanly(moment: str, tmp_path: Path) -> None:
         process.wait()
 
 
+@pytest.mark.parametrize("signal", ["SIGTERM", "SIGINT"])
+def test_signal_between_the_announcement_and_the_server_exits_cleanly(signal: str, tmp_path: Path) -> None:
+    """The earliest moment at which a service manager can stop a service that says it is ready."""
+    script = f"""
+import os, signal, sys
+from commands import serve
+announce = serve._announce
+def announce_and_stop(*arguments):
+    announce(*arguments)
+    os.kill(os.getpid(), signal.{signal})
+serve._announce = announce_and_stop
+sys.argv = ["parley", "serve"]
+import main
+main.run()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path, env=environment() | {"PYTHONPATH": str(HOME)}, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert "listens on" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.returncode == 0
+
+
 def test_service_raises_the_limit_of_open_files() -> None:
     """Otherwise 1,200 open connections would leave it no files to work with."""
     script = (
