@@ -5,12 +5,9 @@ session's events as JSON and its audio as bytes.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
 
 from fastapi import WebSocket
-from starlette.requests import HTTPConnection
 from starlette.types import Message
 
 from pipeline.assistant import Assistant
@@ -32,7 +29,7 @@ from server.ops.kept_conversations import agreed
 from server.parameters import language_code, system_prompt
 from server.state import state_of
 from server.talk.audio import LiveSound, WholeFile
-from server.talk.resume import RESUME_S
+from server.talk.resume import RESUME_S, Resuming
 
 MAX_TEXT_CHARS = 8_000
 """Longest typed message."""
@@ -80,12 +77,12 @@ class LiveSocket(WebSocketSession):
         self,
         socket: WebSocket,
         assistant: Assistant,
-        found: Conversation | None = None,
+        resuming: Resuming,
         *,
         lead_ms: int | None = None,
     ) -> None:
-        """found: the conversation of another process that is resumed (`found_elsewhere`). lead_ms: how far ahead of
-        real time sound is sent, if the transport decides it. Raises BadInput for invalid query parameters."""
+        """resuming: finds the conversation to resume. lead_ms: how far ahead of real time sound is sent, if the
+        transport decides it. Raises BadInput for invalid query parameters."""
         query = dict(socket.query_params)
         query.pop("stream", None)
         self._assistant = assistant
@@ -102,7 +99,8 @@ class LiveSocket(WebSocketSession):
         self._options = options if lead_ms is None else replace(options, lead_ms=lead_ms)
         caller = caller_of(socket)
         self._owner = (caller.kind, caller.name)
-        kept = found or (self._store.take(token, self._owner) if token else None)
+        kept = resuming.take()
+        self._resuming = resuming
         self._resumed = kept is not None
         self._conversation = kept or assistant.conversation(system)
         self._token = self._store.token()
@@ -136,6 +134,7 @@ class LiveSocket(WebSocketSession):
             self._store.open(token, self._owner, self._give_up)
             self._store.copy(token, self._snapshot)
         self._conversation.changed = self._changed
+        self._resuming.resumed()
 
     def _tokens(self) -> list[str]:
         return [token for token in (self._token, self._earlier_token) if token]
@@ -296,20 +295,6 @@ class LiveSocket(WebSocketSession):
     async def play(self, clip: Clip) -> None:
         """Send the next sound of the reply."""
         await self.send(clip.pcm16())
-
-
-@asynccontextmanager
-async def found_elsewhere(connection: HTTPConnection) -> AsyncIterator[Conversation | None]:
-    """Yield the conversation of another process that a connection's query resumes; give it back if the block fails."""
-    token, caller = connection.query_params.get("resume"), caller_of(connection)
-    store, owner = state_of(connection).resumable, (caller.kind, caller.name)
-    found = await store.find_elsewhere(token, owner) if token else None
-    try:
-        yield found
-    except BaseException:
-        if token and found is not None:
-            store.give_back(token, owner, found)
-        raise
 
 
 def _text(command: JsonObject) -> str:

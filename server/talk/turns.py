@@ -28,7 +28,8 @@ from server.http.websocket_session import WebSocketSession, refuse
 from server.ops.kept_conversations import agreed, told
 from server.parameters import language_code, system_prompt
 from server.state import state_of
-from server.talk.live import MAX_COMMAND_CHARS, LiveSocket, found_elsewhere
+from server.talk.live import MAX_COMMAND_CHARS, LiveSocket
+from server.talk.resume import resuming
 from server.webrtc.opening import open_call
 
 if TYPE_CHECKING:  # aiortc is imported with the first call
@@ -65,8 +66,8 @@ async def voice_socket(socket: WebSocket) -> None:
     live = socket.query_params.get("stream", "").lower() in ("1", "true", "yes")
     try:
         if live:
-            async with found_elsewhere(socket) as found:
-                conversation: LiveSocket | VoiceSocket = LiveSocket(socket, assistant, found)
+            async with resuming(socket) as one:
+                conversation: LiveSocket | VoiceSocket = LiveSocket(socket, assistant, one)
                 await _accept(socket, conversation, protocol)
         else:
             conversation = VoiceSocket(socket, assistant)
@@ -88,10 +89,10 @@ async def voice_call(request: Request) -> Response:
     sdp = (await request.body()).decode("utf-8", "replace")
     module = await asyncio.to_thread(importlib.import_module, "server.talk.call")
 
-    async with found_elsewhere(request) as found:
+    async with resuming(request) as one:
 
         def session_on(socket: WebSocket, tracks: "Tracks") -> "LiveCall":
-            made: LiveCall = module.LiveCall(socket, state_of(request).assistant, tracks, found)
+            made: LiveCall = module.LiveCall(socket, state_of(request).assistant, tracks, one)
             return made
 
         return await open_call(request, sdp, session_on)
