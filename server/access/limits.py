@@ -89,7 +89,7 @@ class AtMost:
             self.elsewhere.changed()
 
 
-class Pace:
+class DataPace:
     """A token bucket for each caller, of what it has sent lately."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -119,7 +119,7 @@ class Budget:
         self._most, self._most_of_one = most, share(most)
         self._of: Counter[tuple[str, str]] = Counter()
         self.held = 0
-        self.bytes_pace, self.sound_pace = Pace(), Pace()
+        self.bytes_pace, self.sound_pace = DataPace(), DataPace()
         self.conversations: Counter[tuple[str, str]] = Counter()
         """Number of each caller's connections that have sent sound."""
 
