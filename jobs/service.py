@@ -159,11 +159,16 @@ class Jobs:
         self.changed(job_id)
         return job
 
-    async def name_speakers(self, job_id: str, names: Mapping[str, str]) -> Job:
-        """Set the names of the speakers of a job's result. Raises JobNotFound."""
-        job = await self._store.name_speakers(job_id, names)
-        self._notices.tell(job_id)
-        return job
+    async def name_speakers(self, job: Job, names: Mapping[str, str], *, author: str) -> Job:
+        """Set the names of the speakers: a new version of the transcript if there is one. Raises JobNotFound,
+        VersionConflict, Overloaded."""
+        if job.result_key is None:
+            named = await self._store.name_speakers(job.id, names)
+        else:
+            await self.documents.name_speakers(job, names, author=author)
+            named = await self._store.get(job.id)
+        self._notices.tell(job.id)
+        return named
 
     async def edit(self, job: Job, version: int, operations: Sequence[Operation], *, author: str) -> Saved:
         """Call `Documents.edit`."""

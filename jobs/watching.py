@@ -69,6 +69,7 @@ class Watching:
             while True:
                 changed = notice.changed
                 job = await self._read(job_id, changed)
+                self._versions[job_id] = max(self._versions.get(job_id) or 0, job.version)  # `_look` need not tell it
                 if job.version != seen:
                     seen, told = job.version, time.monotonic()
                     yield job
