@@ -208,6 +208,16 @@ passages = Table(
 FULL_TEXT = "passages_words"
 """Prefix of what the migration makes in addition: SQLite's FTS5 table, or the index of PostgreSQL's column `words`."""
 
+search_backlog = Table(
+    "search_backlog",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("below", String(32), nullable=False),
+    Column("done", Integer, nullable=False),
+    Column("total", Integer, nullable=False),
+)
+"""One row while transcripts from before the search are added to it: `jobs.library.backlog`."""
+
 insights = Table(
     "insights",
     metadata,

@@ -18,6 +18,7 @@ from jobs.files import FileStore
 from jobs.insights.prompts import kinds_after
 from jobs.insights.rows import InsightStore
 from jobs.janitor import Janitor
+from jobs.library.backlog import Backlog
 from jobs.library.search import Hits, search
 from jobs.listing import Page, list_jobs, numbers, tags_of
 from jobs.other_processes import join_others
@@ -305,8 +306,9 @@ async def open_jobs(settings: Settings, transcriber: Transcriber) -> AsyncIterat
         queue = _queue(settings, store, runner)
         janitor = Janitor(database, files, settings)
         watching = Watching(store, notices)
+        backlog = Backlog(database, settings.upload_dir / "search.lock")
         async with queue.open(), asyncio.TaskGroup() as group:
-            tasks = [group.create_task(work) for work in (webhooks.run(), janitor.run(), watching.run())]
+            tasks = [group.create_task(work) for work in (webhooks.run(), janitor.run(), watching.run(), backlog.run())]
             try:
                 opened = Jobs(
                     settings,

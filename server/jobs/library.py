@@ -85,7 +85,8 @@ async def search(
         )
         for hit in found.items
     ]
-    return SearchResponse(items=items, next_cursor=found.next_cursor)
+    indexed = None if found.indexed is None else round(100 * found.indexed, 1)
+    return SearchResponse(items=items, next_cursor=found.next_cursor, indexed=indexed)
 
 
 @router.post("/library/delete", tags=["library"], summary="Delete several jobs")

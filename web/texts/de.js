@@ -298,6 +298,7 @@ export const texts = {
   searchAll: "Namen und Transkripte durchsuchen",
   inTranscripts: "In den Transkripten",
   searchFurther: "Weiter suchen",
+  searchPart: "Von den Aufnahmen aus der Zeit vor dieser Version sind bisher {percent} % durchsuchbar.",
   openAt: "{name}, {time}: {words}",
   hitsNone: "Kein Transkript enthält diese Wörter.",
   allTags: "Alle Aufnahmen",

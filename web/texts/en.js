@@ -264,6 +264,7 @@ export const texts = {
   searchAll: "Search names and transcripts",
   inTranscripts: "In the transcripts",
   searchFurther: "Search on",
+  searchPart: "{percent} % of the recordings from before this version can be searched so far.",
   openAt: "{name}, {time}: {words}",
   hitsNone: "No transcript has these words.",
   allTags: "All recordings",

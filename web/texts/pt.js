@@ -298,6 +298,7 @@ export const texts = {
   searchAll: "Pesquisar nomes e transcrições",
   inTranscripts: "Nas transcrições",
   searchFurther: "Continuar a pesquisa",
+  searchPart: "Das gravações anteriores a esta versão, por agora pode pesquisar-se em {percent} %.",
   openAt: "{name}, {time}: {words}",
   hitsNone: "Nenhuma transcrição contém estas palavras.",
   allTags: "Todas as gravações",
