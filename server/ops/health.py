@@ -2,6 +2,7 @@
 
 import functools
 import importlib.metadata
+from dataclasses import asdict
 from typing import Annotated, TypedDict
 
 from fastapi import APIRouter, Request, Response
@@ -50,6 +51,20 @@ class Readiness(Lives):
     """Text of that error."""
 
 
+class WatchedFolder(ResponseModel):
+    """A folder of WATCH_DIR, as this process sees it."""
+
+    folder: str
+    """Its name."""
+    status: Annotated[str, one_of("starting", "watching", "elsewhere", "unavailable", "blocked")]
+    """elsewhere: another process watches it. unavailable: it cannot be read. blocked: its results cannot be written, or
+    no job can be created."""
+    message: str | None
+    """The reason for the last two."""
+    waiting: int
+    """Number of files without a job so far."""
+
+
 class Health(Lives):
     """The state of the service. Hardware and engines only for callers with a key, if keys are required."""
 
@@ -63,6 +78,8 @@ class Health(Lives):
     fp16_supported: bool | None = None
     hardware: Hardware | None = None
     engines: list[EngineInfo] | None = None
+    watched_folders: list[WatchedFolder] | None = None
+    """The folders of WATCH_DIR."""
     wake_words: dict[str, str] | None = None
     """Name → phrase of the wake words that conversations can have."""
 
@@ -145,6 +162,7 @@ class Details(TypedDict, total=False):
     hardware: Hardware
     engines: list[EngineInfo]
     wake_words: dict[str, str]
+    watched_folders: list[WatchedFolder]
 
 
 def _details(request: Request) -> Details:
@@ -164,7 +182,13 @@ def details(request: Request) -> Details:
         "hardware": found,
         "engines": list(state_of(request).assistant.engines),
         "wake_words": {name: WAKE_WORDS[name].phrase for name in wake_words()},
+        **_watched(request),
     }
+
+
+def _watched(request: Request) -> Details:
+    shown = [WatchedFolder(**asdict(one.shown)) for one in state_of(request).jobs.folders]
+    return {"watched_folders": shown} if shown else {}
 
 
 @functools.cache

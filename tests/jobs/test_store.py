@@ -342,7 +342,14 @@ async def test_a_database_of_the_first_version_is_migrated(database_url: str, tm
     """The rows are kept."""
 
     def back(connection: Connection) -> None:
-        for index in ("jobs_by_session_state", "jobs_by_owner", "jobs_by_owner_state", "jobs_tagged", "jobs_pinned"):
+        for index in (
+            "jobs_by_session_state",
+            "jobs_by_owner",
+            "jobs_by_owner_state",
+            "jobs_tagged",
+            "jobs_pinned",
+            "jobs_in_background",
+        ):
             connection.execute(text(f"DROP INDEX {index}"))
         for table in ("owner_tallies", "documents", "versions", "waveforms", "voiceprints"):
             connection.execute(text(f"DROP TABLE {table}"))
@@ -353,11 +360,11 @@ async def test_a_database_of_the_first_version_is_migrated(database_url: str, tm
         connection.execute(text("ALTER TABLE deliveries DROP COLUMN host"))
         connection.execute(text("ALTER TABLE jobs DROP COLUMN speakers"))
         connection.execute(text("ALTER TABLE jobs DROP COLUMN trace"))
-        for column in ("tags", "pinned_at"):
+        for column in ("tags", "pinned_at", "background"):
             connection.execute(text(f"ALTER TABLE jobs DROP COLUMN {column}"))
         if connection.dialect.name == "sqlite":
             connection.execute(text("DROP TABLE passages_words"))
-        for table in ("passages", "insights", "search_backlog"):
+        for table in ("passages", "insights", "search_backlog", "watched_files"):
             connection.execute(text(f"DROP TABLE {table}"))
         connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
 
@@ -375,7 +382,7 @@ async def test_a_database_of_the_first_version_is_migrated(database_url: str, tm
         store = JobStore(database, max_waiting=10)
         assert await store.get(job.id) == job
         async with database.reading() as connection:
-            assert await connection.scalar(text("SELECT version_num FROM alembic_version")) == "0009"
+            assert await connection.scalar(text("SELECT version_num FROM alembic_version")) == "0010"
             hosts = (await connection.execute(text("SELECT host FROM deliveries ORDER BY url"))).scalars().all()
             assert hosts == ["2606:4700::1", "hooks.example"]
         # Jobs from before the migration get a duration, and are found by their words.
