@@ -24,8 +24,8 @@ from pipeline.support.file_lock import locked, open_lock
 
 log = logging.getLogger(__name__)
 
-BATCH_JOBS, BATCH_PASSAGES = 100, 500
-"""Jobs that one transaction looks at, and passages that it adds, about: others can write after some 50 ms."""
+BATCH_JOBS, BATCH_PASSAGES = 100, 200
+"""Jobs that one transaction looks at, and passages that it adds, about: others write in between."""
 REST = 1.0
 """Rest after a batch, as a multiple of the time that the batch took: the service has users."""
 LOOK_S = 30.0
