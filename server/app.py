@@ -19,11 +19,13 @@ from server.http.draining import ASIDE, Draining, DrainingMiddleware
 from server.http.message_memory import return_large_blocks
 from server.http.paths import OneSlash
 from server.http.shutdown import adopted
+from server.http.upgrade import add_upgrade_errors
 from server.jobs import documents, echo, insights, library, routes, updates, voiceprints
 from server.openai import router as openai_router
 from server.openai import voice_consents, voices
 from server.openai.chat.recent import Recent
 from server.openapi import describe
+from server.openapi_sockets import SOCKETS
 from server.ops import health, kept_conversations, metrics, numbers, status
 from server.pages import api_reference, page_token, ui
 from server.realtime import calls as realtime_calls
@@ -145,4 +147,5 @@ def create_app(
     app.include_router(client_secrets.router)
     app.include_router(twilio.router)
     app.include_router(translations.router)
+    add_upgrade_errors(app, SOCKETS)
     return app

@@ -12,7 +12,6 @@ import importlib
 from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Depends, Request, Response, WebSocket
-from fastapi.responses import JSONResponse
 from starlette.types import Message
 
 from pipeline.assistant import Assistant
@@ -22,7 +21,7 @@ from pipeline.conversation import events
 from pipeline.errors import BadInput, Overloaded, ParleyError
 from pipeline.support.channel import Channel
 from server.access import caller_of, require_key
-from server.errors import as_json
+from server.http.upgrade import UpgradeRequired
 from server.http.websocket_protocol import limit_text
 from server.http.websocket_session import WebSocketSession, refuse
 from server.ops.kept_conversations import agreed, told
@@ -47,13 +46,12 @@ another one."""
 
 
 @router.api_route("/ws", methods=["GET", "POST"], include_in_schema=False)
-async def not_a_socket(request: Request) -> Response:
-    """Return the error that a connection would get now. A page cannot see why its WebSocket was refused, but it can
-    read this response (with POST, because the browser then sends the page's origin).
+async def not_a_socket(request: Request) -> None:
+    """Raise the error that a connection would get now, or UpgradeRequired. A page cannot see why its WebSocket was
+    refused, but it can read this response (with POST, because the browser then sends the page's origin).
     """
     state_of(request).access.slots.check(caller_of(request))
-    told = as_json(BadInput("This endpoint is a WebSocket.", code="upgrade_required"))
-    return JSONResponse(told, 426, {"Upgrade": "websocket"})
+    raise UpgradeRequired
 
 
 @router.websocket("/ws")
