@@ -136,7 +136,7 @@ async def speech(request: Request, wanted: SpeechRequest) -> Response:
         language=language_code(wanted.language),
         usual=assistant.settings.speech_language,
     )
-    timing = partial(_words, assistant) if wanted.timestamp_granularities else None
+    timing = partial(timed_words, assistant) if wanted.timestamp_granularities else None
     output = SpeechOutput(wanted.response_format, wanted.speed, timing)
     if wanted.stream_format == "sse":
         headers["Cache-Control"] = "no-cache"
@@ -148,7 +148,7 @@ async def speech(request: Request, wanted: SpeechRequest) -> Response:
     return Stream(await begun(sound), FORMATS[wanted.response_format].media_type, headers)
 
 
-async def _words(assistant: Assistant, clip: Clip, last: Said) -> list[Word]:
+async def timed_words(assistant: Assistant, clip: Clip, last: Said) -> list[Word]:
     """Return the words of a clause with their times. last: its last sound."""
     recogniser, limit_s = assistant.stages.stt, assistant.settings.stt_timeout_s
     return await spoken_words(recogniser, clip, last.clause.text, last.language, limit_s=limit_s)
