@@ -1,4 +1,4 @@
-"""Plain HTTP requests to the paths of WebSockets: each gets 426 and is told what is missing."""
+"""Plain HTTP requests to the paths of WebSockets: the error 426 upgrade_required."""
 
 from collections.abc import Iterable
 

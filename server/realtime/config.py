@@ -291,11 +291,12 @@ class Config:
         """Check that a client names only MCP servers that the operator has configured: it must not make this service
         connect to others. Raises RealtimeError."""
         servers = {function.server for function in self._assistant.tools.functions.values()}
-        if tool.get("server_url") or tool.get("connector_id") or tool["server_label"] not in servers:
+        elsewhere = tool.get("server_url") or tool.get("connector_id") or tool.get("tunnel_id")
+        if elsewhere or tool["server_label"] not in servers:
             there = ", ".join(sorted(servers)) or "none"
             raise RealtimeError(
                 f"The service's operator configures MCP servers; available: {there}. Name one as server_label, without "
-                "server_url.",
+                "server_url, connector_id and tunnel_id.",
                 code="invalid_value",
                 param=where,
             )
