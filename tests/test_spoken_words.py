@@ -38,10 +38,16 @@ def test_words_that_are_not_heard_share_the_time() -> None:
     assert matched([], heard("a"), 1.0) == []
 
 
-async def broken_after(clauses: int) -> AsyncGenerator[Said, None]:
-    """Yield clauses of one second, then fail."""
+async def spoken(clauses: int) -> AsyncGenerator[Said, None]:
+    """Yield clauses of one second."""
     for number in range(clauses):
         yield Said(Clip(np.full(24_000, 0.1, np.float32), 24_000), Clause("Hello.", 7 * number, 7 * number + 6), "en")
+
+
+async def broken_after(clauses: int) -> AsyncGenerator[Said, None]:
+    """Yield clauses of one second, then fail."""
+    async for one in spoken(clauses):
+        yield one
     raise EngineError("The voice is gone.", code="tts_failed")
 
 

@@ -194,11 +194,15 @@ class Share:
             if not self._budget.conversations[self._counted_as]:
                 del self._budget.conversations[self._counted_as]
 
+    def hold(self, size: int) -> None:
+        """Hold `size` more bytes. Raises Overloaded when there is no room."""
+        if not self.take(size):
+            raise Overloaded("Too many bytes are being processed; retry soon.", retry_after_s=RETRY_S)
+
     @contextmanager
     def held(self, size: int) -> Iterator[None]:
         """Hold `size` more bytes for the duration of the block. Raises Overloaded when there is no room."""
-        if not self.take(size):
-            raise Overloaded("Too many bytes are being processed; retry soon.", retry_after_s=RETRY_S)
+        self.hold(size)
         try:
             yield
         finally:

@@ -13,7 +13,7 @@ from pipeline.audio.speed import MAX_SPEED, MIN_SPEED
 from pipeline.speech.synthesize import said
 from pipeline.tts.kokoro_voices import OF_LETTER
 from pipeline.voices.catalogue import Voice
-from server.access import require_key
+from server.access import held_of, require_key
 from server.http.client_disconnect import Stream, begun, while_connected
 from server.openai.models import check_model
 from server.openai.speech import IGNORED, MAX_CHARS, TimedSpeech, timed_words
@@ -110,7 +110,7 @@ async def captioned_speech(request: Request, wanted: CaptionedSpeechRequest) -> 
     output = SpeechOutput(wanted.response_format, wanted.speed, timing)
     if wanted.stream:
         return Stream(await begun(output.lines(all_said)), NDJSON, headers)
-    whole = await while_connected(request, output.whole(all_said))
+    whole = await while_connected(request, output.whole(all_said, held_of(request)))
     return Response(whole, media_type="application/json", headers=headers)
 
 

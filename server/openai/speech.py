@@ -17,6 +17,7 @@ from pipeline.audio.speed import MAX_SPEED, MIN_SPEED
 from pipeline.speech.synthesize import Said, said
 from pipeline.stt import Word
 from pipeline.transcripts.spoken_words import spoken_words
+from server.access import held_of
 from server.http.client_disconnect import Stream, begun, while_connected
 from server.openai.models import check_model
 from server.openai.speech_output import SpeechOutput, silence
@@ -142,7 +143,7 @@ async def speech(request: Request, wanted: SpeechRequest) -> Response:
         headers["Cache-Control"] = "no-cache"
         return Stream(await begun(output.events(all_said, wanted.input)), "text/event-stream", headers)
     if timing is not None:
-        whole = await while_connected(request, output.whole(all_said))
+        whole = await while_connected(request, output.whole(all_said, held_of(request)))
         return Response(whole, media_type="application/json", headers=headers)
     sound = encoded(_audible(all_said), wanted.response_format, speed=wanted.speed)
     return Stream(await begun(sound), FORMATS[wanted.response_format].media_type, headers)

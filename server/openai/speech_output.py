@@ -15,12 +15,15 @@ from pipeline.errors import ParleyError
 from pipeline.speech.synthesize import Said
 from pipeline.stt import Word
 from pipeline.support.json_types import JsonObject
+from server.access.limits import Share
 from server.errors import as_json, as_openai
 from server.openai.sse import sse
 
 SILENCE_S = 0.3
 """Length of the silence for a text that contains nothing to speak ("…", an emoji)."""
 
+COPIES = 3
+"""Copies of the sound of a whole response, as bytes, as base64 and in JSON."""
 Timing = Callable[[Clip, Said], Coroutine[object, object, list[Word]]]
 """Returns the words of a clause with their times from the start of its sound; the second argument is its last sound."""
 
@@ -71,12 +74,13 @@ class SpeechOutput:
             for one in words
         ]
 
-    async def whole(self, all_said: AsyncGenerator[Said, None]) -> bytes:
-        """Return the sound and the times of all words as JSON."""
+    async def whole(self, all_said: AsyncGenerator[Said, None], held: Share) -> bytes:
+        """Return the sound and the times of all words as JSON. held: counts the sound. Raises Overloaded, too."""
         sound, words = bytearray(), list[Word]()
         async with aclosing(self.parts(all_said)) as parts:
             async for part in parts:
                 if isinstance(part, bytes):
+                    held.hold(COPIES * len(part))
                     sound += part
                 else:
                     words += part
