@@ -97,7 +97,7 @@ async def edits(attacker: Attacker) -> None:
     async with attacker.client() as client:
 
         async def attempt(number: int) -> str:
-            job = attacker.jobs[number % 4]
+            job = attacker.jobs[number % len(attacker.jobs)]
             version = await version_of(client, job)
             match number % 4:
                 case 0:
