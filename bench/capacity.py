@@ -1,4 +1,4 @@
-"""What a number of speakers needs, and what breaks first on the way to it.
+"""Calculator of what a number of speakers needs, and of what breaks first on the way to it.
 
     python -m bench.capacity [--speakers 1 10 100 1000 10000 100000] [--tts-s 0.05] [--markdown] …
 
@@ -92,7 +92,7 @@ class Costs:
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What a number of speakers needs."""
+    """Needs of a number of speakers."""
 
     speakers: int
     fronts: int

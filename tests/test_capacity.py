@@ -34,7 +34,7 @@ def test_the_page_has_the_tables_of_the_command(table: object) -> None:
 
 @pytest.mark.parametrize(("servers", "load", "share"), [(1, 0.5, 0.5), (2, 1.0, 1 / 3), (10, 7.0, 0.2217), (3, 3.5, 1)])
 def test_the_share_of_waiting_calls_is_erlangs(servers: int, load: float, share: float) -> None:
-    """With one server it is the load; with two, load²/(2 + load); the third is from the usual tables."""
+    """Known values: the load with one server, load²/(2 + load) with two, and one of the usual tables."""
     assert waiting_share(servers, load) == pytest.approx(share, abs=1e-4)
 
 
