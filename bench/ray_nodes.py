@@ -51,7 +51,10 @@ class Node:
             env=environment, stdout=subprocess.PIPE, start_new_session=True,
         )  # fmt: skip
         assert process.stdout is not None
-        assert any(b"Ray runtime started" in line for line in process.stdout)
+        if not any(b"Ray runtime started" in line for line in process.stdout):
+            process.kill()
+            process.wait()
+            raise RuntimeError(f"the Ray node {self.ip} did not start; its messages are above")
         return process
 
     def all(self) -> list[psutil.Process]:
