@@ -110,6 +110,7 @@ COMPOSE_FIXED = {
     "LLAMA_ENDPOINT": "http://ollama-ai:11434",
     "MODELS_DIR": "/app/models",
     "VOICES_DIR": "/app/data/voices",
+    "PERSONAS_DIR": "/app/data/personas",
     "UPLOAD_DIR": "/app/data/uploads",
     "RECORDINGS_DIR": "/app/data/recordings",
 }

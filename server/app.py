@@ -32,7 +32,7 @@ from server.realtime import route as realtime
 from server.realtime.translations import route as translations
 from server.sharing.opening import open_shared
 from server.state import State, keep_state
-from server.talk import turns
+from server.talk import choices, turns
 from server.talk.copies import open_copies
 from server.talk.resume import RESUME_S, Resumable
 from server.telephone.audiosocket.server import open_audiosocket
@@ -140,6 +140,7 @@ def create_app(
     app.include_router(echo.router)
     app.include_router(updates.router)
     app.include_router(turns.router)
+    app.include_router(choices.router)
     app.include_router(realtime.router)
     app.include_router(realtime_calls.router)
     app.include_router(client_secrets.router)

@@ -31,7 +31,7 @@ from pipeline.llm.streaming import (
 )
 from pipeline.llm.wire import NotTheProtocol, Refused, posted, values
 from pipeline.settings import Settings
-from pipeline.support.encodable import encodable_object
+from pipeline.support.encodable import encodable, encodable_object
 from pipeline.support.json_types import Json, JsonObject
 from pipeline.support.progress import Progress, Report
 
@@ -147,6 +147,23 @@ class OllamaModel(ServedModel):
             "temperature": settings.llm_temperature,
             "num_predict": settings.llm_max_tokens,
         }
+
+    def _sibling(self, name: str) -> "OllamaModel":
+        """See `ServedModel`."""
+        return OllamaModel(self._client, self._chats, self._settings.model_copy(update={"llama_model": name}))
+
+    async def models(self) -> Sequence[str]:
+        """Return the names of the models that can converse; see `pipeline.llm.offered`."""
+        try:
+            tags = await _get(self._chats, "/api/tags")
+        except _BROKEN:
+            raise _away(self._settings) from None
+        listed = [mapping(model) for model in items(tags.get("models"))]
+        return [
+            encodable(str(model.get("name") or model.get("model") or ""))
+            for model in listed
+            if not any("bert" in str(family) for family in items(mapping(model.get("details")).get("families")))
+        ]
 
     async def prepare(self, report: Report) -> None:
         """Make sure that the model is installed, and load it. Raises EngineUnavailable or EngineError."""

@@ -88,6 +88,8 @@ RULES = (
     Rule("/v1/audio/voices/", Permission.ADMIN),
     Rule("/v1/audio/voice_consents", Permission.ADMIN, files=True),
     Rule("/v1/audio/voice_consents/", Permission.ADMIN),
+    Rule("/personas", Open.LIST, READ),
+    Rule("/llm-models", Open.ANY_KEY, READ),
     Rule("/v1/models", Open.ANY_KEY, READ),
     Rule("/v1/models/", Open.ANY_KEY, READ),
     # transcribe
