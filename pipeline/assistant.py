@@ -139,7 +139,7 @@ class Assistant:
         temperature. A persona sets all of them, the other wishes change it; an empty one means the deployment's.
 
         before: the manner so far; None: the conversation begins. Raises BadInput: unknown_persona, unknown_voice,
-        unsupported_language, model_not_found, bad_parameter.
+        unsupported_language, unknown_model, bad_parameter.
         """
         usual = Manner(self.settings.system_prompt, self.voice())
         manner = before or usual
@@ -162,11 +162,13 @@ class Assistant:
 
     async def _of_persona(self, id: str, usual: Manner) -> Manner:
         """Return the manner of a persona; "": the deployment's. While there is no server with a choice of models, the
-        model that there is replies. Raises BadInput: unknown_persona, unknown_voice, model_not_found."""
+        model that there is replies. Raises BadInput: unknown_persona, unknown_voice, unknown_model."""
         if not id:
             return usual
         persona = self.personas.get(id)
-        model = persona.llm_model if await self.models.names() else ""
+        model = persona.llm_model
+        if model and not await self.models.names():
+            model = ""
         return Manner(
             persona.system_prompt or usual.system_prompt,
             self.voice(persona.voice),

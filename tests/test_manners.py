@@ -124,10 +124,10 @@ def test_the_manner_changes_during_a_conversation(service: Service, ollama: Fake
 @pytest.mark.parametrize("mode", ["?stream=1&rate=16000&", "?"], ids=["live", "simple"])
 def test_what_does_not_exist_is_refused(service: Service, mode: str) -> None:
     error = refused(service, f"{mode}llm_model=gpt-9")
-    assert error["code"] == "model_not_found"
+    assert error["code"] == "unknown_model"
     assert error["message"].endswith("there are: llama3.2, qwen3:8b, gone:1b.")
     assert refused(service, f"{mode}persona=pirate")["code"] == "unknown_persona"
-    assert refused(service, f"{mode}persona=lost")["code"] == "model_not_found"
+    assert refused(service, f"{mode}persona=lost")["code"] == "unknown_model"
     assert refused(service, f"{mode}temperature=7")["code"] == "bad_parameter"
 
 
@@ -138,7 +138,7 @@ def test_a_wrong_change_changes_nothing(service: Service, ollama: FakeOllama) ->
             {"system": "x" * 8001}, {"temperature": 1.0, "options": {"silence_ms": 1}},
         ):  # fmt: skip
             live.tell("configure", **wrong)
-            assert live.until("error")["code"] in ("model_not_found", "unknown_persona", "bad_parameter")
+            assert live.until("error")["code"] in ("unknown_model", "unknown_persona", "bad_parameter")
         say(live)
     assert last(ollama) == ("qwen3:8b", 0.7, [("system", "You are Parley."), ("user", "Are you there?")])
 

@@ -56,7 +56,7 @@ async def test_an_unknown_model_is_refused_with_those_that_exist(address: str) -
         there = r"There is no language model 'gpt' to choose; there are: llama3\.2, qwen3:8b\."
         with pytest.raises(BadInput, match=there) as no:
             await OfferedModels(opened.engine).find("gpt")
-    assert (no.value.code, no.value.param) == ("model_not_found", "llm_model")
+    assert (no.value.code, no.value.param) == ("unknown_model", "llm_model")
 
 
 async def test_one_model_that_cannot_call_functions_does_not_change_another(address: str, server: FakeOllama) -> None:

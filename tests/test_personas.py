@@ -74,9 +74,9 @@ def test_a_folder_in_place_of_a_file_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_a_voice_that_does_not_exist_is_one_sentence(tmp_path: Path) -> None:
-    (tmp_path / "teacher.toml").write_text('voice = "nobody"')
+    (tmp_path / "teacher.toml").write_text('voice = "missing"')
     voices = Voices(tmp_path / "voices", tmp_path / "audios", Path("voices").resolve())
-    with pytest.raises(ConfigError, match=r"teacher\.toml .*: voice: There is no voice 'nobody'; there are: .*man"):
+    with pytest.raises(ConfigError, match=r"teacher\.toml .*: voice: There is no voice 'missing'; there are: .*man"):
         Personas.load(tmp_path).check(voices)
     (tmp_path / "teacher.toml").write_text('voice = "woman"')
     Personas.load(tmp_path).check(voices)

@@ -69,7 +69,7 @@ def test_a_retry_during_the_reply_interrupts_it_and_keeps_nothing_of_it() -> Non
     assert d.of(events.TurnInterrupted)[0].heard_text
 
 
-def test_an_interruption_after_a_retry_keeps_what_was_heard_of_the_new_reply() -> None:
+def test_an_interrupted_retry_keeps_what_was_heard_of_the_new_reply() -> None:
     async def script(d: Dialogue) -> None:
         d.session.say("tell me")
         await d.until(events.TurnCompleted)

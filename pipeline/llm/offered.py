@@ -68,14 +68,14 @@ class OfferedModels:
         return not self._allowed or EVERY in self._allowed or name in self._allowed or name == self.usual
 
     async def find(self, name: str) -> str:
-        """Return the name of a model as the server knows it. Raises BadInput (model_not_found)."""
+        """Return the name of a model as the server knows it. Raises BadInput (unknown_model)."""
         names = await self.names()
         if (found := _plain(name.strip())) in names:
             return found
         there = ", ".join(names[:20]) or "none"
         raise BadInput(
             f"There is no language model {name[:60]!r} to choose; there are: {there}.",
-            code="model_not_found",
+            code="unknown_model",
             param="llm_model",
         )
 
