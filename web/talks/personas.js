@@ -1,4 +1,4 @@
-/** Who the user talks to: the service's personas and the user's own, and the language model where there are several. */
+/** The choice of a persona, of the service or of the user, and of the language model where there are several. */
 
 import { withKey } from "../key.js";
 import { text } from "../texts.js";

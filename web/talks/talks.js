@@ -1,4 +1,4 @@
-/** Conversations beyond the present one: kept in this browser, continued, retried; and who the user talks to. */
+/** Conversations beyond the present one: kept in this browser, continued, retried; and the choice of persona and model. */
 
 import { history } from "./exports.js";
 import { TalkHistory } from "./history.js";
