@@ -150,7 +150,7 @@ def test_conversations_are_searched_exported_heard_continued_and_deleted(
     for look in visitor.looks():
         page.screenshot(path=tmp_path / f"read-{look}.png")
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), look
-        assert low_contrasts(visitor) == [], look
+        visitor.wait(lambda: low_contrasts(visitor) == [], look)  # colours change in a transition
     assert page.evaluate(NAMELESS) == []
     # Exports.
     files = {}
@@ -207,6 +207,22 @@ def test_conversations_are_searched_exported_heard_continued_and_deleted(
     assert visitor.complaints == []
 
 
+def test_a_long_conversation_continues_with_its_newest_part(service: Service, visit: Visit, ollama: FakeOllama) -> None:
+    visitor = visit(service.url)
+    long = [{"role": ("user", "assistant")[n % 2], "content": f"{n} " + "é" * 500} for n in range(300)]
+    talk = {"id": "long", "began": 0, "changed": 0, "recorded": [], "persona": "", "messages": long}
+    visitor.page.evaluate(
+        "talk => localStorage.setItem('parley.talk.long', talk)", json.dumps(talk, ensure_ascii=False)
+    )
+    visitor.page.click("#talks-open")
+    visitor.page.click(".talk-item")
+    visitor.page.click("#talk-continue")
+    ask(visitor, "and now")
+    assert told(ollama)[0] == "Usual."
+    assert told(ollama)[-2].startswith("299 é")
+    assert visitor.complaints == []
+
+
 def test_personas_and_models_are_chosen(service: Service, visit: Visit, ollama: FakeOllama, tmp_path: Path) -> None:
     visitor = visit(service.url)
     page = visitor.page
@@ -233,7 +249,7 @@ def test_personas_and_models_are_chosen(service: Service, visit: Visit, ollama: 
     for look in visitor.looks():
         page.screenshot(path=tmp_path / f"persona-{look}.png")
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), look
-        assert low_contrasts(visitor) == [], look
+        visitor.wait(lambda: low_contrasts(visitor) == [], look)  # colours change in a transition
     assert page.evaluate(NAMELESS) == []
     page.set_viewport_size({"width": 1100, "height": 800})
     page.click("#personas-close")

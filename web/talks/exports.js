@@ -8,7 +8,9 @@ export const INTERRUPTED = " …";
 /** Limits of the protocol's `restore`. */
 const MOST_MESSAGES = 200;
 const MOST_CHARS = 8000;
-const MOST_TOGETHER = 60_000;
+/** A message of a data channel has at most 64 KB, and the service gives the language model less than this. */
+const MOST_BYTES = 48_000;
+const encoder = new TextEncoder();
 
 /** @typedef {import("./store.js").Kept} Kept */
 
@@ -57,13 +59,13 @@ export function download(kept, format) {
 /** @param {Kept} kept @returns {{role: string, content: string}[]} the newest messages that `restore` takes */
 export function history({ messages }) {
   const told = [];
-  let room = MOST_TOGETHER;
+  let room = MOST_BYTES;
   for (const said of messages.toReversed()) {
     if (!said.content.trim()) continue; // nothing of it was heard
-    const content = heard(said).slice(-MOST_CHARS);
-    room -= content.length;
+    const message = { role: said.role, content: heard(said).slice(-MOST_CHARS) };
+    room -= encoder.encode(JSON.stringify(message)).length + 1;
     if (room < 0 || told.length === MOST_MESSAGES) break;
-    told.unshift({ role: said.role, content });
+    told.unshift(message);
   }
   return told;
 }
