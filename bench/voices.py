@@ -4,8 +4,8 @@
 
 FOLDER has one folder for each person, with recordings of any length and format (Debian's `asterisk-core-sounds-*` are
 such folders). A trial takes a person who says some recordings first, and then another
-one; or a second person says one, at the same level or 10 dB below. What is reported is what the lock hears of a whole
-utterance, and what interrupts a reply: the first 0.6 s of speech, and every 0.25 s after that.
+one; or a second person says one, at the same level or 10 dB below. "heard": the lock hears the whole utterance.
+"interrupts": it would interrupt a reply, which is judged after 0.6 s of speech and then every 0.25 s.
 """
 
 import argparse
@@ -32,7 +32,7 @@ SPEECH = 0.7
 FEWEST, PER_PERSON = 5, 8
 """Recordings of one person that are used."""
 TRIED = (("the owner", 0.0), ("another", 0.0), ("another", -10.0))
-"""Who speaks, and the level compared with the first recordings in dB."""
+"""The speaker, and the level compared with the first recordings in dB."""
 
 
 def read(file: Path) -> Samples:
@@ -50,7 +50,7 @@ def people(folder: Path, seconds: Sequence[float]) -> dict[str, list[Samples]]:
     found: dict[str, list[Samples]] = {}
     for person in sorted(one for one in folder.iterdir() if one.is_dir()):
         files = sorted(file for file in person.rglob("*") if file.suffix in FORMATS)
-        np.random.default_rng(0).shuffle(files)  # type: ignore[arg-type]
+        np.random.default_rng(0).shuffle(files)
         sounds = list[Samples]()
         for file in files:
             sound = read(file)
