@@ -1,5 +1,6 @@
 """The Compose files: permissions of the containers, names, and how the services find each other."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 import yaml
 
 from pipeline.settings import HOME, Settings
+from pipeline.support.openai_names import MODELS
 
 SMALL, OPEN_WEBUI = HOME / "deploy" / "compose.yml", HOME / "deploy" / "compose.open-webui.yml"
 FILES = (HOME / "docker-compose.yml", HOME / "docker-compose.gpu.yml", SMALL, OPEN_WEBUI)
@@ -74,3 +76,11 @@ def test_open_webui_finds_parley_and_ollama() -> None:
         assert (address.port, address.path) == ((11434, "") if name == "OLLAMA_BASE_URL" else (8000, "/v1"))
     assert services(OPEN_WEBUI)["parley"]["environment"] == {"PUBLIC_LISTS": "true"}
     assert re.search(r":v[\d.]+}$", services(OPEN_WEBUI)["open-webui"]["image"])
+
+
+def test_open_webui_offers_only_models_that_chat() -> None:
+    """Otherwise the model of a new user is the first of Parley's list, which can be one that transcribes."""
+    environment = services(OPEN_WEBUI)["open-webui"]["environment"]
+    offered = json.loads(environment["OPENAI_API_CONFIGS"])["0"]["model_ids"]
+    assert set(offered) <= set(MODELS["llm"])
+    assert environment["DEFAULT_MODELS"] in offered
