@@ -135,6 +135,8 @@ class Session(Effects):
         """Drop recorded audio that was not committed."""
         if isinstance(self.state, Hearing | Paused):
             self._do(turn_taking.clear(self.state, self))
+        elif isinstance(self.state, Answering) and self.state.hears:
+            self._do(claims.forget(self.state, self))
         elif self.reply_options.keeps_all:
             self.ear.forget_rest()
             self.ear.leave_behind()
@@ -144,6 +146,9 @@ class Session(Effects):
 
         Raises BadInput (no_audio) when nothing was recorded.
         """
+        if isinstance(self.state, Answering) and self.state.hears:
+            self._do(claims.write_down(self.state, self.state.hears, self))
+            return
         if self.reply_options.keeps_all:
             for frame in self.ear.rest():
                 self._take(frame)
