@@ -24,7 +24,7 @@ from server.openai import router as openai_router
 from server.openai import voice_consents, voices
 from server.openai.chat.recent import Recent
 from server.openapi import describe
-from server.ops import health, kept_conversations, metrics, numbers, status
+from server.ops import health, kept_conversations, metrics, numbers, status, upgrades
 from server.pages import api_reference, page_token, ui
 from server.realtime import calls as realtime_calls
 from server.realtime import client_secrets
@@ -72,6 +72,7 @@ def create_app(
                 insights.written(settings, opened, jobs),
                 open_shared(settings) as shared,
                 open_copies(settings, shared, RESUME_S) as copies,
+                upgrades.open_upgrades(settings) as installing,
             ):
                 if shared is not None:
                     await access.share(shared)
@@ -82,6 +83,7 @@ def create_app(
                     jobs=jobs,
                     calls=calls,
                     recent=Recent(),
+                    upgrades=installing,
                     resumable=Resumable(RESUME_S, most=4 * settings.max_sessions, copies=copies),
                     started=int(time.time()),
                 )
@@ -124,6 +126,7 @@ def create_app(
     app.include_router(page_token.router)
     app.include_router(metrics.router)
     app.include_router(status.router)
+    app.include_router(upgrades.router)
     app.include_router(kept_conversations.router)
     app.include_router(voices.router)
     app.include_router(voice_consents.router)

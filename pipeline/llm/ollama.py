@@ -5,6 +5,7 @@ turn, every wait has a timeout, and closing the reply closes the connection, whi
 """
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from functools import partial
@@ -61,10 +62,22 @@ async def _probe_one(settings: Settings) -> None:
             f"The server at {settings.llama_endpoint} is not Ollama.",
             remedy="Set LLAMA_ENDPOINT to Ollama's address.",
         )
-    models = [mapping(model) for model in items(tags.get("models"))]
-    installed = [str(model.get("name") or model.get("model")) for model in models]
-    if not settings.llama_pull and not _has(installed, settings.llama_model):
+    if not settings.llama_pull and not _has(_names(tags), settings.llama_model):
         raise _missing(settings)
+
+
+async def installed(settings: Settings) -> list[str]:
+    """Return the names of the models on the Ollama servers, sorted; none if no server responds."""
+    found: set[str] = set()
+    for server in each_server(settings, ADDRESS):
+        with contextlib.suppress(httpx.HTTPError, httpx.InvalidURL, ValueError):
+            found.update(_names((await _looked(server))[1]))
+    return sorted(found)
+
+
+def _names(tags: JsonObject) -> list[str]:
+    models = [mapping(model) for model in items(tags.get("models"))]
+    return [str(model.get("name") or model.get("model")) for model in models]
 
 
 async def _looked(settings: Settings) -> tuple[JsonObject, JsonObject]:

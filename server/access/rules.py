@@ -113,6 +113,8 @@ RULES = (
     # the deployment
     Rule("/metrics", Permission.ADMIN, READ),
     Rule("/status", Permission.ADMIN, READ),
+    Rule("/upgrades", Permission.ADMIN, READ),
+    Rule("/upgrades/", Permission.ADMIN),
     Rule("/recordings", Permission.ADMIN, READ),
     Rule("/recordings/", Permission.TALK, frozenset(("DELETE",))),
 )

@@ -24,12 +24,22 @@ HARDWARE: dict[str, object] = {
         "cpu": "AMD EPYC", "cores": 8, "memory_mb": 32_000, "cpu_features": ["avx2"],
         "cpu_compute_types": ["float32", "int8"], "gpus": [],
     },
+    "limits": {"file_bytes": 524_288_000, "file_seconds": 21_600.0},
 }  # fmt: skip
 ENGINE: dict[str, object] = {
     "stage": "stt", "engine": "whisper", "model": "small (int8)", "device": "cpu", "ready_s": 2.1, "notes": [],
     "languages": ["en"], "name": "small", "compute_type": "int8", "source": "hub", "licence": "MIT",
     "load": {"replicas": 1, "loaded": 1, "running": 0, "waiting": 0, "restarts": 0, "lag_s": 0.0, "host": "local"},
 }  # fmt: skip
+
+
+class ServiceLimits(ResponseModel):
+    """Limits of uploads, so that a page can check a file before it sends it."""
+
+    file_bytes: int
+    """Largest file (MAX_FILE_SIZE)."""
+    file_seconds: float
+    """Longest recording (MAX_FILE_SECONDS)."""
 
 
 class Lives(ResponseModel):
@@ -65,6 +75,7 @@ class Health(Lives):
     engines: list[EngineInfo] | None = None
     wake_words: dict[str, str] | None = None
     """Name → phrase of the wake words that conversations can have."""
+    limits: ServiceLimits | None = None
 
 
 class Root(Health):
@@ -145,6 +156,7 @@ class Details(TypedDict, total=False):
     hardware: Hardware
     engines: list[EngineInfo]
     wake_words: dict[str, str]
+    limits: ServiceLimits
 
 
 def _details(request: Request) -> Details:
@@ -155,15 +167,17 @@ def _details(request: Request) -> Details:
 def details(request: Request) -> Details:
     """Return hardware, torch version and engines, without importing torch: the import takes seconds, and the default
     install does not include it."""
-    found = state_of(request).assistant.recognisers.hardware
+    assistant = state_of(request).assistant
+    found, settings = assistant.recognisers.hardware, assistant.settings
     return {
         "device_available": "cuda" if found.cuda else "cpu",
         "torch_version": _torch_version(),
         "cuda_available": found.cuda,
         "fp16_supported": found.fp16,
         "hardware": found,
-        "engines": list(state_of(request).assistant.engines),
+        "engines": list(assistant.engines),
         "wake_words": {name: WAKE_WORDS[name].phrase for name in wake_words()},
+        "limits": ServiceLimits(file_bytes=settings.max_file_size, file_seconds=settings.max_file_seconds),
     }
 
 
