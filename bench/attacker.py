@@ -33,13 +33,15 @@ class Attacker:
     def __init__(self, ports: Ports) -> None:
         self.ports = ports
         self.told: Counter[str] = Counter()
+        self.jobs: list[str] = []
+        """Jobs with transcripts, for the attacks on them."""
 
     @property
     def port(self) -> int:
         return self.ports.http
 
-    def socket(self, path: str) -> connect:
-        headers = {"Authorization": f"Bearer {MALLORY}"}
+    def socket(self, path: str, key: str = MALLORY) -> connect:
+        headers = {"Authorization": f"Bearer {key}"}
         return connect(
             f"ws://127.0.0.1:{self.port}{path}", additional_headers=headers, max_size=None, compression=None,
             open_timeout=TURN_S,

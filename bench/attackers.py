@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 
 from websockets.asyncio.client import ClientConnection
 
-from bench import hostile, live_attackers
+from bench import document_attackers, hostile, live_attackers, openai_attackers
 from bench.attacker import MALLORY, Attacker, Ports, code_of
 from tests.jobs.test_endpoints import slow_recording
 from tests.questions import sample
@@ -247,7 +247,8 @@ ATTACKS: dict[str, Callable[[Attacker], Awaitable[None]]] = {
     one.__name__: one
     for one in (
         speech, tags, tags_as_jobs, sdp, headers, webhooks, pipelining, wyoming_bytes, wyoming_silence, large_json,
-        archives, realtime_items, streaming, event_streams, *live_attackers.ATTACKS,
+        archives, realtime_items, streaming, event_streams, *live_attackers.ATTACKS, *openai_attackers.ATTACKS,
+        *document_attackers.ATTACKS,
     )
 }  # fmt: skip
 
@@ -255,6 +256,8 @@ ATTACKS: dict[str, Callable[[Attacker], Awaitable[None]]] = {
 async def attack(name: str, ports: Ports) -> None:
     """Run in the attacker's process: attack until SIGTERM, then print the responses."""
     attacker = Attacker(ports)
+    if ATTACKS[name] in document_attackers.ATTACKS:
+        await document_attackers.prepare(attacker)
     work = asyncio.ensure_future(ATTACKS[name](attacker))
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, work.cancel)
     print("begun", flush=True)

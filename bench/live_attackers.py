@@ -1,4 +1,4 @@
-"""The attackers of `bench.attack` at the live doors: calls over WebRTC and telephone, and translations."""
+"""The attackers of `bench.attack` at the live endpoints: calls over WebRTC and telephone, translations, and Wyoming."""
 
 import asyncio
 import base64
@@ -115,4 +115,45 @@ async def unread_translations(attacker: Attacker) -> None:
     await attacker.again(attempt, 24)
 
 
-ATTACKS = (sdp_offers, audiosocket_calls, twilio_forgeries, unread_translations)
+def wyoming(kind: str, data: object = None, payload: bytes = b"") -> bytes:
+    """Return an event of Wyoming."""
+    header = {"type": kind, "data": data or {}, "payload_length": len(payload)}
+    return json.dumps(header).encode() + b"\n" + payload
+
+
+async def wyoming_commands(attacker: Attacker) -> None:
+    """Sixty Wyoming connections: commands and wake words in sound faster than real time, texts that arrive without an
+    end, replies and descriptions that are not read, unknown programs."""
+    sound = {"rate": 16_000, "width": 2, "channels": 1}
+    hello = decode_blocking(sample("hello"), max_seconds=60).at(16_000).pcm16()
+    chunk, hearing = wyoming("audio-chunk", sound, hello[:64_000]), wyoming("audio-start", sound)
+    words = wyoming("synthesize-chunk", {"text": "the heron waits " * 60})
+    said = wyoming("transcript", {"text": "tell me a long story " * 300})
+    streams = [
+        (wyoming("transcribe", {"language": "en", "vad_sensitivity": "relaxed"}) + hearing, chunk),
+        (wyoming("detect", {"names": ["okay_nabu", "parley"]}) + hearing, chunk),
+        (wyoming("synthesize-start"), words),
+        (wyoming("synthesize", {"text": "the heron waits " * 250}), wyoming("ping", {"text": "x" * 60_000})),
+        (said, said),
+        (wyoming("describe"), wyoming("describe") * 200),
+        (wyoming("recognize", {"text": "x"}), wyoming("select-program", {"name": "x" * 60_000})),
+    ]
+
+    async def attempt(number: int) -> str:
+        first, more = streams[number % len(streams)]
+        writer = (await asyncio.open_connection("127.0.0.1", attacker.ports.wyoming, limit=1024))[1]
+        try:
+            writer.write(first)
+            async with asyncio.timeout(5):
+                while True:
+                    writer.write(more)
+                    await writer.drain()
+        except TimeoutError:
+            return "left"
+        finally:
+            writer.transport.abort()
+
+    await attacker.again(attempt, 60)
+
+
+ATTACKS = (sdp_offers, audiosocket_calls, twilio_forgeries, unread_translations, wyoming_commands)

@@ -1,11 +1,11 @@
 """Three times as many conversations as the service has slots: whether the accepted ones keep their latency.
 
-    python -m bench.overload [--slots 8] [--seconds 60] [--whisper]
+    python -m bench.overload [--slots 8] [--seconds 60] [--whisper | --waiting] [--processes 2]
 
 First as many speakers as there are slots (MAX_SESSIONS), then three times as many, for the given seconds each; real
 sockets, sound at the pace of speech, as in `bench.load`. A refused speaker returns after the time in Retry-After, until
 it is accepted. Printed: first audio of the accepted speakers, refusals by kind, and the service's memory before and
-after.
+after. With --waiting the engines only wait (`bench.waiting`), so that the slots are the limit and not the cores.
 """
 
 import argparse
@@ -21,6 +21,7 @@ import psutil
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
+from bench import waiting
 from bench.load import PATIENCE_S, RATE_HZ, WHISPER, Question, Seen, Speaker
 from bench.rows import Rows
 from tests.server_process import ServerProcess, serving
@@ -72,9 +73,14 @@ def main() -> None:
     )
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--whisper", action="store_true")
+    parser.add_argument("--waiting", action="store_true")
+    parser.add_argument("--processes", type=int, default=1)
     options = parser.parse_args()
     rows = Rows("speakers", "first audio p50", "p95", "turns", "failed", "memory MB", "refused")
-    settings = {"MAX_SESSIONS": str(options.slots), **(WHISPER if options.whisper else {})}
+    engines = waiting.settings() if options.waiting else WHISPER if options.whisper else {}
+    settings = {**engines, "MAX_SESSIONS": str(options.slots), "PROCESSES": str(options.processes)}
+    if options.waiting:
+        settings |= {"STT_REPLICAS": "4", "TTS_REPLICAS": "4"}
     with tempfile.TemporaryDirectory() as folder, serving(Path(folder), **settings) as server:
         asyncio.run(crowd(server, options.slots, 10))  # every engine has been used once
         for speakers in (options.slots, TIMES * options.slots):

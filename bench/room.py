@@ -186,6 +186,8 @@ class Bench:
     recordings: Path
     trials: int
     verbose: bool
+    noises: Sequence[str] = ("fan", "babble")
+    snrs_db: Sequence[float] = (20, 10, 5, 0)
 
     @property
     def reply(self) -> dict[str, Samples]:
@@ -255,9 +257,9 @@ class Bench:
         read = [(text, clip) for text, _, clip in load(self.recordings) if clip.seconds <= LONGEST_S]
         said, speech = zip(*read[: self.trials], strict=True)
         voices = [at_level(clip.at(RATE_HZ).samples, LEVEL_DB) for clip in speech]
-        for kind in ("fan", "babble"):
-            for snr_db in (20, 10, 5, 0):
-                rng = np.random.default_rng(snr_db)
+        for kind in self.noises:
+            for snr_db in self.snrs_db:
+                rng = np.random.default_rng(int(snr_db))
 
                 def noise(count: int, kind: str = kind, rng: Any = rng, gain: float = 10 ** (-snr_db / 20)) -> Samples:
                     return gain * (fan(count, rng) if kind == "fan" else babble(count, rng, talkers))
@@ -265,7 +267,7 @@ class Bench:
                 noisy = [np.pad(one, 8000) + noise(len(one) + 16_000) for one in voices]
                 alone = noise(int(NOISE_S * RATE_HZ))
                 ways = [(noisy, alone), ([filtered(one) for one in noisy], filtered(alone))]
-                cells = [kind, f"{snr_db} dB"]
+                cells = [kind, f"{snr_db:g} dB"]
                 cells += [f"{jiwer.wer(list(said), list(map(self._written, sounds))):.1%}" for sounds, _ in ways]
                 cells += [f"{len(runs(sound))} in {NOISE_S:g} s" for _, sound in ways]
                 cells += [f"{np.mean([found(one, len(one) - 16_000) for one in sounds]):.0%}" for sounds, _ in ways]
@@ -321,13 +323,15 @@ def main() -> None:
         "--kept", type=Path, default=Path(tempfile.gettempdir()) / "parley-room", help="folder for the spoken sentences"
     )
     parser.add_argument("--recordings", type=Path, default=RECORDINGS, help="folder with manifest.json")
+    parser.add_argument("--noises", nargs="*", default=Bench.noises, help="fan, babble")
+    parser.add_argument("--snrs-db", type=float, nargs="*", default=Bench.snrs_db, help="speech to noise")
     parser.add_argument("--verbose", action="store_true")
     options = parser.parse_args()
     engine = WhisperEngine(WhisperConfig(str(options.whisper), (("cpu", "int8"),), 1, 1, 10.0))
     wanted = [(SPEAKER, text) for text in REPLY]
     wanted += [(voice, text) for text in (QUESTION, *CUT_INS, *TELEVISION) for voice in VOICES]
     sounds = spoken(wanted, options.kokoro, options.kept)
-    bench = Bench(engine, sounds, options.recordings, options.trials, options.verbose)
+    bench = Bench(engine, sounds, options.recordings, options.trials, options.verbose, options.noises, options.snrs_db)
     for part in options.parts:
         getattr(bench, part)()
 

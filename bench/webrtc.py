@@ -6,7 +6,7 @@ first packet with sound. "Stalls" are silences of more than 200 ms for a player 
 sound: over TCP it waits for the sound that is late, over WebRTC it conceals what is lost, as browsers do.
 
 "CPU" is the processor time of the server for a second of a session: questions and replies over each transport in turn,
-without loss.
+without loss. "Sessions a process" would fill the one core that a process uses.
 """
 
 import argparse
@@ -241,7 +241,7 @@ def rough(network: RoughNetwork, turns: int) -> None:
 
 
 def loads(network: RoughNetwork, server: psutil.Process, counts: list[int], turns: int) -> None:
-    rows = Rows("sessions", "transport", "CPU a session", "ratio", "first audio", "worst")
+    rows = Rows("sessions", "transport", "CPU a session", "ratio", "sessions a process", "first audio", "worst")
     with network.under(Conditions(0.0, 0.0, 0.0)):
         for sessions in counts:
             base = 0.0
@@ -250,8 +250,8 @@ def loads(network: RoughNetwork, server: psutil.Process, counts: list[int], turn
                 base = base or share
                 firsts = [1000 * one.first_s for one in heard]
                 rows.add(
-                    str(sessions), name, f"{share:.1%}", f"{share / base:.2f}", f"{statistics.median(firsts):.0f} ms",
-                    f"{max(firsts):.0f} ms",
+                    str(sessions), name, f"{share:.1%}", f"{share / base:.2f}", f"{1 / share:.0f}",
+                    f"{statistics.median(firsts):.0f} ms", f"{max(firsts):.0f} ms",
                 )  # fmt: skip
 
 

@@ -58,7 +58,7 @@ def serve(host: HostOption = None, port: PortOption = None) -> None:
     try:
         # Outside the loop, so that spans of its last moment are exported.
         with tracing.exporting():
-            serving = _serve_with_fronts(settings) if settings.processes > 1 else _serve(settings)
+            serving = _serve_with_fronts(settings, host, port) if settings.processes > 1 else _serve(settings)
             code = run_to_end(serving, uvloop.new_event_loop)
         leave(code)
     except EngineUnavailable as error:
@@ -121,8 +121,8 @@ async def _serve(settings: Settings) -> int:
         return 0
 
 
-async def _serve_with_fronts(settings: Settings) -> int:
-    """Run the main process of several fronts; return the exit code."""
+async def _serve_with_fronts(settings: Settings, host: str | None, port: int | None) -> int:
+    """Run the main process of several fronts; return the exit code. host, port: those of the command line."""
     prepare()
     from server.access import check_exposure
     from server.fronts.main_process import MainProcess
@@ -131,8 +131,15 @@ async def _serve_with_fronts(settings: Settings) -> int:
     check_exposure(settings)
     allow_files(settings)
     _warn_of_guessable(settings)
+
+    def read_again() -> Settings | None:
+        try:
+            return load_settings(host=host, port=port)
+        except typer.Exit:
+            return None
+
     with _listen(settings) as listening:
-        fronts = MainProcess(settings, listening, lambda: _announce(console, listening))
+        fronts = MainProcess(settings, listening, lambda: _announce(console, listening), read_again)
         await fronts.run()
         leave_within(END_S, fronts.code)
         return fronts.code

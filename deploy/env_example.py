@@ -67,10 +67,14 @@ COMPOSE: list[tuple[str, str, str]] = [
     (
         "POSTGRES_PASSWORD",
         "parley",
-        "Password of the postgres container (profile team); DATABASE_URL contains it, too.",
+        "Password of the postgres container (profile team); DATABASE_URL has it, too. In docker-compose.cluster.yml "
+        "without a default.",
     ),
     ("POSTGRES_IMAGE", image("POSTGRES_IMAGE"), "The image of PostgreSQL."),
     ("REDIS_IMAGE", image("REDIS_IMAGE"), "The image of Redis."),
+    ("REDIS_PASSWORD", "", "Password of the redis container of docker-compose.cluster.yml, which needs it."),
+    ("RAY_NODE_CPUS", "8", "Replicas of models on each node of docker-compose.cluster.yml."),
+    ("HAPROXY_IMAGE", "haproxy:3.2", "The image of the balancer of docker-compose.cluster.yml."),
     ("METRICS_KEY", "", "A key with the permission 'admin' for Prometheus (profile observe), if API_KEYS is set."),
     ("GRAFANA_PASSWORD", "", "Password of Grafana's user admin; empty: admin, to be changed at the first login."),
     ("GRAFANA_PORT", "3000", "Port of this machine on which Grafana is published."),
@@ -110,6 +114,7 @@ COMPOSE_FIXED = {
     "LLAMA_ENDPOINT": "http://ollama-ai:11434",
     "MODELS_DIR": "/app/models",
     "VOICES_DIR": "/app/data/voices",
+    "PERSONAS_DIR": "/app/data/personas",
     "UPLOAD_DIR": "/app/data/uploads",
     "RECORDINGS_DIR": "/app/data/recordings",
 }

@@ -33,6 +33,8 @@ MAX_BODY_CHARS = 16 << 20
 """Limit of an edited transcript as it is stored: more than that of a recording of a day."""
 MAX_GROWTH, SPARE_CHARS = 3, 100_000
 """Limit of the text of an edited transcript: this many times the original, and this many characters."""
+NAMING_ATTEMPTS = 5
+"""Attempts to save names of speakers, which do not refer to a version, while other processes edit the transcript."""
 MAX_EDITS = 2
 """Number of edits at a time, one of each owner; others wait."""
 
@@ -87,6 +89,28 @@ class Documents:
             await self._check_length(job, made)
             kinds = list(dict.fromkeys(one.op for one in operations))
             return await self._save(job, version, result, made, author=author, operations=kinds)
+
+        return await self._turns.run(job.owner, work)
+
+    async def name_speakers(self, job: Job, names: Mapping[str, str], *, author: str) -> Saved | None:
+        """Save these names of speakers, instead of all earlier ones, as a new version of whatever is current; None if
+        they are the names already. Raises JobNotFound, VersionConflict, Overloaded."""
+
+        async def work() -> Saved | None:
+            for attempt in range(NAMING_ATTEMPTS):
+                current = await self._store.get(job.id)
+                if dict(current.speakers) == dict(names):
+                    return None
+                result = await self._loaded(current)
+                before, after = {"names": dict(current.speakers)}, {"names": dict(names)}
+                made = Edited(Document(result["segments"], names), [after], [before])
+                version = result.get("version", 0)
+                try:
+                    return await self._save(current, version, result, made, author=author, operations=["name"])
+                except VersionConflict:  # an edit in another process came first
+                    if attempt == NAMING_ATTEMPTS - 1:
+                        raise
+            raise AssertionError("the last attempt returns or raises")
 
         return await self._turns.run(job.owner, work)
 

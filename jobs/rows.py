@@ -42,6 +42,7 @@ class JobRow(TypedDict):
     tags: str
     """JSON; "" for none."""
     pinned_at: float | None
+    background: int
 
 
 class Changes(TypedDict, total=False):

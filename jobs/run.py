@@ -27,7 +27,7 @@ from pipeline.transcripts.long_files import Finished, Progress
 from pipeline.transcripts.subtitles import joined
 from pipeline.transcripts.transcriber import Transcriber
 from pipeline.transcripts.transcription import Transcription
-from pipeline.workers.scheduler import calling
+from pipeline.workers.scheduler import Urgency, calling
 
 log = logging.getLogger(__name__)
 
@@ -180,7 +180,7 @@ class Runner:
 
     async def _traced(self, job: Job) -> None:
         span = tracing.span("job", {"parley.job": job.id, "parley.attempt": job.attempts}, within=job.trace)
-        with span, calling(account=job.owner):
+        with span, calling(account=job.owner, urgency=Urgency.IDLE if job.background else None):
             try:
                 await self._work(job)
             except FileNotFoundError:

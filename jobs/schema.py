@@ -65,6 +65,7 @@ jobs = Table(
     Column("partial", Text),
     Column("tags", Text, nullable=False, server_default=""),
     Column("pinned_at", Double),
+    Column("background", Integer, nullable=False, server_default="0"),
     Index("jobs_by_status", "status", "id"),
     Index("jobs_by_owner", "owner", "id"),
     Index("jobs_by_owner_state", "owner", "status", "id"),
@@ -77,6 +78,10 @@ jobs = Table(
     Index(
         "jobs_pinned", "owner", "id",
         sqlite_where=text("pinned_at IS NOT NULL"), postgresql_where=text("pinned_at IS NOT NULL"),
+    ),
+    Index(
+        "jobs_in_background", "status", "id",
+        sqlite_where=text("background = 1"), postgresql_where=text("background = 1"),
     ),
 )  # fmt: skip
 
@@ -208,6 +213,33 @@ passages = Table(
 FULL_TEXT = "passages_words"
 """Prefix of what the migration makes in addition: SQLite's FTS5 table, or the index of PostgreSQL's column `words`."""
 
+search_backlog = Table(
+    "search_backlog",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("below", String(32), nullable=False),
+    Column("done", Integer, nullable=False),
+    Column("total", Integer, nullable=False),
+)
+"""One row while transcripts from before the search are added to it: `jobs.library.backlog`."""
+
+watched_files = Table(
+    "watched_files",
+    metadata,
+    Column("key", String(64), primary_key=True),
+    Column("folder", Text, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("mtime_ns", BigInteger, nullable=False),
+    Column("job_id", String(32), nullable=False),
+    Column("told", String(16), nullable=False),
+    Column("outputs", Text, nullable=False),
+    Column("begun_at", Double, nullable=False),
+    Index("watched_files_by_job", "job_id"),
+    Index("watched_files_by_state", "told"),
+)
+"""Files of watched folders that have a job, so that each is transcribed once: `jobs.folders.rows`."""
+
 insights = Table(
     "insights",
     metadata,
@@ -309,6 +341,8 @@ class Submission:
     webhook_url: str | None = None
     owner: str = ""
     """The sender, as in `Job.owner`."""
+    background: bool = False
+    """As in `Job.background`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,11 +394,18 @@ class Job:
     tags: tuple[str, ...] = ()
     pinned_at: float | None = None
     """Time at which a user pinned it; a pinned job is not removed automatically."""
+    background: bool = False
+    """Whether no user waits for it: it never runs in the place of another job."""
 
     @property
     def final(self) -> bool:
         """Whether the job has ended."""
         return self.status in FINAL
+
+    @property
+    def stem(self) -> str:
+        """Name of the file without its extension."""
+        return self.filename.rpartition(".")[0] or self.filename
 
     @staticmethod
     def of(row: RowMapping) -> "Job":
@@ -374,6 +415,7 @@ class Job:
         values["options"] = Options.loads(values["options"])
         values["speakers"] = json.loads(values["speakers"] or "{}")
         values["tags"] = tuple(json.loads(values["tags"] or "[]"))
+        values["background"] = bool(values["background"])
         return Job(**values)
 
 

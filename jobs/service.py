@@ -10,14 +10,18 @@ from typing import Any
 from jobs.addresses import Reachable, host_of, port_of
 from jobs.cache import open_cache
 from jobs.change_signal import Notice, Notices
-from jobs.database import open_database
+from jobs.database import Database, open_database
 from jobs.documents import Documents, Saved
 from jobs.editing import Operation
 from jobs.errors import FetchFailed, JobNotFound, NotPossible, Refused
 from jobs.files import FileStore
+from jobs.folders.configured import configured
+from jobs.folders.rows import Recorder
+from jobs.folders.watcher import Doors, Folder
 from jobs.insights.prompts import kinds_after
 from jobs.insights.rows import InsightStore
 from jobs.janitor import Janitor
+from jobs.library.backlog import Backlog
 from jobs.library.search import Hits, search
 from jobs.listing import Page, list_jobs, numbers, tags_of
 from jobs.other_processes import join_others
@@ -25,7 +29,7 @@ from jobs.outbox import Outbox
 from jobs.queue import Queue
 from jobs.queue.local import LocalQueue
 from jobs.remote_worker import RemoteWorker, Updates
-from jobs.result import key_of
+from jobs.result import download, key_of
 from jobs.run import Runner, engine_of
 from jobs.schema import Job, Options, Submission
 from jobs.sound import Sound
@@ -38,12 +42,15 @@ from jobs.webhooks import Webhooks, secret_of
 from pipeline.errors import ConfigError
 from pipeline.settings import Settings
 from pipeline.support.json_types import JsonObject
+from pipeline.transcripts.subtitles import PLAIN, Layout
 from pipeline.transcripts.transcriber import Transcriber
 
 MAX_JOBS = 100_000
 """Maximum number of waiting jobs; further ones are refused at once. One takes a few KB in the database."""
 MAX_RENDERING = 2
 """Maximum number of transcripts that are converted to PDF or DOCX at a time, one of each owner; others wait."""
+SLOW_FORMATS = ("pdf", "docx")
+"""Formats that take seconds for a long transcript."""
 MAX_UNPACKING = 2
 """Maximum number of archives that are unpacked at a time; others wait."""
 
@@ -79,11 +86,16 @@ class Jobs:
         self._remote = remote
         self._notices = notices
         self._webhooks = webhooks
+        self.folders: Sequence[Folder] = ()
+        """The watched folders."""
         self.relay_added: Callable[[], None] = lambda: None
         """Tells the other processes of the service that jobs were queued."""
 
-    async def submit(self, submissions: Sequence[Submission], *, key: str | None = None) -> list[Job]:
-        """Create a job for each submission, all or none. key: an Idempotency-Key together with its sender.
+    async def submit(
+        self, submissions: Sequence[Submission], *, key: str | None = None, also: Recorder | None = None
+    ) -> list[Job]:
+        """Create a job for each submission, all or none. key: an Idempotency-Key together with its sender. also: called
+        in the same transaction.
 
         Raises Refused, KeyReused, Overloaded.
         """
@@ -93,7 +105,7 @@ class Jobs:
             if one.source_url is not None:
                 await self._check_source(one.source_url)
         cached = [await self._result_key(one) for one in submissions]
-        made, new = await self._store.submit(submissions, cached=cached, key=key)
+        made, new = await self._store.submit(submissions, cached=cached, key=key, also=also)
         if new:
             await self._queue.added([job for job in made if job.status is Status.QUEUED])
             self.relay_added()
@@ -132,6 +144,18 @@ class Jobs:
         """Return the result with all edits, JSON from `jobs.result.store_form`, or None without a result."""
         return await self.documents.body(job)
 
+    async def rendered(self, job: Job, kind: str, layout: Layout = PLAIN) -> str | bytes:
+        """Return the transcript of a job in one of `jobs.result.FORMATS`. Raises NotPossible (no_result), BadInput
+        (pdf_font_missing), Overloaded."""
+
+        async def converted() -> str | bytes:
+            body = await self.body(job)
+            return await asyncio.to_thread(
+                download, body, kind, job.speakers, layout, title=job.stem, created_at=job.created_at
+            )
+
+        return await (self.rendering.run(job.owner, converted) if kind in SLOW_FORMATS else converted())
+
     async def list(self, **wanted: Any) -> Page:
         """Call `jobs.listing.list_jobs`."""
         return await list_jobs(self._store.database, **wanted)
@@ -159,11 +183,16 @@ class Jobs:
         self.changed(job_id)
         return job
 
-    async def name_speakers(self, job_id: str, names: Mapping[str, str]) -> Job:
-        """Set the names of the speakers of a job's result. Raises JobNotFound."""
-        job = await self._store.name_speakers(job_id, names)
-        self._notices.tell(job_id)
-        return job
+    async def name_speakers(self, job: Job, names: Mapping[str, str], *, author: str) -> Job:
+        """Set the names of the speakers: a new version of the transcript if there is one. Raises JobNotFound,
+        VersionConflict, Overloaded."""
+        if job.result_key is None:
+            named = await self._store.name_speakers(job.id, names)
+        else:
+            await self.documents.name_speakers(job, names, author=author)
+            named = await self._store.get(job.id)
+        self._notices.tell(job.id)
+        return named
 
     async def edit(self, job: Job, version: int, operations: Sequence[Operation], *, author: str) -> Saved:
         """Call `Documents.edit`."""
@@ -262,6 +291,7 @@ async def open_jobs(settings: Settings, transcriber: Transcriber) -> AsyncIterat
     """Open the jobs: migrate the database, recover interrupted jobs and start the background tasks. Raises
     ConfigError."""
     _check_webhook(settings)
+    places = configured(settings)
     files = await asyncio.to_thread(FileStore, settings.upload_dir, settings.max_file_size)
     async with AsyncExitStack() as stack:
         stack.callback(files.close)
@@ -300,8 +330,9 @@ async def open_jobs(settings: Settings, transcriber: Transcriber) -> AsyncIterat
         queue = _queue(settings, store, runner)
         janitor = Janitor(database, files, settings)
         watching = Watching(store, notices)
+        backlog = Backlog(database, settings.upload_dir / "search.lock")
         async with queue.open(), asyncio.TaskGroup() as group:
-            tasks = [group.create_task(work) for work in (webhooks.run(), janitor.run(), watching.run())]
+            tasks = [group.create_task(work) for work in (webhooks.run(), janitor.run(), watching.run(), backlog.run())]
             try:
                 opened = Jobs(
                     settings,
@@ -321,10 +352,21 @@ async def open_jobs(settings: Settings, transcriber: Transcriber) -> AsyncIterat
                     insights_due,
                 )
                 opened.relay_added = join_others(notices, queue)
+                opened.folders = [Folder(place, _doors(opened, database)) for place in places]
+                tasks += [group.create_task(folder.run()) for folder in opened.folders]
                 yield opened
             finally:
                 for task in tasks:
                     task.cancel()
+
+
+def _doors(jobs: Jobs, database: Database) -> Doors:
+    """Return what watched folders need."""
+
+    async def submit(one: Submission, record: Recorder) -> None:
+        await jobs.submit([one], also=record)
+
+    return Doors(database, jobs.files, submit, jobs.rendered)
 
 
 def _check_webhook(settings: Settings) -> None:

@@ -6,10 +6,10 @@ import json
 import secrets
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Unpack
 
-from sqlalchemy import ColumnElement, delete, func, select, update
+from sqlalchemy import ColumnElement, delete, func, literal_column, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from jobs import schema
@@ -46,13 +46,14 @@ class JobStore:
         self._webhook_url = webhook_url
 
     async def submit(
-        self, submissions: Sequence[Submission], *, cached: Sequence[str | None], key: str | None = None
-    ) -> tuple[list[Job], bool]:
+        self, submissions: Sequence[Submission], *, cached: Sequence[str | None], key: str | None = None,
+        also: Callable[[AsyncConnection, Sequence[Job]], Awaitable[None]] | None = None,
+    ) -> tuple[list[Job], bool]:  # fmt: skip
         """Create a job for each submission, all or none. Return the jobs in order, and whether they are new.
 
         cached: for each submission, the key of its result; if that result exists, the job is completed at once. key:
-        sending the same key again returns the same jobs. Raises KeyReused for a key that came with other submissions,
-        Overloaded.
+        sending the same key again returns the same jobs. also: called in the same transaction with new jobs; its error
+        creates none. Raises KeyReused for a key that came with other submissions, Overloaded.
         """
         now = time.time()
         known = await self._passages(cached)
@@ -78,6 +79,8 @@ class JobStore:
                     missing = job.result_key not in known
                     found = await self._read(connection, job.result_key) if missing else known[job.result_key]
                     await self._completed(connection, job, found)
+            if also is not None:
+                await also(connection, made)
             return made, True
 
     async def _passages(self, cached: Sequence[str | None]) -> dict[str, list[Passage]]:
@@ -149,13 +152,12 @@ class JobStore:
 
     # --- for job workers ---
 
-    async def claim(self, job_id: str | None = None) -> Job | None:
+    async def claim(self, job_id: str | None = None, *, background: bool = False) -> Job | None:
         """Claim the next due job, or this one if it is due. Return it running, with a lease for the caller, or None if
-        there is none."""
+        there is none. background: the next one of those for which no user waits, instead of all others."""
         lease, now = secrets.token_hex(16), time.time()
         wanted = select(jobs.c.id).where(jobs.c.status == Status.QUEUED, jobs.c.due_at <= now)
-        if job_id is not None:
-            wanted = wanted.where(jobs.c.id == job_id)
+        wanted = wanted.where(_background(background) if job_id is None else jobs.c.id == job_id)
         async with self.database.writing() as connection:
             found = await connection.scalar(wanted.order_by(jobs.c.id).limit(1).with_for_update(skip_locked=True))
             if found is None:
@@ -170,11 +172,11 @@ class JobStore:
             moved = await move(connection, self.database, Status.RUNNING, jobs.c.id == found, **begun)
         return moved[0] if moved else None
 
-    async def next_due(self) -> float | None:
-        """Return when the next queued job is due, or None if none is queued."""
+    async def next_due(self, *, background: bool = False) -> float | None:
+        """Return when the next queued job is due, or None if none is queued. background: as in `claim`."""
         async with self.database.reading() as connection:
             due: float | None = await connection.scalar(
-                select(func.min(jobs.c.due_at)).where(jobs.c.status == Status.QUEUED)
+                select(func.min(jobs.c.due_at)).where(jobs.c.status == Status.QUEUED, _background(background))
             )
             return due
 
@@ -276,6 +278,8 @@ class JobStore:
         }
         async with self.database.writing() as connection:
             moved = await move(connection, self.database, Status.QUEUED, jobs.c.id == job_id, within=FINAL, **fresh)
+            files = schema.watched_files  # its folder gets the result of this attempt, too
+            await connection.execute(update(files).where(files.c.job_id == job_id).values(told=""))
         if not moved:
             raise NotPossible(
                 f"The job is {(await self.get(job_id)).status.value}; only failed, cancelled or expired jobs can be "
@@ -360,6 +364,11 @@ async def remove(connection: AsyncConnection, database: Database, ids: Sequence[
     return len(gone)
 
 
+def _background(wanted: bool) -> ColumnElement[bool]:
+    # Literals, so that the databases use the partial index.
+    return jobs.c.background == literal_column("1" if wanted else "0")
+
+
 def _mine(job: Job) -> tuple[ColumnElement[bool], ...]:
     return jobs.c.id == job.id, jobs.c.lease == job.lease, jobs.c.status == Status.RUNNING
 
@@ -388,4 +397,5 @@ def _row(one: Submission, result_key: str | None, duration_s: float | None, now:
         "done_s": duration_s or 0.0, "duration_s": duration_s, "attempts": 0, "interruptions": 0, "lease": None,
         "heartbeat_at": None, "error_code": None, "error_message": None, "result_key": result_key,
         "partial": None, "trace": tracing.traceparent(), "tags": "", "pinned_at": None,
+        "background": int(one.background),
     }  # fmt: skip

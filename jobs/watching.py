@@ -53,7 +53,8 @@ class Watching:
                 rows = await connection.execute(select(jobs.c.id, jobs.c.version).where(jobs.c.id.in_(ids)))
             found = {row.id: row.version for row in rows}
             for one in ids:
-                if one in self._watched and self._versions.get(one, -1) != found.get(one):
+                # A version that is not known is being read by its first watcher.
+                if one in self._versions and self._versions[one] != found.get(one):
                     self._versions[one] = found.get(one)
                     self._notices.tell_here(one)
 
@@ -69,6 +70,7 @@ class Watching:
             while True:
                 changed = notice.changed
                 job = await self._read(job_id, changed)
+                self._versions[job_id] = max(self._versions.get(job_id) or 0, job.version)
                 if job.version != seen:
                     seen, told = job.version, time.monotonic()
                     yield job

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -24,16 +24,20 @@ from pipeline.conversation.turn import Announcement, Stages, Turn
 from pipeline.conversation.turn_end import SmartTurnHere, open_turn_end
 from pipeline.engines import EngineInfo, Running, open_best, open_named
 from pipeline.errors import BadInput, EngineUnavailable
+from pipeline.languages import language_code
 from pipeline.listening.detector import SileroActivity, VoiceActivity
 from pipeline.listening.options import LiveOptions
-from pipeline.llm import Message, ReplyDelta
+from pipeline.llm import AS_SET, Generation, Message, ReplyDelta
 from pipeline.llm.auto import AutoLanguageModel, open_auto
+from pipeline.llm.offered import OfferedModels
+from pipeline.personas import Manner, Personas, prompt_of, temperature_of
 from pipeline.settings import Settings
 from pipeline.speech.lexicon import LexicalSpeech, read_lexicon
 from pipeline.stt import SpeechToText, Transcript
 from pipeline.stt.home_names import at_home, open_home_names
 from pipeline.stt.recognisers import Recognisers
 from pipeline.support.context_holder import open_together
+from pipeline.support.json_types import Json
 from pipeline.support.openai_names import VOICES
 from pipeline.support.progress import Progress, Report
 from pipeline.tools import Toolbox
@@ -63,11 +67,18 @@ class Assistant:
         engines: Callable[[], Sequence[EngineInfo]],
         tools: Toolbox | None = None,
         transcriber: Transcriber | None = None,
+        personas: Personas | None = None,
     ) -> None:
+        """personas: None: those of PERSONAS_DIR. Raises ConfigError if one has a voice that does not exist."""
         self.settings = settings
         self.stages = stages
         self.voices = voices
         self._engines = engines
+        self.personas = personas or Personas.load(settings.personas_dir)
+        self.personas.check(voices)
+        named = {"openai": settings.llm_openai_model, "auto": settings.llama_model, "ollama": settings.llama_model}
+        self.models = OfferedModels(stages.llm, usual=named.get(settings.llm_engine, ""), allowed=settings.llm_models)
+        """The language models that a conversation can choose."""
         self.tools = tools or Toolbox()
         """The functions that the language model may call."""
         self.recorder: Recorder | None = None
@@ -122,6 +133,49 @@ class Assistant:
         """Return a voice by name, or the default for one of OpenAI's names that no voice has. Raises BadInput
         (unknown_voice)."""
         return self.voice(None if name in VOICES and name not in self.voices.names() else name)
+
+    async def manner(self, wishes: Mapping[str, Json], before: Manner | None = None) -> Manner:
+        """Return the manner of a conversation with a client's wishes: persona, system, voice, language, llm_model,
+        temperature. A persona sets all of them, the other wishes change it; an empty one means the deployment's.
+
+        before: the manner so far; None: the conversation begins. Raises BadInput: unknown_persona, unknown_voice,
+        unsupported_language, unknown_model, bad_parameter.
+        """
+        usual = Manner(self.settings.system_prompt, self.voice())
+        manner = before or usual
+        if "persona" in wishes:
+            manner = await self._of_persona(str(wishes["persona"] or ""), usual)
+        if "system" in wishes:
+            prompt = prompt_of(wishes["system"] or "") or usual.system_prompt
+            manner = replace(manner, system_prompt=prompt)
+        if "voice" in wishes:
+            manner = replace(manner, voice=self.voice(str(wishes["voice"] or "")))
+        if "language" in wishes:
+            manner = replace(manner, language=language_code(str(wishes["language"] or "")))
+        generation = manner.generation
+        if "llm_model" in wishes:
+            name = str(wishes["llm_model"] or "")
+            generation = replace(generation, llm_model=await self.models.find(name) if name else None)
+        if "temperature" in wishes:
+            generation = replace(generation, temperature=temperature_of(wishes["temperature"]))
+        return replace(manner, generation=generation)
+
+    async def _of_persona(self, id: str, usual: Manner) -> Manner:
+        """Return the manner of a persona; "": the deployment's. While there is no server with a choice of models, the
+        model that there is replies. Raises BadInput: unknown_persona, unknown_voice, unknown_model."""
+        if not id:
+            return usual
+        persona = self.personas.get(id)
+        model = persona.llm_model
+        if model and not await self.models.names():
+            model = ""
+        return Manner(
+            persona.system_prompt or usual.system_prompt,
+            self.voice(persona.voice),
+            persona.language or None,
+            persona.id,
+            Generation(llm_model=await self.models.find(model) if model else None, temperature=persona.temperature),
+        )
 
     def conversation(self, system_prompt: str | None = None) -> Conversation:
         """Create a conversation."""
@@ -206,11 +260,12 @@ class Assistant:
         language: str | None = None,
         aloud: bool = True,
         record: bool = False,
+        generation: Generation = AS_SET,
     ) -> AsyncGenerator[Event, None]:
         """Run one turn on a whole utterance and yield its events. The reply counts as heard when it is complete.
 
         language: spoken language as ISO 639-1; None: SPEECH_LANGUAGE, or detected. aloud: False for a text-only reply.
-        record: the user agrees to be recorded, where RECORD is on.
+        record: the user agrees to be recorded, where RECORD is on. generation: how the model writes.
         """
         keep: Callable[[Event], None] | None = None
         if record and self.recorder is not None:
@@ -223,7 +278,7 @@ class Assistant:
             self.settings,
             voice=voice,
             language=language or self.settings.speech_language or None,
-            reply_options=ReplyOptions(aloud=aloud, tools=self.tools),
+            reply_options=ReplyOptions(aloud=aloud, tools=self.tools, generation=generation),
         )
         async with aclosing(turn.run(utterance, conversation)) as happenings:
             async for event in happenings:
@@ -255,7 +310,7 @@ def _ignore(progress: Progress) -> None:
 async def open_assistant(settings: Settings, report: Report = _ignore) -> AsyncIterator[Assistant]:
     """Load and warm up all stages. Raises ConfigError, EngineUnavailable, EngineError or BadInput when the settings
     cannot be met."""
-    voices = Voices.load(settings)
+    voices, personas = Voices.load(settings), Personas.load(settings.personas_dir)
     opening = open_together(open_stt(settings, report), _open_llm(settings, report), open_tts(settings, report))
     async with (
         open_model_host(settings),
@@ -275,7 +330,7 @@ async def open_assistant(settings: Settings, report: Report = _ignore) -> AsyncI
             current = thinks.engine.info if settings.llm_engine == "auto" else thinks.info
             return (hears.now, current, speaks.now)
 
-        assistant = Assistant(settings, stages, voices, engines, tools, transcriber)
+        assistant = Assistant(settings, stages, voices, engines, tools, transcriber, personas)
         assistant.recorder, assistant.smart_turn = recorder, smart_turn
         if settings.speaker_lock:
             await assistant.speaker_lock(settings.speaker_lock, Owner()).prepare()

@@ -19,12 +19,14 @@ from server.http.draining import ASIDE, Draining, DrainingMiddleware
 from server.http.message_memory import return_large_blocks
 from server.http.paths import OneSlash
 from server.http.shutdown import adopted
+from server.http.upgrade import add_upgrade_errors
 from server.jobs import documents, echo, insights, library, routes, updates, voiceprints
+from server.openai import captioned_speech, voice_consents, voices
 from server.openai import router as openai_router
-from server.openai import voice_consents, voices
 from server.openai.chat.recent import Recent
 from server.openapi import describe
-from server.ops import health, kept_conversations, metrics, numbers, status
+from server.openapi_sockets import SOCKETS
+from server.ops import health, kept_conversations, metrics, numbers, status, upgrades
 from server.pages import api_reference, page_token, ui
 from server.realtime import calls as realtime_calls
 from server.realtime import client_secrets
@@ -32,7 +34,7 @@ from server.realtime import route as realtime
 from server.realtime.translations import route as translations
 from server.sharing.opening import open_shared
 from server.state import State, keep_state
-from server.talk import turns
+from server.talk import choices, turns
 from server.talk.copies import open_copies
 from server.talk.resume import RESUME_S, Resumable
 from server.telephone.audiosocket.server import open_audiosocket
@@ -72,6 +74,7 @@ def create_app(
                 insights.written(settings, opened, jobs),
                 open_shared(settings) as shared,
                 open_copies(settings, shared, RESUME_S) as copies,
+                upgrades.open_upgrades(settings) as installing,
             ):
                 if shared is not None:
                     await access.share(shared)
@@ -82,6 +85,7 @@ def create_app(
                     jobs=jobs,
                     calls=calls,
                     recent=Recent(),
+                    upgrades=installing,
                     resumable=Resumable(RESUME_S, most=4 * settings.max_sessions, copies=copies),
                     started=int(time.time()),
                 )
@@ -124,11 +128,13 @@ def create_app(
     app.include_router(page_token.router)
     app.include_router(metrics.router)
     app.include_router(status.router)
+    app.include_router(upgrades.router)
     app.include_router(kept_conversations.router)
     app.include_router(voices.router)
     app.include_router(voice_consents.router)
     app.include_router(models.router)
     app.include_router(openai_router)
+    app.include_router(captioned_speech.router)
     app.include_router(services.router)
     app.include_router(streaming.router)
     app.include_router(asr.router)
@@ -140,9 +146,11 @@ def create_app(
     app.include_router(echo.router)
     app.include_router(updates.router)
     app.include_router(turns.router)
+    app.include_router(choices.router)
     app.include_router(realtime.router)
     app.include_router(realtime_calls.router)
     app.include_router(client_secrets.router)
     app.include_router(twilio.router)
     app.include_router(translations.router)
+    add_upgrade_errors(app, SOCKETS)
     return app

@@ -53,6 +53,7 @@ STATUS: Mapping[str, int] = {
     "too_many_requests": 429,
     "client_gone": 499,
     "timeout": 504,
+    "upgrade_required": 426,
     "language_model_required": 503,
     "storage_full": 507,
     "storage_failed": 503,
@@ -186,6 +187,8 @@ def error_response(request: HTTPConnection, error: ParleyError) -> Response:
         headers["Retry-After"] = STORAGE_RETRY_S
     if error.code == "unauthorized":
         headers["WWW-Authenticate"] = "Bearer"
+    if error.code == "upgrade_required":
+        headers["Upgrade"] = "websocket"
     if error.code == "forbidden":
         headers["WWW-Authenticate"] = f'Bearer error="insufficient_scope", scope="{getattr(error, "right", "")}"'
     return JSONResponse(encodable_object(body_of(request.url.path, error)), status_of(error), headers)

@@ -14,6 +14,7 @@ from pipeline.support.storage_errors import storage_full
 from server.access.rates import TooOften
 from server.access.rules import Open, rule_for
 from server.errors import OPENAI, BadField, body_of
+from server.http.upgrade import UpgradeRequired
 from server.openapi_sockets import SOCKETS, paths
 
 JOBS = ("/jobs", "/api/v1/upload/", "/api/v1/transcription", "/api/v1/webhooks/")
@@ -30,9 +31,11 @@ _MEANING = {
     413: "The upload or the recording exceeds a limit.",
     415: "The body is compressed.",
     422: "The request is invalid; the message says why.",
+    426: "The request does not ask for a WebSocket (`Upgrade: websocket`).",
     429: "Too many requests; retry after `Retry-After` seconds.",
     502: "An engine failed.",
-    503: "The service is overloaded, or the database is unavailable; retry after `Retry-After` seconds.",
+    503: "The service is overloaded or the database is unavailable: retry after `Retry-After` seconds. Without that "
+    "header: the request needs a language model, and the service has none (`language_model_required`).",
     504: "An engine took too long.",
     507: "The disk is full; the message names the setting to check.",
 }
@@ -50,6 +53,7 @@ EXAMPLES: dict[int, ParleyError] = {
     422: ParleyError(
         "This Idempotency-Key was used for another request; send a new one.", code="idempotency_key_reused"
     ),
+    426: UpgradeRequired(),
     429: TooOften("Too many requests; retry in 12 s.", retry_after_s=12.0),
     502: EngineError("The recogniser failed.", code="stt_failed"),
     503: Overloaded("2 recordings are being transcribed; retry soon.", retry_after_s=5.0),
@@ -219,7 +223,7 @@ def describe(app: FastAPI) -> None:
                         del responses["422"]
                         _add(responses, path, 400)
                     _add_common(responses, path, method)
-                    for status in SOCKETS[path].refusals if path in SOCKETS else ():
+                    for status in (*SOCKETS[path].refusals, 426) if path in SOCKETS else ():
                         _add(responses, path, status)
                     _add_examples(path, operation, schemas)
                     _add_descriptions(responses, schemas)

@@ -30,6 +30,11 @@ SWITCH: JsonObject = {"type": "boolean", "default": False}
 VOICE = Parameter("voice", "Name of a voice; by default VOICE_NAME.", TEXT)
 LANGUAGE = Parameter("language", "Language of the speech (ISO 639-1); by default it is detected.", TEXT)
 SYSTEM = Parameter("system", "System prompt of this conversation.", {"type": "string", "maxLength": 8_000})
+PERSONA = Parameter("persona", "Id of a persona (`/personas`); other parameters change it.", TEXT)
+LLM_MODEL = Parameter("llm_model", "A language model of `/llm-models`; by default the deployment's.", TEXT)
+TEMPERATURE = Parameter(
+    "temperature", "Sampling temperature; by default LLM_TEMPERATURE.", {"type": "number", "minimum": 0, "maximum": 2}
+)
 RECORD = Parameter(
     "record", "0: do not record this conversation, if the service records.", {"type": "string", "enum": ["0", "1"]}
 )
@@ -73,7 +78,7 @@ SOCKETS: dict[str, Socket] = {
         "WAV come back. With `stream=1` it is a live conversation: send sound as it is recorded.",
         [
             Parameter("stream", "1: a live conversation.", {"type": "string", "enum": ["0", "1"]}),
-            VOICE, LANGUAGE, SYSTEM, RECORD, RATE,
+            PERSONA, VOICE, LANGUAGE, SYSTEM, LLM_MODEL, TEMPERATURE, RECORD, RATE,
             Parameter("resume", "With stream=1: token of the conversation to resume.", TEXT),
             *_options(),
         ],
@@ -85,6 +90,7 @@ SOCKETS: dict[str, Socket] = {
         "WebSocket. Client and server events are OpenAI's.",
         [
             Parameter("model", "Any name; it is reported back.", {"type": "string", "default": "gpt-realtime"}),
+            PERSONA, LLM_MODEL, TEMPERATURE,
             Parameter("intent", "Open a transcription session.", {"type": "string", "enum": ["transcription"]}),
             RECORD,
             Parameter("timings", "Add each response's times to its metadata.", SWITCH),

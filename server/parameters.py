@@ -9,12 +9,10 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StringCo
 
 from pipeline.errors import BadInput
 from pipeline.languages import language_code as language_code
+from pipeline.personas import prompt_of
 from pipeline.support.encodable import encodable_json
 from pipeline.support.json_types import Json
 from pipeline.transcripts.subtitles import Layout
-
-MAX_SYSTEM_CHARS = 8_000
-"""Longest `?system=`."""
 
 MAX_KEYWORDS = 200
 MAX_KEYWORD_CHARS = 100
@@ -60,9 +58,7 @@ SubtitleLayout = Annotated[Layout, Depends(subtitle_layout)]
 
 def system_prompt(value: str | None) -> str | None:
     """Return `?system=`. Raises BadInput if it is too long."""
-    if value is not None and len(value) > MAX_SYSTEM_CHARS:
-        raise BadInput(f"system is longer than {MAX_SYSTEM_CHARS} characters.", code="bad_parameter")
-    return value
+    return None if value is None else prompt_of(value)
 
 
 def as_list(value: object) -> object:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:  # every package of `server` imports this module
     from server.access import Access
     from server.http.draining import Draining
     from server.openai.chat.recent import Recent
+    from server.ops.upgrades import Upgrades
     from server.talk.resume import Resumable
     from server.webrtc.registry import Calls
 
@@ -30,6 +31,8 @@ class State:
     """Open calls over WebRTC."""
     recent: "Recent"
     """Spoken replies and transcripts of recent chats."""
+    upgrades: "Upgrades"
+    """Installations of better models."""
     started: int
     """Unix time."""
 

@@ -14,6 +14,7 @@ from tests import forked
 from tests.reach import starts_a_service
 from tests.real_models import converted_llm, real_engines
 from tests.server_process import CONSTANTS, NO_CERTIFICATES, PATIENT, ServerProcess, serving
+from tests.stt.recordings import TRAINED
 
 # Use the same examples in every run, without a deadline, because the machine can be busy. To search for others:
 # `pytest --hypothesis-profile=default --hypothesis-seed=1`. A failing example is not shrunk, because shrinking takes up
@@ -40,18 +41,21 @@ collect_ignore = ["homeassistant"]
 """Tests with an environment of their own: `make test-ha`."""
 
 LONGEST = (
-    "test_draining.py", "test_live_ws.py", "test_crash.py", "test_procrastinate.py", "test_xtts.py", "test_workers.py",
-    "test_commands.py", "test_openai_audio.py", "test_linear_texts.py", "test_full_disk.py", "test_budgets.py",
-    "test_endpoints.py", "test_kokoro.py", "test_real_whisper.py", "test_file_batches.py", "test_pocket.py",
-    "test_local_llm.py", "test_sphinx.py", "test_talk.py", "test_transcribe.py", "test_real_service.py",
-    "test_network.py", "test_calls.py",
+    "test_xtts.py", "test_real_whisper.py", "test_kokoro.py", "test_talk.py", "test_real_service.py",
+    "test_commands.py", "test_local_llm.py", "test_endpoints.py", "test_pocket.py", "test_draining.py",
+    "test_live_ws.py", "test_crash.py", "test_procrastinate.py", "test_transcribe.py", "test_workers.py",
+    "test_openai_audio.py", "test_calls.py", "test_sphinx.py", "test_linear_texts.py", "test_budgets.py",
+    "test_file_batches.py", "test_agents_sdk.py", "test_network.py", "test_full_disk.py", "test_hostile_models.py",
 )  # fmt: skip
-"""Files to start first, so that the other processes do not wait for one of them at the end."""
+"""Files to start first, in this order, so that the other processes do not wait for one of them at the end."""
+BROWSER = Path(__file__).parent / "browser"
 TEARDOWN_FAILED = pytest.StashKey[bool]()
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Mark the tests that `make test-fast` leaves out."""
+    """Mark the tests in a browser, and those that `make test-fast` leaves out."""
+    if item.path.is_relative_to(BROWSER):
+        item.add_marker(pytest.mark.real_time)
     if isinstance(item, pytest.Function) and starts_a_service(item):
         item.add_marker(pytest.mark.service)
 
@@ -67,7 +71,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("real_time"):
             item.add_marker(pytest.mark.flaky(reruns=1, condition=partial(_may_be_retried, item)))
-    items.sort(key=lambda item: item.path.name not in LONGEST)
+    ranks = {name: rank for rank, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: ranks.get(item.path.name, len(ranks)))
 
 
 def _may_be_retried(item: pytest.Item) -> bool:
@@ -86,8 +91,9 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """Run the service with its embedded engines, for tests that do not change its state."""
-    with serving(tmp_path_factory.mktemp("server")) as running:
+    """Run the service for tests that do not change its state, with the small Whisper: PocketSphinx needs five times its
+    CPU seconds for a turn."""
+    with serving(tmp_path_factory.mktemp("server"), **TRAINED) as running:
         yield running
 
 

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from commands.logs import CONTROL
 from commands.redaction import Redaction
 from jobs import addresses, fetch, names, webhooks
+from jobs.folders import looking
 from jobs.library import passages, search, words
 from pipeline import languages
 from pipeline.conversation.partials import LocalAgreement
@@ -193,6 +194,7 @@ CASES: dict[str, Callable[[str], object]] = {
     "jobs.library.words:units": words.units,
     "jobs.names:name_in_disposition": names.name_in_disposition,
     "jobs.names:name_in_url": names.name_in_url,
+    "jobs.folders.looking:is_ignored": looking.is_ignored,
     "jobs.names:safe_name": names.safe_name,
     "jobs.webhooks:retry_after_s": webhooks.retry_after_s,
     "pipeline.transcripts.alignment.ctc:split_words": lambda text: list(ctc.split_words(text)),

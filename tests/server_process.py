@@ -23,6 +23,7 @@ from pipeline.audio.clip import Clip, encode_wav
 from pipeline.settings import HOME
 from tests import forked
 from tests.forked_workers import NAMED
+from tests.waiting import pause_s
 
 T = TypeVar("T")
 READY_S = 180.0
@@ -197,7 +198,7 @@ def let_in(come: Callable[[], T], within_s: float = END_S) -> T:
         except InvalidStatus as refused:
             if refused.response.status_code != 503 or time.monotonic() > deadline:
                 raise
-            time.sleep(0.02)
+            time.sleep(pause_s(deadline - within_s))
 
 
 @dataclass(frozen=True, slots=True)

@@ -166,3 +166,58 @@ def test_placeholder_keys_are_accepted_where_no_key_is_needed(tmp_path: Path) ->
         for header in ("Bearer", "Bearer none", "Bearer undefined"):
             answer = httpx.post(f"{service.url}/v1/audio/speech", json=asked, headers={"Authorization": header})
             assert spoken_seconds(answer) > 0.5
+
+
+def test_kokoro_fastapi_clients_get_speech_with_the_times_of_its_words(client: httpx.Client) -> None:
+    text = "Good morning to you all. It is three o'clock."
+    asked = {
+        "model": "kokoro", "voice": "af_heart", "input": text, "speed": 1.0, "response_format": "wav",
+        "return_timestamps": True,
+    }  # fmt: skip
+    path = "/dev/captioned_speech"
+    whole = client.post(path, json={**asked, "stream": False}, headers=BEARER)
+    assert (whole.status_code, set(whole.json())) == (200, {"audio", "audio_format", "timestamps"})
+    sound = base64.b64decode(whole.json()["audio"])
+    seconds = decode_blocking(sound, max_seconds=60).seconds
+    times = [time for word in whole.json()["timestamps"] for time in (word["start_time"], word["end_time"])]
+    assert (times, times[0] >= 0, times[-1] <= seconds + 0.1) == (sorted(times), True, True)
+    assert " ".join(word["word"] for word in whole.json()["timestamps"]) == text
+    with client.stream("POST", path, json=asked, headers=BEARER) as answer:  # its default is a stream
+        lines = [json.loads(line) for line in answer.iter_lines()]
+    assert len(lines) >= 2
+    assert all(set(line) == {"audio", "audio_format", "timestamps"} for line in lines)
+    assert b"".join(base64.b64decode(line["audio"]) for line in lines) == sound
+    assert [word for line in lines for word in line["timestamps"]] == whole.json()["timestamps"]
+    silent = client.post(path, json={**asked, "stream": False, "return_timestamps": False}, headers=BEARER).json()
+    assert (base64.b64decode(silent["audio"]), silent["timestamps"]) == (sound, [])
+
+
+@pytest.mark.parametrize(
+    ("fields", "ignored"),
+    [
+        ({"voice": "am_adam"}, None),
+        ({"voice": "woman", "lang_code": "b"}, None),
+        ({"voice": "af_bella(2)+af_sky(1)"}, "voice"),
+        ({"volume_multiplier": 2.0, "return_download_link": True}, "volume_multiplier, return_download_link"),
+        ({"normalization_options": {"normalize": False}}, "normalization_options"),
+    ],
+)
+def test_kokoro_fastapi_fields_without_effect_are_told(
+    client: httpx.Client, fields: dict[str, Any], ignored: str | None
+) -> None:
+    answer = client.post("/dev/captioned_speech", json={"input": "Good morning.", **fields}, headers=BEARER)
+    assert answer.status_code == 200, answer.text
+    assert answer.headers.get("parley-ignored") == ignored
+    assert all(json.loads(line)["audio_format"] == "audio/mpeg" for line in answer.iter_lines())
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [({"voice": "absent"}, 400), ({"model": "absent"}, 404), ({"lang_code": "??"}, 400), ({"input": ""}, 400)],
+)
+def test_kokoro_fastapi_clients_get_errors_with_a_detail(
+    client: httpx.Client, fields: dict[str, Any], status: int
+) -> None:
+    answer = client.post("/dev/captioned_speech", json={"input": "Good morning.", **fields}, headers=BEARER)
+    assert answer.status_code == status
+    assert answer.json()["detail"] == answer.json()["error"]["message"]

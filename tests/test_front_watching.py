@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from pipeline.settings import Settings
 from pipeline.support.background import background
 from pipeline.workers import Hosting
 from pipeline.workers.sharing.link import Link
@@ -24,7 +25,7 @@ async def front() -> AsyncIterator[tuple[Front, Link]]:
     ours, theirs = [await Link.over(end) for end in socket.socketpair()]
     models = SharedModels(Hosting(isolated=True, max_wait_s=15.0, idle_s=0.0))
     idle = await asyncio.create_subprocess_exec(sys.executable, "-c", "import time; time.sleep(600)")
-    started = Front("1", idle, ours, socket.socket(), models.join(ours))
+    started = Front("1", Settings(_env_file=None), idle, ours, socket.socket(), models.join(ours))  # type: ignore[call-arg]
     try:
         yield started, theirs
     finally:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+from pipeline.settings import HOME
 from tests import forked
 from tests.jobs.conftest import recording
 from tests.live_client import ENDS, Live
@@ -192,6 +194,50 @@ def test_a_drained_process_lets_its_conversation_go_on_elsewhere(service: Server
         resumed.tell("say", text="what is my name")
         assert "Anna" in resumed.until(*ENDS)["reply"]
     until(lambda: not drained.is_running() and _numbers(service)["parley_processes"] == 2, TURN_S)
+
+
+def test_sighup_replaces_the_processes_and_the_model_and_cuts_no_turn(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        shutil.copytree(HOME / "tests" / "models" / "whisper-tiny-words", tmp_path / name)
+
+    def write(silence_ms: str, model: str) -> None:
+        (tmp_path / ".env").write_text(f"SILENCE_MS={silence_ms}\nWHISPER_MODEL={tmp_path / model}\n")
+
+    write("600", "one")
+    with serving(tmp_path, PROCESSES="2", STT_ENGINE="whisper", STT_REPLICAS="1") as service, ExitStack() as stack:
+        old = fronts(service)
+        [old_model] = [one for one in service.workers() if "whisper" in one.name()]
+        talks = [stack.enter_context(live(service, headers={})) for _ in old]
+        assert {front_of(service, talk.connection) for talk in talks} == {*old}
+        for talk in talks:
+            assert talk.started["options"]["silence_ms"] == 600
+            talk.tell("say", text="my name is peter")
+            talk.until(*ENDS)
+            talk.tell("say", text="tell me a story")
+            talk.until("speech_started")
+
+        write("many", "two")
+        service.process.send_signal(signal.SIGHUP)
+        until(lambda: "go on with their settings" in service.text)
+        assert fronts(service) == old
+        write("900", "two")
+        service.process.send_signal(signal.SIGHUP)
+        for talk in talks:
+            assert talk.until(*ENDS)["type"] == "turn_completed"
+            assert talk.until("session_ended")["code"] == "draining"
+        until(lambda: "processes that serve connections are new" in service.text, TURN_S)
+
+        assert len(fronts(service)) == 2
+        assert not {*fronts(service)} & {*old}
+        for talk in talks:
+            with live(service, f"rate=16000&resume={talk.started['resume']}", headers={}) as resumed:
+                assert resumed.started["resumed"]
+                assert resumed.started["options"]["silence_ms"] == 900
+                resumed.tell("say", text="what is my name")
+                assert "Peter" in resumed.until(*ENDS)["reply"]
+        assert "two (int8)" in {one["model"] for one in httpx.get(f"{service.url}/health").json()["engines"]}
+        until(lambda: not old_model.is_running())
+        assert "is started" not in service.text, "none has died"
 
 
 def test_wyoming_is_served_by_one_process(service: ServerProcess) -> None:

@@ -40,6 +40,7 @@ NAMES_ONLY = {
     "pipeline.support.private_files:opener", "pipeline.transcripts.subtitles:separator",
     "pipeline.telemetry.tracing:span", "pipeline.telemetry.tracing:start",
     "pipeline.telemetry.tracing:happened", "pipeline.workers.scheduler:for_session",
+    "pipeline.workers.scheduler:for_file",
     "pipeline.transcripts.line_breaks:spaceless", "server.jobs.owners:own_job", "server.realtime.errors:error_event",
     "server.realtime.items:mcp_call", "server.jobs.updates:file", "pipeline.tools.basic:calculate",
     "pipeline.tts.kokoro_voices:espeak_voice", "pipeline.speech.language:spoken_language",

@@ -17,6 +17,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from pipeline.audio.clip import Clip, wav_header
+from server.talk.live import MAX_TEXT_CHARS
 from tests.in_process import in_process
 from tests.live_client import ENDS, Live
 from tests.questions import SUM, SUM_ANSWER, sample, spoken
@@ -372,7 +373,7 @@ def test_client_that_does_not_read_is_disconnected(small: Service) -> None:
     connection = connect(address, sock=slow, max_queue=1, ping_interval=None, close_timeout=1)
 
     def flood() -> None:
-        message = json.dumps({"type": "say", "text": "a" * 2000})
+        message = json.dumps({"type": "say", "text": "a" * MAX_TEXT_CHARS})
         with contextlib.suppress(ConnectionClosed, OSError):
             while True:
                 connection.send(message)

@@ -30,6 +30,14 @@ def client(hears: Service) -> Iterator[httpx.Client]:
         yield opened
 
 
+def test_list_begins_with_a_model_that_chats(client: httpx.Client) -> None:
+    """Chat programs such as Open WebUI choose the first name for new users."""
+    [first, *rest] = [one["id"] for one in client.get("/v1/models").json()["data"]]
+    asked = {"model": first, "messages": [{"role": "user", "content": "hello"}]}
+    assert client.post("/v1/chat/completions", json=asked).status_code == 200
+    assert {"whisper-1", "tts-1", "gpt-audio"} <= {*rest}
+
+
 @pytest.mark.parametrize("model", [None, "", " ", *HEARING])
 def test_recordings_are_transcribed_with_any_known_model_name(client: httpx.Client, model: str | None) -> None:
     fields = {} if model is None else {"model": model}

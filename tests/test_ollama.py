@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.errors import EngineError, EngineUnavailable
 from pipeline.llm import Generation, Message, Usage
-from pipeline.llm.ollama import open_engine, probe
+from pipeline.llm.ollama import installed, open_engine, probe
 from pipeline.settings import Settings
 from pipeline.support.json_types import JsonObject
 from pipeline.support.progress import Progress
@@ -66,6 +66,11 @@ async def test_model_is_warmed_up_and_asked_not_to_think(address: str, server: F
     assert warm_up["keep_alive"] == request["keep_alive"] == -1
     assert request["think"] is False
     assert not request.get("tools")
+
+
+async def test_the_models_of_all_servers_that_answer_are_listed(address: str, server: FakeOllama) -> None:
+    server.models = ["qwen3:8b", "llama3.2:latest"]
+    assert await installed(settings(f"http://127.0.0.1:{closed_port()},{address}")) == ["llama3.2:latest", "qwen3:8b"]
 
 
 async def test_reply_is_requested_in_the_language_of_the_question(address: str, server: FakeOllama) -> None:

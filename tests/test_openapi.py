@@ -124,6 +124,30 @@ def test_every_websocket_is_described_with_its_parameters(document: dict[str, An
     assert {"voice", "language", "system", "record", "rate", "resume"} <= set(live)
 
 
+def test_plain_requests_to_websockets_are_told_to_upgrade(locked: ServerProcess, document: dict[str, Any]) -> None:
+    seen = 0
+    for path, method, operation in operations(document):
+        if "101" not in operation["responses"]:
+            assert "426" not in operation["responses"]
+            continue
+        answer = httpx.request(method, locked.url + path, headers={"Authorization": "Bearer right"})
+        assert (answer.status_code, answer.headers["upgrade"]) == (426, "websocket"), path
+        described = operation["responses"]["426"]["content"]["application/json"]
+        schema = {**described["schema"], "components": document["components"]}
+        jsonschema.validate(answer.json(), schema, cls=jsonschema.Draft202012Validator)
+        assert answer.json()["error"]["code"] == "upgrade_required"
+        seen += 1
+    assert seen == 4
+
+
+def test_errors_that_only_some_deployments_have_are_documented(locked: ServerProcess, document: dict[str, Any]) -> None:
+    path, headers = "/v1/realtime/translations/client_secrets", {"Authorization": "Bearer right"}
+    answer = httpx.post(locked.url + path, json={"session": {"model": "x"}}, headers=headers)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "language_model_required")
+    assert "language_model_required" in document["paths"][path]["post"]["responses"]["503"]["description"]
+    assert "503" in document["paths"]["/v1/realtime/translations"]["get"]["responses"]
+
+
 def test_states_are_enumerated(document: dict[str, Any]) -> None:
     schemas = document["components"]["schemas"]
     assert set(schemas["JobResponse"]["properties"]["status"]["enum"]) == {

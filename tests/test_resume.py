@@ -2,7 +2,7 @@
 
 from pipeline.conversation.history import Conversation
 from server.talk.copies import Owner
-from server.talk.resume import Resumable
+from server.talk.resume import Resumable, Resuming
 
 ANNA: Owner = ("key", "anna")
 
@@ -64,3 +64,30 @@ def test_oldest_conversations_are_dropped_when_the_store_is_full() -> None:
     for token in ("one", "two", "three"):
         Connection(store, token, spoken_to()).end()
     assert [store.take(token, ANNA) is not None for token in ("one", "two", "three")] == [False, True, True]
+
+
+async def test_a_conversation_is_kept_when_the_connection_that_resumes_it_fails() -> None:
+    now = 0.0
+    store, conversation = Resumable(10, 5, clock=lambda: now), spoken_to()
+    Connection(store, "one", conversation).end()
+    failing = Resuming(store, "one", ANNA)
+    await failing.look_elsewhere()
+    assert failing.take() is conversation
+    now = 5.0
+    failing.give_back()
+    assert store.take("one", ("key", "ben")) is None
+    later = Resuming(store, "one", ANNA)
+    assert later.take() is conversation
+    later.resumed()
+    later.give_back()  # its connection keeps it at its end
+    assert store.take("one", ANNA) is None
+
+
+async def test_a_connection_that_moves_and_fails_leaves_its_conversation() -> None:
+    store, conversation = Resumable(10, 5), spoken_to()
+    old = Connection(store, "one", conversation)
+    moving = Resuming(store, "one", ANNA)
+    assert moving.take() is conversation
+    moving.give_back()
+    old.end()
+    assert store.take("one", ANNA) is conversation

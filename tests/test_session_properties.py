@@ -72,7 +72,7 @@ actions = st.one_of(
     st.tuples(st.just("silence"), milliseconds),
     st.tuples(st.just("silence"), milliseconds),
     st.tuples(st.just("nothing"), st.sampled_from([50, 400, 2500])),
-    st.tuples(st.sampled_from(["begin", "commit", "clear", "interrupt", "say", "ask"]), st.none()),
+    st.tuples(st.sampled_from(["begin", "commit", "clear", "interrupt", "say", "ask", "retry"]), st.none()),
     st.tuples(st.just("played"), st.sampled_from([0.0, 300.0, 1000.0, 1e6])),
     st.tuples(
         st.just("configure"),
@@ -144,6 +144,8 @@ class Played:
     fed: int = 0
     reported: list[float] = field(default_factory=list)
     """Times at which the client reported its position."""
+    retried: list[float] = field(default_factory=list)
+    """Times of the retries."""
 
     async def feed(self, ms: int, *, loud: bool, chunk: int) -> None:
         left = ms * RATE_HZ // 1000
@@ -171,6 +173,12 @@ class Played:
                     assert error.code == "no_audio"  # noqa: PT017
             case "say":
                 session.say("and the fish")
+            case "retry":
+                try:
+                    session.retry()
+                    self.retried.append(self.dialogue.now)
+                except BadInput as error:
+                    assert error.code == "nothing_to_retry"  # noqa: PT017
             case "ask":
                 session.ask(Clip(np.full(8_000, 0.3, np.float32), RATE_HZ))
             case "played":
@@ -271,6 +279,18 @@ def heard(turn: Turn) -> tuple[float, int, int]:
     return heard_ms, least, most
 
 
+def not_retried(turns: list[Turn], retried: list[float]) -> list[Turn]:
+    """Return the turns that are left: a retry removes the last one with words of the user, and all after it."""
+    left: list[Turn] = []
+    for turn in turns:
+        if turn.began_s in retried:
+            retried = [at for at in retried if at != turn.began_s]
+            while left and not left.pop().final:
+                pass
+        left.append(turn)
+    return left
+
+
 def expected_history(turns: list[Turn], history: list[tuple[str, str]], reported: list[float]) -> list[tuple[str, str]]:
     """Return the history that follows from the client's events; check the length of interrupted replies."""
     expected: list[tuple[str, str]] = []
@@ -312,7 +332,8 @@ def check(played: Played, *, closed: bool) -> None:
     turns = read(dialogue.log, closed=closed)
     for turn in turns:
         event(type(turn.end).__name__)
-    assert dialogue.history == expected_history(turns, dialogue.history, played.reported)
+    left = not_retried(turns, played.retried)
+    assert dialogue.history == expected_history(left, dialogue.history, played.reported)
     assert played.stt.broken == [], "audio was lost, repeated or reordered"
     heard_sound = [
         (int(first), int(last))

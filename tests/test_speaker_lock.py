@@ -3,13 +3,15 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pipeline.audio.clip import Clip, Samples
+from pipeline.audio.clip import Clip, Samples, encode_wav
 from pipeline.conversation import events
-from pipeline.conversation.speaker_lock import FIRST, Owner, SpeakerLock, spoken
+from pipeline.conversation.speaker_lock import FIRST, Owner, SpeakerLock, slices, spoken
 from pipeline.errors import BadInput, EngineError
 from pipeline.stt import Spoken, Transcript
 from tests.dialogue import RATE_HZ, Dialogue, hold
@@ -50,6 +52,25 @@ class Heard(ScriptedSTT):
     async def transcribe(self, clip: Clip, *, language: Spoken, prompt: str | None, words: bool) -> Transcript:
         self.clips.append(clip)
         return await super().transcribe(clip, language=language, prompt=prompt, words=words)
+
+
+@dataclass
+class Alike:
+    """A speaker encoder that knows from the pitch of a voice how similar it is to the owner's."""
+
+    cosines: dict[int, float]
+
+    async def embed(self, clips: Sequence[Samples]) -> Samples:
+        found = []
+        for clip in clips:
+            hz = int(np.argmax(np.abs(np.fft.rfft(clip, RATE_HZ))))
+            cosine = next((cosine for pitch, cosine in self.cosines.items() if abs(hz - pitch) < 20), 0.0)
+            found.append((cosine, np.sqrt(1 - cosine**2)))
+        return np.array(found, np.float32)
+
+
+async def is_heard(lock: SpeakerLock, sound: Samples) -> bool:
+    return bool((await lock.transcribe(Clip(sound, RATE_HZ), language="en", prompt=None, words=False)).text)
 
 
 async def say(d: Dialogue, sound: Samples) -> float:
@@ -179,6 +200,74 @@ async def test_voices_in_the_reply_and_its_echo_are_not_learned() -> None:
     assert await heard(lock, owner)
     assert await heard(lock, television) == ""
     assert await heard(lock, owner)
+
+
+async def test_quieter_voice_must_be_more_similar() -> None:
+    """A voice that is similar to the owner's (0.78) is heard at the owner's level, but not 10 dB below."""
+    similar_hz = 1000
+    lock = SpeakerLock(ScriptedSTT(), Alike({OWNER_HZ: 1.0, similar_hz: 0.78}), Owner())
+    assert await is_heard(lock, voice(OWNER_HZ, 2.0))
+    judging, below = lock.judging(), 10 ** (-10 / 20)
+    assert await is_heard(judging, voice(similar_hz, 2.0))
+    assert not await is_heard(judging, below * voice(similar_hz, 2.0))
+    assert await is_heard(judging, below * voice(OWNER_HZ, 2.0))
+
+
+async def test_owner_who_moves_away_becomes_the_quieter_owner() -> None:
+    owner = Owner()
+    lock = SpeakerLock(ScriptedSTT(), Alike({OWNER_HZ: 1.0}), owner)
+    for gain in [1.0] + 10 * [0.1]:
+        assert await is_heard(lock, gain * voice(OWNER_HZ, 2.0))
+    level_db = 10 * np.log10(0.02**2 / 2)
+    assert owner.level_db == pytest.approx(level_db, abs=1.0)
+    assert owner.caution(np.array([level_db]))[0] == pytest.approx(0.04, abs=0.001)
+
+
+async def test_enrolled_recording_sets_no_level(tmp_path: Path) -> None:
+    sample = tmp_path / "me.wav"
+    sample.write_bytes(encode_wav(Clip(voice(OWNER_HZ, 5.0), RATE_HZ)))
+    owner = Owner()
+    lock = SpeakerLock(ScriptedSTT(), Alike({OWNER_HZ: 1.0}), owner, sample)
+    await lock.prepare()
+    assert (owner.level_db, owner.seconds >= 5) == (None, True)
+    assert await is_heard(lock, 0.01 * voice(OWNER_HZ, 2.0))
+    assert owner.level_db == pytest.approx(10 * np.log10(0.002**2 / 2), abs=0.5)
+
+
+async def test_well_known_owner_is_told_from_more_similar_voices() -> None:
+    """A mean of several sentences is more similar to every voice, so the owner's must be more similar, too."""
+    similar_hz = 1000
+    lock = SpeakerLock(ScriptedSTT(), Alike({OWNER_HZ: 1.0, similar_hz: 0.76}), Owner())
+    assert await is_heard(lock, voice(OWNER_HZ, 2.0))
+    assert await is_heard(lock.judging(), voice(similar_hz, 2.0))
+    for _ in range(4):
+        assert await is_heard(lock, voice(OWNER_HZ, 2.0))
+    assert not await is_heard(lock.judging(), voice(similar_hz, 2.0))
+
+
+def test_owner_who_has_interrupted_is_answered() -> None:
+    """The start of the words was surely the owner's, and their rest only resembles them: all of it is replied to."""
+    unsure_hz = 1000
+
+    async def script(d: Dialogue) -> None:
+        await say(d, voice(OWNER_HZ, 2.0))
+        await d.until(events.SpeechStarted)
+        await d.silence(1000)
+        await say(d, np.concatenate([voice(OWNER_HZ, 0.7), voice(unsure_hz, 1.5)]))
+        await d.until(events.TurnInterrupted)
+        await d.until(events.TurnCompleted)
+
+    encoder = Alike({OWNER_HZ: 1.0, unsure_hz: 0.5})
+    d = hold(script, llm=ScriptedLLM(LONG, tokens_per_s=1000), encoder=encoder, speaker_lock=FIRST)
+    assert d.kinds.count("TurnStarted") == 2
+
+
+@pytest.mark.parametrize("length", [100, 25_600, 25_601, 30_000, 38_400, 38_401, 160_000])
+def test_slices_cover_all_speech_and_are_whole(length: int) -> None:
+    starts = slices(length)
+    assert starts[0] == 0
+    assert starts[-1] == max(0, length - 25_600)
+    assert all(1 <= later - start <= 12_800 for start, later in pairwise(starts))
 
 
 async def test_pauses_are_not_compared() -> None:

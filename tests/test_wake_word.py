@@ -49,6 +49,12 @@ def test_a_wake_word_is_heard_and_the_others_are_not(name: str) -> None:
     assert [other for other in WAKE_WORDS if hears(other, said)] == [name]
 
 
+@pytest.mark.parametrize(("name", "voice"), [("alexa", "en-us+f1"), ("alexa", "en-us+f2"), ("hey_jarvis", "en+f4")])
+def test_a_wake_word_is_heard_as_quietly_as_microphones_record_it(name: str, voice: str) -> None:
+    said = spoken(WAKE_WORDS[name].phrase, voice).samples
+    assert hears(name, np.pad(0.01 / np.abs(said).max() * said, (16_000, 8_000)))
+
+
 def test_other_speech_is_not_a_wake_word() -> None:
     speech = decode_blocking(recording("jfk"), max_seconds=60).at(16_000).samples
     assert [name for name in WAKE_WORDS if hears(name, speech)] == []

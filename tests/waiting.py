@@ -16,11 +16,11 @@ def until(condition: Callable[[], T], within_s: float = WAIT_S) -> T:
     deadline = time.monotonic() + within_s
     while not (found := condition()):
         assert time.monotonic() < deadline, f"not within {within_s:g} s: {found!r}"
-        time.sleep(_pause_s(deadline - within_s))
+        time.sleep(pause_s(deadline - within_s))
     return found
 
 
-def _pause_s(started: float) -> float:
+def pause_s(started: float) -> float:
     """Return the seconds until the next look: longer in a long wait, because looking takes the time of others."""
     return min(MOST_LOOK_S, max(LOOK_S, (time.monotonic() - started) / 20))
 
@@ -30,5 +30,5 @@ async def eventually(condition: Callable[[], T], within_s: float = WAIT_S) -> T:
     deadline = time.monotonic() + within_s
     while not (found := condition()):
         assert time.monotonic() < deadline, f"not within {within_s:g} s: {found!r}"
-        await asyncio.sleep(_pause_s(deadline - within_s))
+        await asyncio.sleep(pause_s(deadline - within_s))
     return found

@@ -1,5 +1,7 @@
 /** The page's one AudioContext, with both worklets loaded. */
 
+import { follow } from "./devices.js";
+
 /** @type {Promise<AudioContext> | undefined} */
 let opening;
 
@@ -25,5 +27,6 @@ async function load() {
   const context = new AudioContext({ latencyHint: "interactive" });
   const modules = ["./capture-worklet.js", "./playback-worklet.js"];
   await Promise.all(modules.map((module) => context.audioWorklet.addModule(new URL(module, import.meta.url).href)));
+  follow(context);
   return context;
 }

@@ -4,6 +4,7 @@
  */
 
 import { openAudio } from "./audio.js";
+import { follow } from "./devices.js";
 
 const TICK_MS = 50;
 
@@ -19,6 +20,7 @@ export class CallPlayer {
     this.bufferMs = 0;
     this.begin();
     this.audio = new Audio();
+    this.unfollow = follow(this.audio);
     this.audio.srcObject = new MediaStream([receiver.track]);
   }
 
@@ -80,6 +82,7 @@ export class CallPlayer {
     clearInterval(this.ticking);
     this.source?.disconnect();
     this.audio.srcObject = null;
+    this.unfollow();
   }
 
   /** @private */

@@ -3,29 +3,33 @@
 import { withKey } from "./key.js";
 import { languageName } from "./languages.js";
 import { text } from "./texts.js";
+import { Upgrades } from "./upgrades.js";
 
 /** The engines that need no model: each has a text of its limits, basic_STAGE. */
 const BASIC = ["sphinx", "builtin", "espeak"];
 const STORE = "parley.basic-closed";
 const find = (id) => document.getElementById(id);
+const upgrades = new Upgrades(find("upgrades"));
 
 /**
  * @param {HTMLElement} list @param {string} key the service lists its engines for valid keys only
- * @param {(phrases: Record<string, string>, languages: string[]) => void} told takes the wake words (name → phrase) and
- *   the languages of the recogniser; empty: unknown
+ * @param {(phrases: Record<string, string>, languages: string[], more: {limits: object, spoken: string[]}) => void} told
+ *   takes the wake words (name → phrase), the languages of the recogniser and of the voice (empty: unknown), and the
+ *   limits of the service
  */
 export async function showEngines(list, key, told) {
-  let engines, wake_words;
+  let engines, wake_words, limits;
   try {
     const answer = await fetch(new URL("health", document.baseURI), { cache: "no-store", headers: withKey(key) });
-    ({ engines, wake_words } = await answer.json());
+    ({ engines, wake_words, limits } = await answer.json());
   } catch {
     return; // the conversation reports that the service does not respond
   }
   engines ??= [];
-  told(wake_words ?? {}, engines.find(({ stage }) => stage === "stt")?.languages ?? []);
+  const languages = (wanted) => engines.find(({ stage }) => stage === wanted)?.languages ?? [];
+  told(wake_words ?? {}, languages("stt"), { limits: limits ?? {}, spoken: languages("tts") });
   list.replaceChildren(...engines.map(item));
-  showLimits(list, engines);
+  showLimits(list, engines, key);
 }
 
 function item({ stage, engine, model, device, source, licence }) {
@@ -40,7 +44,7 @@ function item({ stage, engine, model, device, source, licence }) {
 }
 
 /** Show the card about basic engines and an unknown language, or, once it was closed, a button that shows it again. */
-function showLimits(list, engines) {
+function showLimits(list, engines, key) {
   const lines = engines.flatMap(limits);
   const spoken = engines.find(({ stage }) => stage === "stt")?.languages ?? [];
   if (spoken.length && !spoken.includes(navigator.language.split("-")[0])) {
@@ -50,6 +54,7 @@ function showLimits(list, engines) {
   const card = find("basic");
   find("basic-list").replaceChildren(...lines);
   if (!lines.length) return;
+  upgrades.look(key);
   const opener = document.createElement("button");
   opener.type = "button";
   opener.textContent = text("basicShow");

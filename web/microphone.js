@@ -1,6 +1,7 @@
 /** The microphone: opened on request, read in chunks of 40 ms, released completely (the indicator goes off). */
 
 import { openAudio, possible } from "./audio.js";
+import { microphone } from "./devices.js";
 
 /** Raised when the microphone cannot be opened; `code` is refused, none, busy, insecure or failed. */
 export class NoMicrophone extends Error {
@@ -19,6 +20,23 @@ const CODES = {
   AbortError: "busy",
 };
 
+/**
+ * @param {string} device its id; "" for the browser's own choice, which is also used while the device is unplugged
+ * @param {MediaTrackConstraints} changes
+ * @returns {Promise<MediaStream>}
+ * @throws {NoMicrophone}
+ */
+export async function openMicrophone(device, changes = {}) {
+  const audio = { echoCancellation: true, noiseSuppression: true, autoGainControl: true, channelCount: 1, ...changes };
+  if (device) audio.deviceId = { exact: device };
+  try {
+    return await navigator.mediaDevices.getUserMedia({ audio });
+  } catch (error) {
+    if (device && CODES[error.name] === "none") return openMicrophone("", changes);
+    throw new NoMicrophone(CODES[error.name] ?? "failed");
+  }
+}
+
 export class Microphone {
   /**
    * @param {(pcm: ArrayBuffer, level: number) => void} heard called with 640 samples of 16-bit PCM at 16 kHz, and their RMS
@@ -30,12 +48,11 @@ export class Microphone {
     if (!possible()) throw new NoMicrophone("insecure");
     let stream;
     try {
-      const audio = { echoCancellation: true, noiseSuppression: true, autoGainControl: true, channelCount: 1 };
-      stream = await navigator.mediaDevices.getUserMedia({ audio });
+      stream = await openMicrophone(microphone());
       return new Microphone(await openAudio(), stream, heard, lost);
     } catch (error) {
       stream?.getTracks().forEach((track) => track.stop());
-      throw new NoMicrophone(CODES[error.name] ?? "failed");
+      throw error instanceof NoMicrophone ? error : new NoMicrophone("failed");
     }
   }
 

@@ -23,13 +23,14 @@ export class ResumeStore {
    * Store the token of a conversation that has begun or resumed.
    * @param {{resume: string, resumed: boolean, resume_seconds: number, history: object[]}} started
    * @param {import("./transcript.js").Transcript} transcript
+   * @param {boolean} knows whether the service gets the conversation shown from this page
    */
-  began({ resume: token, resumed, resume_seconds: seconds, history }, transcript) {
+  began({ resume: token, resumed, resume_seconds: seconds, history }, transcript, knows) {
     const store = () => sessionStorage.setItem(STORE, JSON.stringify({ token, seconds, at: Date.now() }));
     store();
     window.onpagehide = store; // its lifetime counts from leaving the page
     if (transcript.empty) transcript.restore(history);
-    else if (!resumed) transcript.forgotten();
+    else if (!resumed && !knows) transcript.forgotten();
   }
 
   /** @param {import("./choices.js").Choices} choices @returns {Promise<boolean>} whether the service needs a key */

@@ -10,16 +10,21 @@
 import { text } from "./texts.js";
 
 let shown = "";
-let live = false;
+/** Parts of the page that listen now. @type {Set<string>} */
+const live = new Set();
 
-/** @param {boolean} on whether the microphone is on, which the page's title tells in any tab of the browser */
-export function markLive(on) {
-  live = on;
+/**
+ * Mark in the page's title, which is seen in any tab of the browser, that the page listens.
+ * @param {boolean} on @param {string} part of the page that listens
+ */
+export function markLive(on, part = "talk") {
+  if (on) live.add(part);
+  else live.delete(part);
   showTitle();
 }
 
 function showTitle() {
-  document.title = `${live ? "● " : ""}${shown} · Parley`;
+  document.title = `${live.size ? "● " : ""}${shown} · Parley`;
 }
 
 export function showTabs() {

@@ -2,13 +2,11 @@
 
 import { Transcript } from "./transcript.js";
 import { ErrorNotice } from "./error-notice.js";
+import { shareOf } from "./level.js";
 import { markLive } from "./tabs.js";
 import { text } from "./texts.js";
 
 const find = (id) => document.getElementById(id);
-/** The meter is empty at an RMS of −60 dB and full at −10 dB. */
-const QUIET_DB = -60;
-const LOUD_DB = -10;
 
 export class TalkView {
   constructor() {
@@ -131,9 +129,4 @@ export class TalkView {
     }
     this.shown = state;
   }
-}
-
-function shareOf(rms) {
-  const db = 20 * Math.log10(Math.max(rms, 1e-6));
-  return Math.max(0, Math.min(1, (db - QUIET_DB) / (LOUD_DB - QUIET_DB)));
 }

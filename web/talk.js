@@ -8,6 +8,7 @@ import { Microphone } from "./microphone.js";
 import { TalkButton } from "./talk-button.js";
 import { KeptConversations } from "./kept-conversations.js";
 import { TalkView } from "./talk-view.js";
+import { Talks } from "./talks/talks.js";
 import { examples } from "./texts.js";
 import { Turns } from "./turns.js";
 
@@ -32,7 +33,7 @@ export class Talk {
       event: (event) => this.happened(event),
       sound: (pcm) => this.turns.spoken(pcm),
       track: (receiver) => this.turns.call(receiver),
-      query: () => this.choices.query,
+      query: () => this.talks.query(this.choices.query),
       key: () => this.choices.key,
     });
     this.recorded = new KeptConversations(document.getElementById("recorded"), () => this.choices.key);
@@ -42,6 +43,7 @@ export class Talk {
       held: () => this.hold(),
       released: () => this.release(),
     });
+    this.talks = new Talks(this);
     /** @type {Microphone | null} */
     this.microphone = null;
     /** @type {ArrayBuffer[]} */
@@ -130,14 +132,16 @@ export class Talk {
 
   /** Stop the reply. */
   hush() {
+    this.talks.hush();
     if (["thinking", "speaking"].includes(this.turns.phase)) this.connection.send({ type: "interrupt" });
   }
 
   startOver() {
     this.connection.close();
     this.connection.token = this.keeping.token = "";
-    this.turns.happened({ type: "connection_lost" });
+    this.happened({ type: "connection_lost" });
     this.view.transcript.clear();
+    this.talks.fresh();
     this.view.announce("fresh");
     if (this.microphone) this.connection.open();
     this.show();
@@ -165,7 +169,7 @@ export class Talk {
   }
 
   configure() {
-    this.connection.send({ type: "configure", ...this.choices.wishes });
+    this.connection.send({ type: "configure", ...this.talks.wishes(this.choices.wishes) });
     this.show();
   }
 
@@ -208,6 +212,7 @@ export class Talk {
     this.link = status;
     if (status === "open") this.turns.clock.restart();
     if (trouble?.code === "unknown_voice") this.choices.forgetVoice();
+    if (trouble) this.talks.refused(trouble.code);
     if (trouble) {
       const again = { name: "tryNow", act: () => this.connection.open() };
       const sooner = { name: "tryNow", act: () => this.connection.hurry() };
@@ -223,14 +228,17 @@ export class Talk {
   }
 
   happened(event) {
+    const { knows } = this.talks;
+    this.talks.happening(event);
     if (event.type === "session_started") {
       this.recorded.show(event);
-      this.keeping.began(event, this.view.transcript);
+      this.keeping.began(event, this.view.transcript, knows);
       this.sendTyped();
       this.beginIfHeld();
     }
     if (event.type === "connection_lost") this.holding = false;
     this.turns.happened(event);
+    this.talks.happened(event);
     this.show();
   }
 
@@ -238,6 +246,7 @@ export class Talk {
 
   /** Fetch the list of voices; ask for a key if the service needs one. */
   async fillVoices() {
+    this.talks.load(this.choices.key);
     if (!(await this.keeping.fillVoices(this.choices)) || this.view.trouble.code) return;
     this.view.trouble.show({ code: this.choices.key ? "key" : "key_needed" });
     this.view.askForKey();

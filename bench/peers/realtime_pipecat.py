@@ -4,8 +4,9 @@
     python main.py &
     /tmp/pipecat/bin/python bench/peers/realtime_pipecat.py ws://127.0.0.1:8000/v1/realtime audios/samples/*.wav
 
-Speaks each question into one session and prints one JSON object: transcripts, replies in text and sound, and the errors
-that pipecat saw. Needs none of our packages.
+Speaks each question into one session, one after the other, and interrupts the last reply with the first question.
+Prints one JSON object: transcripts, replies in text and sound, calls of functions, interruptions, and pipecat's own
+history and errors. Needs none of our packages.
 """
 
 import argparse
@@ -27,26 +28,29 @@ from pipecat.frames.frames import (
     TTSTextFrame,
 )
 from pipecat.pipeline.pipeline import Pipeline
-from pipecat.pipeline.runner import PipelineRunner
-from pipecat.pipeline.worker import PipelineParams, PipelineTask
+from pipecat.pipeline.worker import PipelineParams, PipelineWorker
 from pipecat.processors.aggregators.llm_context import LLMContext
 from pipecat.processors.aggregators.llm_response_universal import LLMContextAggregatorPair
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
+from pipecat.services.llm_service import FunctionCallParams
 from pipecat.services.openai.realtime import events
 from pipecat.services.openai.realtime.llm import OpenAIRealtimeLLMService
+from pipecat.workers.runner import WorkerRunner
 from realtime_sound import FRAME_MS, RATE_HZ, sound
 
 
 class Ear(FrameProcessor):
     """Records the frames that the service sends."""
 
-    def __init__(self) -> None:
+    def __init__(self, transcribed: asyncio.Event) -> None:
         super().__init__()
+        self.transcribed = transcribed
         self.heard: list[str] = []
         self.said: list[str] = []
         self.errors: list[str] = []
         self.sound_bytes = 0
         self.interruptions = 0
+        self.speaking = asyncio.Event()
         self.ended = asyncio.Event()
 
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
@@ -54,10 +58,12 @@ class Ear(FrameProcessor):
         match frame:
             case TranscriptionFrame():
                 self.heard.append(frame.text)
+                self.transcribed.set()
             case TTSTextFrame():
                 self.said.append(frame.text)
             case TTSAudioRawFrame():
                 self.sound_bytes += len(frame.audio)
+                self.speaking.set()
             case InterruptionFrame():
                 self.interruptions += 1
             case ErrorFrame():
@@ -67,6 +73,15 @@ class Ear(FrameProcessor):
             case _:
                 pass
         await self.push_frame(frame, direction)
+
+
+async def weather(params: FunctionCallParams, city: str) -> None:
+    """The weather in a city.
+
+    Args:
+        city: The city's name.
+    """
+    await params.result_callback(f"It is sunny in {city}.")
 
 
 async def converse(url: str, questions: list[Path], key: str) -> dict[str, Any]:
@@ -80,37 +95,62 @@ async def converse(url: str, questions: list[Path], key: str) -> dict[str, Any]:
             session_properties=events.SessionProperties(audio=audio, instructions="Be brief.")
         ),
     )
-    user, assistant = LLMContextAggregatorPair(LLMContext([{"role": "user", "content": "hello"}]))
-    ear, before = Ear(), Ear()
-    task = PipelineTask(
+    context = LLMContext([{"role": "user", "content": "hello"}], tools=[weather])
+    user, assistant = LLMContextAggregatorPair(context)
+    transcribed = asyncio.Event()
+    ear, before = Ear(transcribed), Ear(transcribed)
+    worker = PipelineWorker(
         Pipeline([user, before, service, ear, assistant]),
         params=PipelineParams(audio_in_sample_rate=RATE_HZ, audio_out_sample_rate=RATE_HZ),
         idle_timeout_secs=None,
     )
-    running = asyncio.create_task(PipelineRunner(handle_sigint=False).run(task))
-    turns: list[dict[str, Any]] = []
+
+    async def listen() -> None:
+        """The microphone: silence, and what is in `said`."""
+        size = RATE_HZ * FRAME_MS // 1000 * 2
+        while True:
+            data = bytes(said[:size]).ljust(size, b"\0")
+            del said[:size]
+            await worker.queue_frame(InputAudioRawFrame(data, RATE_HZ, 1))
+            await asyncio.sleep(FRAME_MS / 1000)
+
+    async def begun() -> None:
+        """Wait for the sound of a reply; a response that only calls a function has none."""
+        ear.speaking.clear()
+        await ear.speaking.wait()
+        ear.ended.clear()
+
+    async def ask(question: Path) -> None:
+        """Speak a question, until the reply to it begins."""
+        transcribed.clear()
+        said.extend(sound(question))
+        await transcribed.wait()
+        await begun()
+
+    said = bytearray()
+    runner = WorkerRunner(handle_sigint=False)
+    await runner.add_workers(worker)
+    running, listening = asyncio.create_task(runner.run()), asyncio.create_task(listen())
     try:
-        async with asyncio.timeout(120):
-            await task.queue_frame(LLMRunFrame())
+        async with asyncio.timeout(180):
+            await worker.queue_frame(LLMRunFrame())
+            await begun()
             await ear.ended.wait()
-            size = RATE_HZ * FRAME_MS // 1000 * 2
             for question in questions:
-                ear.ended.clear()
-                data = sound(question) + bytes(3 * RATE_HZ)
-                for start in range(0, len(data), size):
-                    frame = InputAudioRawFrame(data[start : start + size].ljust(size, b"\0"), RATE_HZ, 1)
-                    await task.queue_frame(frame)
-                    await asyncio.sleep(FRAME_MS / 1000)
-                await ear.ended.wait()
-                await asyncio.sleep(2)
-                turns.append({"file": question.name})
+                await ask(question)
+                if question is not questions[-1]:
+                    await ear.ended.wait()
+            await asyncio.sleep(1)
+            await ask(questions[0])
+            await ear.ended.wait()
     finally:
-        await task.cancel()
+        listening.cancel()
+        await worker.cancel()
         await asyncio.wait([running], timeout=10)
     return {
-        "turns": turns, "heard": ear.heard + before.heard, "said": "".join(ear.said),
-        "sound_s": round(ear.sound_bytes / 2 / RATE_HZ, 1), "errors": ear.errors + before.errors,
-        "interruptions": ear.interruptions,
+        "heard": ear.heard + before.heard, "said": "".join(ear.said), "interruptions": ear.interruptions,
+        "sound_s": round(ear.sound_bytes / 2 / RATE_HZ, 1), "history": context.get_messages(),
+        "errors": ear.errors + before.errors,
     }  # fmt: skip
 
 

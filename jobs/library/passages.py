@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from jobs.library.words import tokens
@@ -74,6 +74,18 @@ def owner_token(owner: str) -> str:
 async def add_passages(connection: AsyncConnection, job_id: str, owner: str, found: Sequence[Passage]) -> None:
     """Add the passages of a job to the index."""
     rows = [passage_row(job_id, owner, one) for one in found]
+    if rows:
+        await connection.execute(insert(passages), rows)
+
+
+async def add_older_passages(connection: AsyncConnection, found: Sequence[tuple[str, str, Sequence[Passage]]]) -> None:
+    """Add the passages of jobs (id, owner, passages; the newest job first) that are older than all in the index, which
+    is in the order of age: their ids go down from 0. For one caller at a time."""
+    lowest = await connection.scalar(select(func.min(passages.c.id)))
+    below, rows = min(0, lowest or 0), list[dict[str, str | int]]()
+    for job_id, owner, of_job in found:
+        below -= len(of_job)
+        rows += [{"id": below + number, **passage_row(job_id, owner, one)} for number, one in enumerate(of_job)]
     if rows:
         await connection.execute(insert(passages), rows)
 

@@ -3,6 +3,7 @@
 import asyncio
 import bisect
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from jobs.database import Database
 from jobs.errors import Refused
+from jobs.library.backlog import indexed
 from jobs.library.passages import owner_token
 from jobs.library.words import Term, places, terms
 from jobs.schema import Job, jobs
@@ -38,6 +40,8 @@ _POSTGRESQL = """
     ORDER BY id DESC LIMIT :most
 """
 _NEWEST = 2**63 - 1
+_CURSOR = re.compile("-?[0-9]{1,19}")
+"""The id of a passage; those of transcripts from before the search are negative."""
 _Row = tuple[str, str]
 """Text and starts of a passage."""
 
@@ -68,6 +72,8 @@ class Hits:
     items: list[Hit]
     next_cursor: str | None
     """Continues the search; None at its end."""
+    indexed: float | None = None
+    """The part of the transcripts from before the search that can be found, from 0 to 1; None: all."""
 
 
 async def search(
@@ -90,9 +96,10 @@ async def search(
     async with database.reading() as connection:
         more, below = await _passages(connection, statement, asked, below, limit, found)
         jobs_found = await _jobs(connection, list(found), owner)
+        part = await indexed(connection)
     # In a thread, after the connection is free: words are looked for in many passages.
     hits = await asyncio.to_thread(_hits, jobs_found, found, wanted)
-    return Hits(hits, str(below) if more else None)
+    return Hits(hits, str(below) if more else None, part)
 
 
 async def _passages(
@@ -116,9 +123,9 @@ async def _passages(
 def _below(cursor: str | None) -> int:
     if cursor is None:
         return _NEWEST
-    if not (cursor.isascii() and cursor.isdigit() and len(cursor) <= 19):
+    if not _CURSOR.fullmatch(cursor):
         raise Refused("cursor must be the next_cursor of an earlier response.", code="bad_parameter")
-    return min(int(cursor), _NEWEST)
+    return max(-_NEWEST, min(int(cursor), _NEWEST))
 
 
 def _fts5(wanted: Sequence[Term], owner: str | None) -> str:

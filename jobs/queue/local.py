@@ -75,6 +75,7 @@ class LocalQueue:
 
     def _begin(self, group: asyncio.TaskGroup) -> None:
         self._tasks += [group.create_task(self._work()) for _ in range(self._workers)]
+        self._tasks.append(group.create_task(self._work(background=True)))
         self._tasks.append(group.create_task(self._sweep()))
 
     async def _take_over(self, file: IO[bytes], group: asyncio.TaskGroup) -> None:
@@ -109,15 +110,17 @@ class LocalQueue:
             fcntl.flock(self._file, fcntl.LOCK_UN)
             self._file = None
 
-    async def _work(self) -> None:
+    async def _work(self, *, background: bool = False) -> None:
+        """Run jobs, one after the other. background: those for which no user waits; they have this task to
+        themselves."""
         while True:
             changed = self._added.changed
             try:
-                job = await self._store.claim()
+                job = await self._store.claim(background=background)
                 if job is not None:
                     await self._running.run(job)
                     continue
-                due = await self._store.next_due()
+                due = await self._store.next_due(background=background)
             except StorageError:  # already logged
                 due = time.time() + FAILED_S
             except Exception:

@@ -25,15 +25,17 @@ from pipeline.errors import StorageError
 
 log = logging.getLogger(__name__)
 
-QUEUE = "transcriptions"
+QUEUE, BACKGROUND = "transcriptions", "background"
+"""Queues of jobs that users wait for, and of others. The others run one at a time, beside them."""
 SWEEP_S = 10.0
 SWEPT = 500
 """Maximum number of messages that one sweep repeats."""
 STOP_S = 0.1
 """Grace period for the jobs of a stopping job worker, in seconds; they are released."""
 LOST = text(
-    "SELECT id FROM jobs WHERE status = 'queued' AND due_at <= extract(epoch FROM now()) - :waiting_s AND NOT EXISTS "
-    "(SELECT 1 FROM procrastinate_jobs WHERE queueing_lock = jobs.id AND status = 'todo') ORDER BY id LIMIT :most"
+    "SELECT id, background FROM jobs WHERE status = 'queued' AND due_at <= extract(epoch FROM now()) - :waiting_s "
+    "AND NOT EXISTS (SELECT 1 FROM procrastinate_jobs WHERE queueing_lock = jobs.id AND status = 'todo') "
+    "ORDER BY id LIMIT :most"
 )
 """Selects due jobs without a message."""
 
@@ -47,7 +49,7 @@ class ProcrastinateQueue:
         self._workers = workers
         self._tasks: list[asyncio.Task[None]] = []
         plain = address(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
-        connector = procrastinate.PsycopgConnector(conninfo=plain, min_size=1, max_size=4)
+        connector = procrastinate.PsycopgConnector(conninfo=plain, min_size=1, max_size=6)
         self._app = procrastinate.App(connector=connector, worker_defaults={"install_signal_handlers": False})
         self._look = self._app.task(name="transcribe", queue=QUEUE)(self._do)
 
@@ -57,7 +59,8 @@ class ProcrastinateQueue:
         async with self._app.open_async(), asyncio.TaskGroup() as group:
             self._tasks = [group.create_task(self._sweep())]
             if self._workers:
-                self._tasks.append(group.create_task(self._serve()))
+                self._tasks.append(group.create_task(self._serve(QUEUE, self._workers)))
+                self._tasks.append(group.create_task(self._serve(BACKGROUND, 1)))
             try:
                 yield
             finally:
@@ -73,14 +76,16 @@ class ProcrastinateQueue:
 
     async def added(self, jobs: list[Job]) -> None:
         for job in jobs:
-            await self._tell(job.id)
+            await self._tell(job.id, background=job.background)
 
     def added_elsewhere(self) -> None:
         """Nothing: procrastinate tells all processes."""
 
-    async def _tell(self, job_id: str, in_s: float = 0.0) -> None:
+    async def _tell(self, job_id: str, in_s: float = 0.0, *, background: bool) -> None:
         when: TimeDeltaParams | None = {"seconds": max(1, round(in_s))} if in_s else None
-        message = self._look.configure(queueing_lock=job_id, schedule_in=when)
+        message = self._look.configure(
+            queue=BACKGROUND if background else QUEUE, queueing_lock=job_id, schedule_in=when
+        )
         try:
             await message.defer_async(job_id=job_id)
         except AlreadyEnqueued:
@@ -105,14 +110,14 @@ class ProcrastinateQueue:
             return  # cancelled, run by another process, or not due
         due_in_s = await self._running.run(job)
         if due_in_s is not None:
-            await self._tell(job_id, due_in_s)
+            await self._tell(job_id, due_in_s, background=job.background)
 
-    async def _serve(self) -> None:
+    async def _serve(self, queue: str, workers: int) -> None:
         while True:
             try:
                 await self._app.run_worker_async(
-                    queues=[QUEUE],
-                    concurrency=self._workers,
+                    queues=[queue],
+                    concurrency=workers,
                     delete_jobs="always",
                     shutdown_graceful_timeout=STOP_S,
                     install_signal_handlers=False,
@@ -128,9 +133,9 @@ class ProcrastinateQueue:
                 for job in await self._store.recover(silent_s=SILENT_S):
                     log.info("job %s was interrupted and is queued again", job.id)
                 async with self._store.database.reading() as connection:
-                    lost = (await connection.scalars(LOST, {"waiting_s": SWEEP_S / 2, "most": SWEPT})).all()
-                for job_id in lost:
-                    await self._tell(job_id)
+                    lost = (await connection.execute(LOST, {"waiting_s": SWEEP_S / 2, "most": SWEPT})).all()
+                for row in lost:
+                    await self._tell(row.id, background=bool(row.background))
                 for message in await self._app.job_manager.get_stalled_jobs():
                     await self._app.job_manager.finish_job(message, MessageStatus.FAILED, delete_job=True)
             except StorageError:

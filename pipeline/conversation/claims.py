@@ -8,9 +8,12 @@ import asyncio
 from dataclasses import replace
 from functools import partial
 
-from pipeline.conversation.states import Answering, Claim, Context, Effect, Refused, State, Step
+from pipeline.conversation import events
+from pipeline.conversation.history import item_id
+from pipeline.conversation.states import Answering, Claim, Context, Effect, Refused, State, Step, UserTurn
 from pipeline.listening.detector import RATE_HZ, SpeechDetector
 from pipeline.listening.ear import samples
+from pipeline.listening.endpointing import delay
 from pipeline.listening.interruption import BargeIn, Decision, is_echo, words_beyond_backchannels
 from pipeline.listening.options import LiveOptions
 from pipeline.stt import Transcript
@@ -67,6 +70,8 @@ def frame(state: Answering, c: Context) -> Step:
 
 def _decide(state: Answering, claim: Claim, c: Context) -> Step:
     """Decide on a claim by its length, or let its words decide."""
+    if claim.turn is not None:
+        return _follow(state, claim.turn, c)
     match claim.speech.decide(c.ear.detector, c.options):
         case Decision.CUT_IN:
             return _give(state, claim, c)
@@ -109,7 +114,11 @@ def judged(state: State, claim: Claim, until: int, heard: Transcript | None, c: 
 
 def _give(state: Answering, claim: Claim, c: Context) -> Step:
     """Give the floor to the user. If the turn's words are not known yet, the user simply continues the same turn."""
-    state = replace(state, claim=replace(claim, speech=replace(claim.speech, stands=True)))
+    claim = replace(claim, speech=replace(claim.speech, stands=True))
+    if not c.options.interruptible and not c.reply_options.answers:
+        turn = UserTurn(item_id(), claim.since)
+        return replace(state, claim=replace(claim, turn=turn)), [partial(c.begin_utterance, turn)]
+    state = replace(state, claim=claim)
     if not c.options.interruptible:
         return state, []
     if state.reply.answer.said is None and state.reply.sound is not None and state.turn is not None:
@@ -125,8 +134,32 @@ def carried_over(state: State, part: asyncio.Task[Transcript], c: Context) -> St
     return replace(state, turn=turn, continues=True), [partial(c.withdraw, turn, state.reply.answer)]
 
 
+def _follow(state: Answering, turn: UserTurn, c: Context) -> Step:
+    """Follow an utterance during the reply up to its endpoint. Its words are not known there."""
+    detector = c.ear.detector
+    over = not detector.speaking and detector.silence_ms >= delay(None, None, c.options)
+    if over or c.ear.kept_s >= c.options.max_utterance_s:
+        return write_down(state, turn, c)
+    return state, [c.make_partial]
+
+
+def write_down(state: Answering, turn: UserTurn, c: Context) -> Step:
+    """End an utterance during the reply: it is transcribed, and the client decides whether the reply goes on."""
+    write = partial(c.write_down, turn, read=False)
+    ending: list[Effect] = [partial(c.stop_utterance, turn), c.partials.end, write, c.ear.leave_utterance_behind]
+    return replace(state, claim=None), [c.stop_judging, *ending, partial(c.keep_preroll, None)]
+
+
+def forget(state: Answering, c: Context) -> Step:
+    """Drop an utterance during the reply."""
+    ignored = partial(c.emit, events.UtteranceIgnored("cleared"))
+    return replace(state, claim=None), [c.stop_judging, c.partials.end, c.ear.leave_behind, ignored]
+
+
 def refuse(state: Answering, claim: Claim, c: Context) -> Step:
     """Refuse the claim: the reply resumes where it was held."""
+    if claim.turn is not None:
+        return write_down(state, claim.turn, c)
     refused, held, playback = _refused(claim, c.ear.detector), claim.speech.held, state.reply.answer.playback
     effects: list[Effect] = [
         partial(c.wariness.in_vain, c.ear.detector.now, held=held),

@@ -107,6 +107,8 @@ class Effects(ABC):
         self._last: Answer | None = None
         """The last answer that has ended; the client can still report what it has played of it."""
         self._judgement: asyncio.Task[None] | None = None
+        self._owner_until = 0
+        """Sample up to which the owner of the speaker lock was recognised in speech during a reply."""
         self._tasks = Tasks(conversation.id)
         self.pause_sound = PauseSound(turn_end, self._tasks.start)
         self._watchdog = Watchdog()
@@ -259,8 +261,11 @@ class Effects(ABC):
         transcript."""
         committed = asyncio.Event()
         options = options or self.reply_options
+        stages = self._stages
+        if isinstance(stages.stt, SpeakerLock) and of is not None and of.began < self._owner_until:
+            stages = replace(stages, stt=stages.stt.expecting())
         turn = Turn(
-            self._stages,
+            stages,
             self._settings,
             voice=self.voice,
             language=self.language,
@@ -343,6 +348,8 @@ class Effects(ABC):
             async with asyncio.timeout(JUDGEMENT_S):
                 heard = await self._transcribe(clip, judging=True)
         self._judgement = None
+        if heard is not None and heard.text:
+            self._owner_until = until
         self._do(claims.judged(self.state, claim, until, heard, self))
 
     def _reduce_noise(self, options: LiveOptions) -> None:

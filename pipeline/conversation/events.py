@@ -7,8 +7,9 @@ A live conversation (`session.py`) adds, before a turn, UserSpeechStarted, Trans
 within a turn, SpeechHeld and SpeechResumed; and UtteranceIgnored in place of a turn if there is nothing to reply to.
 WakeWordHeard precedes the first UserSpeechStarted of a session with a wake word, and of each one after FellAsleep.
 UtteranceCommitted replaces UserSpeechStopped where the client has ended an utterance that must not get an automatic
-reply. An utterance without an automatic reply has UtteranceTranscribed or UtteranceFailed in place of a turn. UserIdle
-precedes a turn in which the assistant asks whether the user is still there.
+reply. An utterance without an automatic reply has UtteranceTranscribed or UtteranceFailed in place of a turn; if it may
+not interrupt, it can come within a turn. UserIdle precedes a turn in which the assistant asks whether the user is still
+there.
 
 Function calls in a turn: ToolStarted and ToolEnded for functions that run here, ToolCalled for functions that the
 client runs. A turn ends after ToolCalled, and the client asks for the reply to its result.

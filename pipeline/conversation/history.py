@@ -143,6 +143,30 @@ class Conversation:
         at = ids.index(id) if id in self._items else 0
         return ids[at - 1] if at else None
 
+    def begin_with(self, messages: Iterable[Message]) -> None:
+        """Begin with the messages of an earlier conversation, those beyond the budget left out. Raises BadInput
+        (conversation_begun) if this one has items."""
+        if self._items:
+            raise BadInput("The conversation has already begun.", code="conversation_begun")
+        for message in messages:
+            self.place(message)
+
+    def retract(self) -> Message:
+        """Remove the user's last message and all items after it; return the message. Raises BadInput
+        (nothing_to_retry) if there is none."""
+        asked = [
+            (id, message)
+            for id, item in self._items.items()
+            for message in item.messages
+            if message.role == "user" and message.content
+        ]
+        if not asked:
+            raise BadInput("There is no question to retry.", code="nothing_to_retry")
+        last, question = asked[-1]
+        for id in self._from(last):
+            self._drop(id)
+        return question
+
     def _from(self, id: str) -> list[str]:
         ids = list(self._items)
         return ids[ids.index(id) :]

@@ -20,6 +20,7 @@ def saved(conversation: Conversation, speaking: Heard | None = None) -> JsonObje
     speaking: a reply whose part in the conversation is not known yet.
     """
     owner, loop = conversation.owner, asyncio.get_running_loop()
+    voice = None if owner.vector is None else owner.vector.tolist()
     return {
         "id": conversation.id,
         "system": conversation.instructions,
@@ -30,7 +31,7 @@ def saved(conversation: Conversation, speaking: Heard | None = None) -> JsonObje
             else {"id": item.id, "messages": [_message(one) for one in item.messages], "reply": item.reply}
             for item in conversation.items
         ],
-        "owner": None if owner.vector is None else {"vector": owner.vector.tolist(), "seconds": owner.seconds},
+        "owner": voice and {"vector": voice, "seconds": owner.seconds, "level_db": owner.level_db},
         "reminders": [[time.time() + one.due_s - loop.time(), one.text] for one in conversation.reminders],
     }
 
@@ -45,6 +46,7 @@ def restored(data: Any, *, budget_tokens: int) -> Conversation:
     if (owner := data["owner"]) is not None:
         conversation.owner.vector = np.array(owner["vector"], np.float32)
         conversation.owner.seconds = owner["seconds"]
+        conversation.owner.level_db = owner.get("level_db")  # absent in older versions
     loop = asyncio.get_running_loop()
     conversation.reminders += [
         Reminder(loop.time() + max(0.0, due - time.time()), text) for due, text in data["reminders"]

@@ -135,6 +135,8 @@ class Session(Effects):
         """Drop recorded audio that was not committed."""
         if isinstance(self.state, Hearing | Paused):
             self._do(turn_taking.clear(self.state, self))
+        elif isinstance(self.state, Answering) and self.state.hears:
+            self._do(claims.forget(self.state, self))
         elif self.reply_options.keeps_all:
             self.ear.forget_rest()
             self.ear.leave_behind()
@@ -144,6 +146,9 @@ class Session(Effects):
 
         Raises BadInput (no_audio) when nothing was recorded.
         """
+        if isinstance(self.state, Answering) and self.state.hears:
+            self._do(claims.write_down(self.state, self.state.hears, self))
+            return
         if self.reply_options.keeps_all:
             for frame in self.ear.rest():
                 self._take(frame)
@@ -224,6 +229,24 @@ class Session(Effects):
             self._do(turn_taking.forget(self.state, self))
         self._watchdog.active()
         self._do(turn_taking.answer(self.state, self._reply(utterance, answers_silence=True), self, typed=True))
+
+    def retry(self, text: str | None = None) -> None:
+        """Reply to the user's last words again; they and all that followed leave the conversation first. A running
+        reply is interrupted, and functions are called again.
+
+        text: other words in their place. Raises BadInput (nothing_to_retry) without words of the user.
+        """
+        self.interrupt()
+        question = self.conversation.retract()
+        language = question.language if text is None else self.language
+        self.ask(Transcript(text or question.content, language, 0.0))
+
+    def begin_with(self, messages: Sequence[Message]) -> None:
+        """Begin with the messages of an earlier conversation. Raises BadInput (conversation_begun) after the first
+        turn has begun."""
+        if not isinstance(self.state, Listening | Hearing):
+            raise BadInput("The conversation has already begun.", code="conversation_begun")
+        self.conversation.begin_with(messages)
 
     def configure(self, options: LiveOptions, *, voice: Voice, language: str | None) -> None:
         """Change options, voice and language from the next turn on, including the VAD's threshold and the pacing.

@@ -34,15 +34,24 @@ SHORTEST_S = 0.3
 """Less speech than this does not tell a voice: it is not heard once there is an owner."""
 SHORT_S = 1.0
 """Speech that is shorter is hardly the owner's for sure, so that a command ("stop", "yes") needs only be likely."""
-LENGTHS_S = (0.4, 0.7, 1.0, 1.6)
-SURE = (0.76, 0.79, 0.81, 0.82)
-"""Cosine from which speech of these lengths is the owner's for sure. A sentence of another voice reached it somewhere
-for 1 of 90 pairs of Kokoro's voices, two that are nearly the same; the owner's own sentences did in 75 %."""
-LIKELY = (0.62, 0.68, 0.71, 0.74)
-"""Cosine at which as many other voices are taken for the owner's as the other way round: 9, 4, 3 and 3 % (10 Kokoro
-voices and 6 people, each against one sentence of the owner)."""
+LENGTHS_S = (0.4, 0.6, 0.85, 1.6)
+SURE = (0.68, 0.72, 0.74, 0.74)
+"""Cosine from which speech of these lengths is the owner's for sure, if the owner is known from one sentence. Of people
+(13 speakers of five languages), 1.4 % of other voices reached it somewhere in a sentence, and 85 % of the owners did in
+the first 2.6 s."""
+LIKELY = (0.62, 0.65, 0.67, 0.68)
+"""Cosine from which speech of these lengths is likely the owner's; 3 % of other people reach it."""
+KNOWN_S, KNOWN = (3.0, 6.0, 9.0), (0.0, 0.03, 0.04)
+"""Speech from which the owner is known, in seconds, and how much higher the cosines must be: every voice is more
+similar to a mean of several sentences. The share of other voices stays the same, and 5 % of owners are refused."""
+NEAR_DB, FARTHER, FARTHEST = 3.0, 0.015, 0.1
+"""How much higher the cosines must be for speech that is quieter than the owner's: 0.015 for each dB from 3 dB on, at
+most 0.1. A television is usually farther away than the user."""
+LEVEL_SHARE = 0.3
+"""Share of each utterance in the owner's level."""
 OTHER = 0.6
-"""Cosine of a whole slice below which another voice speaks; half of the slices of other voices have 0.53 or less."""
+"""Cosine of a whole slice below which another voice speaks; 5 % of the owner's slices have less than 0.66, and half of
+the others' 0.53 or less."""
 SAMPLE_S, LONGEST_S = 30.0, 600.0
 """Speech of an enrolled owner that is used, and the limit for the recording, in seconds."""
 MORE_S = 10.0
@@ -68,12 +77,24 @@ class Owner:
     """None until it is known."""
     seconds: float = 0.0
     """Speech from which it is known."""
+    level_db: float | None = None
+    """Level of its speech in dBFS; None until it was heard in this conversation."""
 
-    def learn(self, vector: Vectors, seconds: float) -> None:
-        """Learn from more speech of the owner."""
+    def learn(self, vector: Vectors, seconds: float, level_db: float | None = None) -> None:
+        """Learn from more speech of the owner. level_db: None for a recording, which says nothing about the microphone
+        of this conversation."""
+        if level_db is not None:
+            before_db = level_db if self.level_db is None else self.level_db
+            self.level_db = before_db + LEVEL_SHARE * (level_db - before_db)
         if self.seconds < MORE_S:
             known = vector * seconds if self.vector is None else self.vector * self.seconds + vector * seconds
             self.vector, self.seconds = known / (np.linalg.norm(known) + 1e-9), self.seconds + seconds
+
+    def caution(self, levels_db: Vectors) -> Vectors:
+        """Return how much more similar than usual speech of these levels must be, as a difference of cosines."""
+        below_db = np.zeros_like(levels_db) if self.level_db is None else self.level_db - levels_db - NEAR_DB
+        known = float(np.interp(self.seconds, KNOWN_S, KNOWN))
+        return np.asarray(known + np.clip(FARTHER * below_db, 0.0, FARTHEST), np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +106,8 @@ class Part:
     """Its voice, if there is enough speech to learn from it."""
     seconds: float = 0.0
     """Duration of the speech in it."""
+    level_db: float | None = None
+    """Level of the speech in it, if there is enough to learn from it."""
     only_commands: bool = False
     """Whether it is so short that it counts only as a command."""
 
@@ -97,7 +120,7 @@ class SpeakerLock:
         enrolled owner."""
         self._stt, self._encoder, self._owner, self._sample = stt, encoder, owner, sample
         self._enrolling = asyncio.Lock()
-        self._learns = True
+        self._learns, self._expects = True, False
         self.is_echo: Callable[[str], bool] = lambda text: False
         """Whether a transcript repeats the assistant, whose voice must not be learned."""
 
@@ -105,6 +128,13 @@ class SpeakerLock:
         """Return a recogniser with the same owner that does not learn: for sound during a reply."""
         other = copy(self)
         other._learns = False
+        return other
+
+    def expecting(self) -> "SpeakerLock":
+        """Return a recogniser with the same owner for an utterance in which the owner was recognised already, when a
+        part of it was judged: where no voice is surely the owner's, it hears all of the utterance."""
+        other = copy(self)
+        other._expects = True
         return other
 
     @property
@@ -128,7 +158,7 @@ class SpeakerLock:
         if part.only_commands and not is_command(found.text):
             return nothing
         if self._learns and part.vector is not None and found.text and not self.is_echo(found.text):
-            self._owner.learn(part.vector, part.seconds)
+            self._owner.learn(part.vector, part.seconds, part.level_db)
         return replace(found, duration_s=clip.seconds)
 
     async def prepare(self) -> None:
@@ -151,32 +181,37 @@ class SpeakerLock:
         if owner is None:
             if seconds < OWNER_S:
                 return Part(clip)
-            return Part(clip, (await self._encoder.embed([speech]))[0], seconds)
+            return Part(clip, (await self._encoder.embed([speech]))[0], seconds, level(speech))
         if seconds < SHORTEST_S:
             return None
         size, starts = int(SLICE_S * RATE_HZ), slices(len(speech))
-        vectors = await self._encoder.embed([speech[start : start + size] for start in starts])
-        found = owned(vectors @ owner, min(seconds, SLICE_S))
+        parts = [speech[start : start + size] for start in starts]
+        likeness = (vectors := await self._encoder.embed(parts)) @ owner
+        caution = self._owner.caution(np.array([level(part) for part in parts]))
+        found = owned(likeness, caution, min(seconds, SLICE_S))
         if found is None:
-            likely = seconds < SHORT_S and vectors[0] @ owner >= np.interp(seconds, LENGTHS_S, LIKELY)
-            return Part(clip, only_commands=True) if likely else None
+            likely = np.interp(seconds, LENGTHS_S, LIKELY) + caution[0]
+            if seconds < SHORT_S and likeness[0] >= likely:
+                return Part(clip, only_commands=not self._expects)
+            return Part(clip) if self._expects else None
         first, last = found
         start = 0 if first == 0 else places[starts[first] // FRAME]
         end = len(clip.samples)
         if last < len(starts) - 1:
             end = places[(starts[last] + size) // FRAME - 1] + FRAME
+        own = Clip(clip.samples[start:end], RATE_HZ)
         whole = len(starts) == last - first + 1 and seconds >= OWNER_S
-        return Part(Clip(clip.samples[start:end], RATE_HZ), vectors.mean(axis=0) if whole else None, seconds)
+        return Part(own, vectors.mean(axis=0), seconds, level(speech)) if whole else Part(own)
 
 
-def owned(likeness: Vectors, seconds: float) -> tuple[int, int] | None:
+def owned(likeness: Vectors, caution: Vectors, seconds: float) -> tuple[int, int] | None:
     """Return the first and the last slice of the owner; None without the owner. likeness: cosine of each slice.
-    seconds: length of a slice.
+    caution: how much more it must be than usual. seconds: length of a slice.
 
     A slice is surely the owner's only beside one that is likely so. The owner's speech extends from there until another
     voice begins.
     """
-    sure, likely = likeness >= np.interp(seconds, LENGTHS_S, SURE), likeness >= np.interp(seconds, LENGTHS_S, LIKELY)
+    sure, likely = (likeness - caution >= np.interp(seconds, LENGTHS_S, least) for least in (SURE, LIKELY))
     if len(likeness) > 1:
         sure &= np.append(likely[1:], False) | np.append(False, likely[:-1])
     if not sure.any():
@@ -190,9 +225,16 @@ def owned(likeness: Vectors, seconds: float) -> tuple[int, int] | None:
 
 
 def slices(length: int) -> list[int]:
-    """Return the starts of the slices of this many samples of speech, in steps; a rest belongs to the last one."""
+    """Return the starts of the slices of this many samples of speech, in steps of at most STEP_S. All are whole: a
+    shorter one would tell a voice less surely."""
     size, step = int(SLICE_S * RATE_HZ), int(STEP_S * RATE_HZ)
-    return list(range(0, max(1, length - size + step), step))
+    steps = max(1, -(-(length - size) // step))
+    return [(length - size) * number // steps for number in range(steps + 1)] if length > size else [0]
+
+
+def level(speech: Samples) -> float:
+    """Return the level of speech without pauses in dBFS."""
+    return float(10 * np.log10(np.square(speech).mean() + 1e-12))
 
 
 def spoken(samples: Samples) -> tuple[Samples, Sequence[int]]:

@@ -66,6 +66,8 @@ class Claim:
     speech: BargeIn
     since: int
     """First sample of the user's words, including refused claims that the claim continues."""
+    turn: UserTurn | None = None
+    """The utterance that it is, where the client decides about interruptions and replies: the reply continues."""
 
     @property
     def is_nothing(self) -> bool:
@@ -130,6 +132,11 @@ class Answering:
     def holding(self) -> bool:
         """Whether the reply is held for a decision."""
         return self.claim is not None and self.claim.speech.held
+
+    @property
+    def hears(self) -> UserTurn | None:
+        """The user's utterance during the reply, which does not interrupt it."""
+        return self.claim.turn if self.claim is not None else None
 
 
 State = Listening | Hearing | Paused | Answering

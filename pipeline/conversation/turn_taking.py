@@ -242,11 +242,14 @@ def ended(state: State, answer: Answer, c: Context) -> Step:
         return state, []
     turn = state.turn if isinstance(state, Answering | Paused) else None
     claimed = claims.claimed_since(state)
+    hears = state.hears if isinstance(state, Answering) else None
     state, clearing = claims.clear(state, c)
     carried = isinstance(state, Answering) and state.continues and claimed is not None
     parts = turn.parts if turn is not None else ()
     if not carried:
         clearing += [part.cancel for part in parts]
+    if hears is not None:
+        return Hearing(hears), clearing
     if claimed is None:
         free, freeing = _listen(c, state.refused if isinstance(state, Answering) else None)
         return free, [*clearing, *freeing]
@@ -265,8 +268,10 @@ def _listen(c: Context, refused: Refused | None = None) -> Step:
 
 
 def interrupt(state: State, c: Context) -> Step:
-    """Stop the reply, if there is one."""
-    state, effects = claims.clear(state, c)
+    """Stop the reply, if there is one. An utterance that the client knows goes on."""
+    effects: list[Effect] = []
+    if not (isinstance(state, Answering) and state.hears):
+        state, effects = claims.clear(state, c)
     return state, [*effects, state.reply.answer.interrupt] if isinstance(state, Answering) else effects
 
 

@@ -3,7 +3,7 @@
 import asyncio
 from enum import Enum, auto
 
-from pipeline.conversation.states import Answering, Hearing, Listening, Paused, State
+from pipeline.conversation.states import Answering, Hearing, Listening, Paused, State, UserTurn
 from pipeline.errors import ParleyError
 from pipeline.listening.options import LiveOptions
 
@@ -74,7 +74,7 @@ class Watchdog:
             case Listening() if options.idle_prompt_s and idle_s >= options.idle_prompt_s and not self._prompted:
                 self._prompted = True
                 return Finding.SILENT
-            case Answering(holding=True) if stalled:
+            case Answering(holding=True) | Answering(hears=UserTurn()) if stalled:
                 return Finding.STALLED
             case _:
                 return Finding.NOTHING

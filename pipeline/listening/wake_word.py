@@ -32,6 +32,10 @@ WAKE_WORDS = {
     "alexa": WakeWord("Alexa"),
     "hey_mycroft": WakeWord("Hey Mycroft"),
 }
+GAIN = 4.0
+"""Amplification of the sound before the models, which find more in loud speech, as in Home Assistant's satellites.
+Of 35 calls of "Okay Nabu" by 25 voices of Kokoro at -16 dBFS, 32 were heard instead of 24; of those at -26 and -36 dBFS
+as many as without it, within one or two. Clipping does no harm."""
 AWAKE_S = 8.0
 """Seconds after the wake word, or after the last activity, in which the user can speak without it."""
 
@@ -67,7 +71,7 @@ class MicroWakeWord:
         self._features = MicroWakeWordFeatures()
 
     def hears(self, samples: Samples) -> bool:
-        pcm = (np.clip(samples, -1.0, 1.0) * 32767).astype("<i2").tobytes()
+        pcm = (np.clip(GAIN * samples, -1.0, 1.0) * 32767).astype("<i2").tobytes()
         # Without a list, the first hit would leave features of these samples in the front end.
         found = [self._detector.process_streaming(features) for features in self._features.process_streaming(pcm)]
         return any(found)

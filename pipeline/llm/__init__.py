@@ -62,6 +62,8 @@ class Usage:
 class Generation:
     """How a model writes one reply. None: as the deployment's settings or the model's server say."""
 
+    llm_model: str | None = None
+    """Another model of the same server (`pipeline.llm.offered`)."""
     temperature: float | None = None
     top_p: float | None = None
     seed: int | None = None

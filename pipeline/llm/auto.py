@@ -11,6 +11,7 @@ from dataclasses import replace
 from pipeline.engines import EngineInfo, Running, load, note, open_best, open_named
 from pipeline.errors import EngineError, ParleyError
 from pipeline.llm import AS_SET, AUTO_ORDER, ENGINES, Generation, LanguageModel, Message, ReplyDelta, Tool
+from pipeline.llm.offered import OffersModels
 from pipeline.settings import Settings
 from pipeline.support.on_demand import OnDemand
 from pipeline.support.progress import Progress, Report
@@ -125,6 +126,12 @@ class AutoLanguageModel:
         async with aclosing(replying) as deltas:
             async for delta in deltas:
                 yield delta
+
+    async def models(self) -> Sequence[str]:
+        """Return the models of the better engine while it is open; see `pipeline.llm.offered`."""
+        await self.look()
+        better = self._better
+        return await better.engine.models() if better is not None and isinstance(better.engine, OffersModels) else ()
 
     async def model_reply(self, messages: Sequence[Message]) -> AsyncGenerator[ReplyDelta, None]:
         """Stream the reply of a language model, never that of the built-in responder. Raises EngineError without

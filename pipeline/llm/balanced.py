@@ -11,6 +11,7 @@ from typing import Any
 from pipeline.engines import Opened
 from pipeline.errors import EngineError, EngineUnavailable, ParleyError
 from pipeline.llm import AS_SET, Generation, LanguageModel, Message, ReplyDelta, Tool
+from pipeline.llm.offered import OffersModels
 from pipeline.settings import Settings
 from pipeline.support.background import background
 from pipeline.support.on_demand import OnDemand
@@ -124,6 +125,14 @@ class BalancedModel:
     def __init__(self, servers: Sequence[_Server], probe: Probe) -> None:
         self._servers = servers
         self._probe = probe
+
+    async def models(self) -> Sequence[str]:
+        """Return the models that every server in use has, because any of them can get a reply; see
+        `pipeline.llm.offered`."""
+        engines = [opened.engine for one in self._servers if one.error is None and (opened := one.opening.value)]
+        lists = await asyncio.gather(*(engine.models() for engine in engines if isinstance(engine, OffersModels)))
+        first, *others = lists or [()]
+        return [name for name in first if all(name in other for other in others)]
 
     async def reply(
         self,

@@ -5,6 +5,7 @@ turn, every wait has a timeout, and closing the reply closes the connection, whi
 """
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from functools import partial
@@ -31,7 +32,7 @@ from pipeline.llm.streaming import (
 )
 from pipeline.llm.wire import NotTheProtocol, Refused, posted, values
 from pipeline.settings import Settings
-from pipeline.support.encodable import encodable_object
+from pipeline.support.encodable import encodable, encodable_object
 from pipeline.support.json_types import Json, JsonObject
 from pipeline.support.progress import Progress, Report
 
@@ -61,10 +62,22 @@ async def _probe_one(settings: Settings) -> None:
             f"The server at {settings.llama_endpoint} is not Ollama.",
             remedy="Set LLAMA_ENDPOINT to Ollama's address.",
         )
-    models = [mapping(model) for model in items(tags.get("models"))]
-    installed = [str(model.get("name") or model.get("model")) for model in models]
-    if not settings.llama_pull and not _has(installed, settings.llama_model):
+    if not settings.llama_pull and not _has(_names(tags), settings.llama_model):
         raise _missing(settings)
+
+
+async def installed(settings: Settings) -> list[str]:
+    """Return the names of the models on the Ollama servers, sorted; none if no server responds."""
+    found: set[str] = set()
+    for server in each_server(settings, ADDRESS):
+        with contextlib.suppress(httpx.HTTPError, httpx.InvalidURL, ValueError):
+            found.update(_names((await _looked(server))[1]))
+    return sorted(found)
+
+
+def _names(tags: JsonObject) -> list[str]:
+    models = [mapping(model) for model in items(tags.get("models"))]
+    return [str(model.get("name") or model.get("model")) for model in models]
 
 
 async def _looked(settings: Settings) -> tuple[JsonObject, JsonObject]:
@@ -147,6 +160,23 @@ class OllamaModel(ServedModel):
             "temperature": settings.llm_temperature,
             "num_predict": settings.llm_max_tokens,
         }
+
+    def _sibling(self, name: str) -> "OllamaModel":
+        """See `ServedModel`."""
+        return OllamaModel(self._client, self._chats, self._settings.model_copy(update={"llama_model": name}))
+
+    async def models(self) -> Sequence[str]:
+        """Return the names of the models that can converse; see `pipeline.llm.offered`."""
+        try:
+            tags = await _get(self._chats, "/api/tags")
+        except _BROKEN:
+            raise _away(self._settings) from None
+        listed = [mapping(model) for model in items(tags.get("models"))]
+        return [
+            encodable(str(model.get("name") or model.get("model") or ""))
+            for model in listed
+            if not any("bert" in str(family) for family in items(mapping(model.get("details")).get("families")))
+        ]
 
     async def prepare(self, report: Report) -> None:
         """Make sure that the model is installed, and load it. Raises EngineUnavailable or EngineError."""

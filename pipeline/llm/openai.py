@@ -88,6 +88,17 @@ class OpenAIModel(ServedModel):
         self._extra = _extra(settings.llm_openai_extra)
         self._count_tokens = True
 
+    def _sibling(self, name: str) -> "OpenAIModel":
+        """See `ServedModel`."""
+        return OpenAIModel(self._client, name, self._settings)
+
+    async def models(self) -> Sequence[str]:
+        """Return the names of the server's models; see `pipeline.llm.offered`. A model that the settings name is the
+        only one, unless LLM_MODELS names others: a server that is paid for lists some that cost more."""
+        if self._settings.llm_openai_model and not self._settings.llm_models:
+            return [self._settings.llm_openai_model]
+        return await _models(self._settings)
+
     async def _pieces(
         self, messages: Sequence[Message], tools: Sequence[Tool], must_call: bool, generation: Generation
     ) -> AsyncGenerator[Piece, None]:

@@ -30,6 +30,8 @@ MIN_TOKEN_BYTES = 2
 """Lower bound, for a server that sends more chunks than the token limit: its chunks are shorter than its tokens."""
 COUNT_S = 1.0
 """Timeout for the end of the stream and the token count, once the reply is complete."""
+MAX_OTHERS = 32
+"""Limit of models of one server whose habits are remembered."""
 FORGETTING = 3
 """Consecutive held replies without a thought after which replies are no longer held."""
 
@@ -88,6 +90,19 @@ class ServedModel(ABC):
         self._not_thought = FORGETTING - 1
         """Consecutive held replies without a thought. Starts high, so that a guess from the model's name is soon
         dropped."""
+        self._others: dict[str, ServedModel] = {}
+
+    def _other(self, name: str) -> "ServedModel":
+        """Return another model of this server, which remembers its own habits (thoughts, the size of its context)."""
+        if name not in self._others:
+            while len(self._others) >= MAX_OTHERS:
+                del self._others[next(iter(self._others))]
+            self._others[name] = self._sibling(name)
+        return self._others[name]
+
+    def _sibling(self, name: str) -> "ServedModel":
+        """Create the same for another model, on the same client; an engine with one model returns itself."""
+        return self
 
     @abstractmethod
     def _pieces(
@@ -108,6 +123,11 @@ class ServedModel(ABC):
         generation: Generation = AS_SET,
     ) -> AsyncGenerator[ReplyDelta, None]:
         """Stream the reply; see `LanguageModel.reply`."""
+        if generation.llm_model not in (None, self._model):
+            own = replace(generation, llm_model=None)
+            return self._other(str(generation.llm_model)).reply(
+                messages, tools=tools, must_call=must_call, generation=own
+            )
         most = self._settings.llm_max_tokens
         limited = replace(generation, max_tokens=min(most, generation.max_tokens or most))
         deltas = self._deltas(messages, tools, must_call, limited)

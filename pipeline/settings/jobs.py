@@ -34,6 +34,21 @@ class JobSettings(Group):
     """Comma-separated insights that the language model writes about each completed job: title, summary, actions,
     chapters."""
 
+    # --- watched folders ---
+    watch_dir: str = ""
+    """Comma-separated folders whose recordings, also in sub-folders, are transcribed when they are complete, behind the
+    jobs of users (docs/files.md)."""
+    output_dir: Path | None = None
+    """Folder for the results; empty: beside each recording."""
+    watch_formats: str = "txt,srt"
+    """Comma-separated formats of the results: txt, json, srt, vtt, ttml, md, docx, pdf."""
+    watch_language: str = ""
+    """Language of the recordings (ISO 639-1); empty: detected."""
+    watch_diarize: bool = False
+    """Identify the speakers (needs the extra `speakers`)."""
+    watch_settle_seconds: float = Field(default=10.0, ge=0.5, le=86_400)
+    """A file is complete when it has not changed for this time. Set more if files arrive over a network that pauses."""
+
     # --- job inputs ---
     url_allow: str = ""
     """Comma-separated addresses and networks (10.0.0.0/8) that URLs and webhooks can lead to, besides public ones."""

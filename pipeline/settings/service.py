@@ -80,8 +80,8 @@ class ServiceSettings(Group):
     allow_anonymous: bool = False
     """Serve without keys beyond this machine. Use it only behind something that authenticates clients."""
     public_lists: bool = False
-    """Serve the lists of voices and of models for speech (/v1/audio/voices, /v1/audio/models) without a key, for
-    clients that send none, such as Open WebUI."""
+    """Serve the lists of voices, of models for speech and of personas (/v1/audio/voices, /v1/audio/models, /personas)
+    without a key, for clients that send none, such as Open WebUI."""
 
     # --- limits ---
     max_message_bytes: int = Field(default=26_214_400, ge=1024)

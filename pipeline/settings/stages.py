@@ -98,6 +98,11 @@ class StageSettings(Group):
     llm_openai_extra: str = ""
     """A JSON object added to each request, for options specific to the server: {"chat_template_kwargs":
     {"enable_thinking": false}} keeps thinking models of vLLM and llama.cpp from thinking."""
+    llm_models: str = ""
+    """Comma-separated models of the same server that a conversation can choose instead of the usual one; all: every one
+    that the server lists. Empty: all of Ollama's, and with LLM_ENGINE=openai all if LLM_OPENAI_MODEL names none."""
+    personas_dir: Path = Path("personas")
+    """Folder of personas: a TOML file each, with a system prompt, a voice, a model (docs/getting-started.md)."""
     llm_temperature: float = Field(default=0.7, ge=0.0, le=2.0)
     """Sampling temperature of the reply."""
     llm_max_tokens: int = Field(default=512, ge=1)

@@ -14,7 +14,7 @@ from pipeline.stt import Segment, SpeechToText, TellsLanguage
 from pipeline.transcripts.long_files import Finished, Progress
 from pipeline.transcripts.subtitles import text_of
 from pipeline.transcripts.windows import Cutting, Windows
-from pipeline.workers.scheduler import Urgency, calling
+from pipeline.workers.scheduler import for_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ async def likeliest_language(stt: SpeechToText, recording: Recording, first_s: f
         clip = await asyncio.to_thread(_speech, recording, first_s)
     finally:
         recording.stop()  # ends the thread and the process of a cancelled call at once
-    with calling(session=secrets.token_hex(8), urgency=Urgency.FILE):
+    with for_file(secrets.token_hex(8)):
         return await stt.language_of(clip)
 
 

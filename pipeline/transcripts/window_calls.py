@@ -12,7 +12,7 @@ from pipeline.stt import FileRequest, Segment, SpeechToText
 from pipeline.support.background import background
 from pipeline.support.channel import Channel
 from pipeline.transcripts.windows import Window
-from pipeline.workers.scheduler import Urgency, calling
+from pipeline.workers.scheduler import for_file
 
 MOST_SEGMENTS = 10_000
 """Limit for one window, higher than any window has: a finished window never waits for the reader of an earlier one."""
@@ -63,7 +63,7 @@ class UnderWay:
                     found: Channel[Segment] = Channel(MOST_SEGMENTS)
                     if isinstance(window, Window):
                         await self._room()
-                        with calling(session=self._session, urgency=Urgency.FILE):
+                        with for_file(self._session):
                             hearing.create_task(self._hear(window, found))
                     else:
                         found.close()

@@ -176,7 +176,7 @@ class Pool(ResultsWorker):
                 for call in calls:
                     self._trace(call)
                     # A call of a conversation has waited too long already; a file has time for a retry.
-                    self._end(call, failure, again=crashed or (hung and call.caller.urgency is Urgency.FILE))
+                    self._end(call, failure, again=crashed or (hung and call.caller.urgency >= Urgency.FILE))
 
     def _trace(self, call: ModelCall) -> None:
         """Add the engine's work to the caller's trace, even if the caller left before its end."""

@@ -29,6 +29,8 @@ class Urgency(IntEnum):
     """Not needed by the user yet: further clauses, partial transcripts."""
     FILE = 3
     """Background work: files and jobs."""
+    IDLE = 4
+    """Files for which no user waits, such as those of watched folders."""
 
 
 @dataclass(slots=True)
@@ -97,6 +99,13 @@ def less_urgent(urgency: Urgency) -> AbstractContextManager[Caller]:
     """Do the same as `calling(urgency=…)`, but never more urgent than the surrounding calls."""
     outer = _caller.get() or Caller()
     return calling(urgency=max(urgency, outer.urgency))
+
+
+def for_file(session: str | None = None) -> AbstractContextManager[Caller]:
+    """Do the same as `calling(session=…)` for the calls of a file, which are not urgent, or less if the surrounding
+    calls are."""
+    outer = _caller.get() or Caller()
+    return calling(session=session, urgency=max(Urgency.FILE, outer.urgency))
 
 
 def current() -> Caller:
@@ -187,8 +196,8 @@ class Scheduler(Generic[T]):
     def _full(self, caller: Caller) -> bool:
         """Whether too many calls wait already. Files take no room from conversations, and each counts once, however
         many of its windows wait. A file of which a window was served is not refused later."""
-        of_files = caller.urgency is Urgency.FILE
-        alike = [other.caller for other in self._queue if (other.caller.urgency is Urgency.FILE) == of_files]
+        of_files = caller.urgency >= Urgency.FILE
+        alike = [other.caller for other in self._queue if (other.caller.urgency >= Urgency.FILE) == of_files]
         if of_files and caller.session:
             if caller.session in self._served:
                 return False
@@ -249,7 +258,7 @@ class Scheduler(Generic[T]):
             first = await self._handed()
         batch = [first]
         self._serve(first)
-        if first.caller.urgency is Urgency.FILE:
+        if first.caller.urgency >= Urgency.FILE:
             most = most_beside_users if self.conversing else most_of_files
         try:
             if most > 1 and first.batched:
@@ -290,7 +299,7 @@ class Scheduler(Generic[T]):
 
     def _hand_over(self, call: T) -> bool:
         """Pass a call to a replica that waits for one; return whether there was one that may run it."""
-        if call.caller.urgency is Urgency.FILE and self._files_wait:
+        if call.caller.urgency >= Urgency.FILE and self._files_wait:
             return False
         while self._takers:
             taker = self._takers.popleft()
@@ -304,7 +313,7 @@ class Scheduler(Generic[T]):
         """Return the waiting calls that a replica may run now."""
         if not self._files_wait:
             return self._queue
-        return [call for call in self._queue if call.caller.urgency is not Urgency.FILE]
+        return [call for call in self._queue if call.caller.urgency < Urgency.FILE]
 
     @property
     def _files_wait(self) -> bool:
@@ -313,11 +322,11 @@ class Scheduler(Generic[T]):
 
     def _begin(self, first: T) -> None:
         """Count a replica that is about to run a batch beginning with this call."""
-        self._with_files += first.caller.urgency is Urgency.FILE
+        self._with_files += first.caller.urgency >= Urgency.FILE
 
     def _end(self, first: T) -> None:
         """Count it no more."""
-        self._with_files -= first.caller.urgency is Urgency.FILE
+        self._with_files -= first.caller.urgency >= Urgency.FILE
 
     async def _fill(self, batch: list[T], most: int) -> None:
         before, ended = self._last_batch
@@ -332,7 +341,7 @@ class Scheduler(Generic[T]):
                 if call.batched and call.method == first.method and call.caller.urgency == first.caller.urgency
             ]
             share = -(-(len(alike) + self.running) // self._size)
-            of_files = first.caller.urgency is Urgency.FILE
+            of_files = first.caller.urgency >= Urgency.FILE
             of_account = math.inf if of_files else self._slots_of_account()
             while alike and len(batch) < min(most, share):
                 call = self._next(alike)
@@ -374,7 +383,7 @@ class Scheduler(Generic[T]):
         self.running += 1
         self._served[call.caller.session] = None
         account = call.caller.shares_with
-        if call.caller.urgency is Urgency.FILE:
+        if call.caller.urgency >= Urgency.FILE:
             self._served_accounts.setdefault(account, -math.inf)
         else:
             self._served_accounts[account] = asyncio.get_running_loop().time()

@@ -89,7 +89,7 @@ class AtMost:
             self.elsewhere.changed()
 
 
-class Pace:
+class DataPace:
     """A token bucket for each caller, of what it has sent lately."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -119,7 +119,7 @@ class Budget:
         self._most, self._most_of_one = most, share(most)
         self._of: Counter[tuple[str, str]] = Counter()
         self.held = 0
-        self.bytes_pace, self.sound_pace = Pace(), Pace()
+        self.bytes_pace, self.sound_pace = DataPace(), DataPace()
         self.conversations: Counter[tuple[str, str]] = Counter()
         """Number of each caller's connections that have sent sound."""
 
@@ -194,11 +194,15 @@ class Share:
             if not self._budget.conversations[self._counted_as]:
                 del self._budget.conversations[self._counted_as]
 
+    def hold(self, size: int) -> None:
+        """Hold `size` more bytes. Raises Overloaded when there is no room."""
+        if not self.take(size):
+            raise Overloaded("Too many bytes are being processed; retry soon.", retry_after_s=RETRY_S)
+
     @contextmanager
     def held(self, size: int) -> Iterator[None]:
         """Hold `size` more bytes for the duration of the block. Raises Overloaded when there is no room."""
-        if not self.take(size):
-            raise Overloaded("Too many bytes are being processed; retry soon.", retry_after_s=RETRY_S)
+        self.hold(size)
         try:
             yield
         finally:

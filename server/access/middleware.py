@@ -13,9 +13,10 @@ from server.access.access import Access, is_there
 from server.access.bodies import Bounded, check_encoding
 from server.access.callers import SCOPE
 from server.access.limits import HELD
+from server.access.responses import Counted
 from server.access.revocation import SCOPE as STAY
 from server.access.revocation import Stay
-from server.access.rules import SOCKET, rule_for
+from server.access.rules import SOCKET, Open, rule_for
 from server.errors import error_response
 
 
@@ -49,6 +50,8 @@ class AccessMiddleware:
                     if rule.files and scope["method"] == "POST":
                         stack.enter_context(self._access.budgets.uploads.one(caller))
                     receive = bounded
+                    if rule.needed is not Open.ALL:  # what everybody may read is constant or small
+                        send = Counted(scope, receive, send, _refuse)
             except ParleyError as error:
                 await _refuse(error, scope, receive, send)
                 return

@@ -12,7 +12,7 @@ PACE_WAIT_S = 5.0
 """Maximum wait for a turn, in seconds; a request that would wait longer is refused after as long."""
 
 
-class Pace:
+class RequestPace:
     """The next turn of each caller (the generic cell rate algorithm, as in ATM's traffic policing)."""
 
     def __init__(self, per_s: float, clock: Callable[[], float] = time.monotonic) -> None:

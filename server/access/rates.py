@@ -16,7 +16,7 @@ from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from pipeline.errors import ConfigError, Overloaded
 from pipeline.settings import Settings
 from server.access.callers import Caller
-from server.access.pace import PACE_WAIT_S, Pace
+from server.access.pace import PACE_WAIT_S, RequestPace
 from server.sharing.opening import Counts, Shared
 
 log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ class Rates:
         self._of_open = parse_many(OPEN_LIMIT)
         # Twice the mean rate: a caller that sends steadily does not wait.
         means = [limit.amount / limit.get_expiry() for limit in self._of_caller]
-        self._pace = Pace(2 * min(means, default=0.0), clock)
+        self._pace = RequestPace(2 * min(means, default=0.0), clock)
         self._here = SlidingWindowCounterRateLimiter(MemoryStorage())
         self._redis: SlidingWindowCounterRateLimiter | None = None
         self._shared: Counts | None = None
@@ -72,7 +72,7 @@ class Rates:
 
     async def count(self, caller: Caller, *, refused: bool = False) -> None:
         """Count one request of this caller, by key, or by address without a key. refused: whether the request lacks a
-        valid key. A request beyond the pace of `Pace` waits for its turn, or, if too many wait, for its
+        valid key. A request beyond the pace of `RequestPace` waits for its turn, or, if too many wait, for its
         refusal: retries of refusals at once would else fill the event loop. Raises TooOften, with the time to wait.
         Callers on this machine without a key are not counted."""
         limits = self._of_rejected if refused else self._of_caller

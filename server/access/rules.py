@@ -82,12 +82,15 @@ RULES = (
     Rule("/v1/realtime/calls/", Permission.TALK),
     Rule("/v1/chat/completions", Permission.TALK, most=WITH_SOUND),
     Rule("/v1/audio/speech", Permission.TALK),
+    Rule("/dev/captioned_speech", Permission.TALK),
     Rule("/v1/audio/models", Open.LIST, READ),
     Rule("/v1/audio/voices", Open.LIST, READ),
     Rule("/v1/audio/voices", Permission.ADMIN, files=True),
     Rule("/v1/audio/voices/", Permission.ADMIN),
     Rule("/v1/audio/voice_consents", Permission.ADMIN, files=True),
     Rule("/v1/audio/voice_consents/", Permission.ADMIN),
+    Rule("/personas", Open.LIST, READ),
+    Rule("/llm-models", Open.ANY_KEY, READ),
     Rule("/v1/models", Open.ANY_KEY, READ),
     Rule("/v1/models/", Open.ANY_KEY, READ),
     # transcribe
@@ -113,6 +116,8 @@ RULES = (
     # the deployment
     Rule("/metrics", Permission.ADMIN, READ),
     Rule("/status", Permission.ADMIN, READ),
+    Rule("/upgrades", Permission.ADMIN, READ),
+    Rule("/upgrades/", Permission.ADMIN),
     Rule("/recordings", Permission.ADMIN, READ),
     Rule("/recordings/", Permission.TALK, frozenset(("DELETE",))),
 )

@@ -1,5 +1,5 @@
 """The main process of a service with several fronts (PROCESSES): it owns the models, accepts the connections, keeps
-what the fronts share, and starts a front again that has ended."""
+what the fronts share, starts a front again that has ended, and replaces all of them on SIGHUP."""
 
 import asyncio
 import contextlib
@@ -36,17 +36,26 @@ END_S = 10.0
 """Time that a front has in addition to DRAIN_SECONDS to end, in seconds."""
 CLOSE_S = 2.0
 """Timeout for unloading the models, in seconds. Their processes end with this one."""
+KEPT = ("processes", "host", "port", "isolate_models", "max_wait_s", "model_idle_seconds")
+"""Settings of the main process itself, which SIGHUP does not change."""
 
 
 class MainProcess:
     """The main process. `run` returns when the service was asked to stop and has ended."""
 
-    def __init__(self, settings: Settings, listening: socket.socket, announce: Callable[[], None]) -> None:
-        """announce: called once all fronts are ready. Raises ConfigError for settings that fronts cannot share."""
-        if settings.model_host == "ray" and not settings.ray_address:
-            raise ConfigError("PROCESSES with MODEL_HOST=ray needs RAY_ADDRESS: the cluster that all processes use.")
+    def __init__(
+        self,
+        settings: Settings,
+        listening: socket.socket,
+        announce: Callable[[], None],
+        read_again: Callable[[], Settings | None],
+    ) -> None:
+        """announce: called once all fronts are ready. read_again: reads the settings again; returns None after it has
+        shown why it cannot. Raises ConfigError for settings that fronts cannot share."""
+        _check(settings)
         self._settings = settings
         self._announce = announce
+        self._read_again = read_again
         self._models = SharedModels(hosting_of(settings))
         self._state = SharedState()
         self._fronts: list[Front] = []
@@ -56,6 +65,9 @@ class MainProcess:
         self._lost: list[Link] = []
         """Links of ended fronts whose models are kept until their successors have opened them."""
         self._announced = False
+        self._successors: dict[Front, Front] = {}
+        """Front that ends → the one that has replaced it."""
+        self._asked_to_renew = asyncio.Event()
         self._stopping = asyncio.Event()
         self.code = 0
         """Exit code of the service."""
@@ -66,6 +78,9 @@ class MainProcess:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop)
+        # In a terminal it means that the terminal is gone.
+        if not os.isatty(0):
+            loop.add_signal_handler(signal.SIGHUP, self._asked_to_renew.set)
         with tempfile.TemporaryDirectory(prefix="parley-metrics-") as metrics:
             self._metrics = metrics
             try:
@@ -81,7 +96,7 @@ class MainProcess:
 
     async def _run(self) -> None:
         # The first one measures, downloads and migrates; the others find that done.
-        first = await self._start()
+        first = await self._start(self._settings)
         if not await self._became_ready(first):
             await self._gone(first)
             code = first.process.returncode or 0
@@ -90,13 +105,14 @@ class MainProcess:
         async with asyncio.TaskGroup() as group:
             for front in [first, *[None] * (self._settings.processes - 1)]:
                 group.create_task(self._keep(front))
+            group.create_task(self._renew_when_asked())
 
     async def _keep(self, front: Front | None) -> None:
         """Run one front, and another one in its place whenever it has ended, until the service stops."""
         backoff_s = 0.0
-        while not self._stopping.is_set():
+        while front is not None or not self._stopping.is_set():
             try:
-                front = front or await self._start()
+                front = front or await self._start(self._settings)
             except OSError as error:
                 log.error("a process that serves connections cannot be started: %s", error.strerror)
             else:
@@ -107,12 +123,14 @@ class MainProcess:
                     if time.monotonic() - ready_at >= LIFE_S:
                         backoff_s = 0.0
                 await self._gone(front)
+                code = front.process.returncode
+                front = self._successors.pop(front, None)
+                if front is not None:
+                    continue
                 if self._stopping.is_set():
                     return
-                code = front.process.returncode
                 level = logging.ERROR if code else logging.INFO  # without an error, it was drained alone
                 log.log(level, "a process that serves connections has ended (%s); another one is started", _told(code))
-                front = None
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(backoff_s):
                     await self._stopping.wait()
@@ -130,7 +148,64 @@ class MainProcess:
         responding = [front for front in takers if front.responds]
         return responding or takers or [front for front in self._fronts if front.ready.is_set()]
 
-    async def _start(self) -> Front:
+    async def _renew_when_asked(self) -> None:
+        """Replace the fronts each time when asked to, until the service stops."""
+        while True:
+            await self._asked_to_renew.wait()
+            self._asked_to_renew.clear()
+            if self._stopping.is_set():
+                return
+            try:
+                settings = await asyncio.to_thread(self._read_again)
+                if settings is not None:
+                    _check(settings)
+                    same = {name: getattr(self._settings, name) for name in KEPT}
+                    await self._renew(settings.model_copy(update=same))
+                    continue
+            except (ConfigError, OSError) as error:
+                log.error("SIGHUP: %s", error)
+            log.error("SIGHUP: the processes that serve connections go on with their settings")
+
+    async def _renew(self, settings: Settings) -> None:
+        """Replace the fronts, one after the other, by new ones with these settings. Each drains when its successor
+        serves; its conversations go on in the others. Models that only the new settings have are loaded meanwhile, and
+        those that only the old ones had are unloaded at the end."""
+        while (
+            old := next((one for one in self._fronts if one.takes and one.settings is not settings), None)
+        ) is not None:
+            new = await self._start(settings)
+            if not await self._became_ready(new):
+                await self._gone(new)
+                if not self._stopping.is_set():
+                    log.error("SIGHUP: a new process cannot start (%s); the others go on with their settings",
+                              _told(new.process.returncode))  # fmt: skip
+                return
+            self._settings = settings
+            if old.process.returncode is None and not self._stopping.is_set():
+                self._successors[old] = new
+                old.process.terminate()
+                await self._end_in_time(old)
+            else:  # it has died meanwhile, and another one takes its place
+                with contextlib.suppress(ProcessLookupError):
+                    new.process.terminate()
+                await self._end_in_time(new)
+                await self._gone(new)
+            if self._stopping.is_set():
+                return
+        log.info("SIGHUP: all processes that serve connections are new")
+
+    async def _end_in_time(self, front: Front) -> None:
+        """Wait until a front has drained; kill it if it does not end in time."""
+        try:
+            async with asyncio.timeout(self._settings.drain_seconds + END_S):
+                await front.process.wait()
+        except TimeoutError:
+            log.error("a process that serves connections does not end; it is killed")
+            with contextlib.suppress(ProcessLookupError):
+                front.process.kill()
+            await front.process.wait()
+
+    async def _start(self, settings: Settings) -> Front:
         ours, theirs = socket.socketpair()
         channel, hatch = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         channel.setblocking(False)
@@ -149,7 +224,7 @@ class MainProcess:
             )  # fmt: skip
         link = await Link.over(ours)
         self._started += 1
-        front = Front(str(self._started), process, link, channel, self._models.join(link))
+        front = Front(str(self._started), settings, process, link, channel, self._models.join(link))
         self._fronts.append(front)
         self._state.join(link, front.name)
         link.on(Busy, front.told)
@@ -158,7 +233,7 @@ class MainProcess:
         link.on(Relay, lambda relay: self._state.relay(link, relay.message))
         link.answer(Listen, self._listen)
         link.answer(AskOthers, lambda asked: self._ask_others(link, asked.request))
-        link.post(Welcome(self._settings, self._started == 1, front.name))
+        link.post(Welcome(settings, self._started == 1, front.name))
         if self._stopping.is_set():
             process.terminate()
         return front
@@ -178,8 +253,11 @@ class MainProcess:
         if takes:
             front.ready.set()
         self._doors.changed()
+        self._forget_if_complete()
+
+    def _forget_if_complete(self) -> None:
+        """Unload models of lost fronts that no other one uses, once all successors have opened theirs."""
         if len(self._fronts) == self._settings.processes and all(one.takes for one in self._fronts):
-            # They have opened the models that lost fronts have used.
             self._forgetting = asyncio.create_task(self._forget())
 
     async def _forget(self) -> None:
@@ -194,12 +272,14 @@ class MainProcess:
         self._doors.changed()
         self._state.left(front.link)
         self._lost.append(front.link)
+        self._forget_if_complete()  # after a renewal
 
     def _stop(self) -> None:
         """Ask all fronts to stop; when called again, to stop at once."""
         again = self._stopping.is_set()
         if not again:
             self._stopping.set()
+            self._asked_to_renew.set()
             self._ending = asyncio.create_task(self._end_late())
         for front in self._fronts:
             if again:
@@ -223,6 +303,12 @@ class MainProcess:
         others = [front.link for front in self._fronts if front.takes and front.link is not link]
         found = await asyncio.gather(*(result_of(other, request) for other in others))
         return [result for results in found for result in results]
+
+
+def _check(settings: Settings) -> None:
+    """Raise ConfigError for settings that fronts cannot share."""
+    if settings.model_host == "ray" and not settings.ray_address:
+        raise ConfigError("PROCESSES with MODEL_HOST=ray needs RAY_ADDRESS: the cluster that all processes use.")
 
 
 def _told(code: int | None) -> str:

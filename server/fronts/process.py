@@ -6,6 +6,7 @@ import logging
 import socket
 from asyncio.subprocess import Process
 
+from pipeline.settings import Settings
 from pipeline.workers.sharing.link import Link, LinkLost
 from pipeline.workers.sharing.models import FrontCalls
 from server.fronts.doors import send
@@ -24,8 +25,10 @@ and while it starts, in seconds."""
 class Front:
     """One front: its process, its link, and the socket on which it receives connections."""
 
-    def __init__(self, name: str, process: Process, link: Link, channel: socket.socket, calls: FrontCalls) -> None:
-        self.name, self.process, self.link = name, process, link
+    def __init__(
+        self, name: str, settings: Settings, process: Process, link: Link, channel: socket.socket, calls: FrontCalls
+    ) -> None:
+        self.name, self.settings, self.process, self.link = name, settings, process, link
         self.ready = asyncio.Event()
         self.takes = False
         """Whether it takes connections."""

@@ -30,7 +30,7 @@ from server.jobs.library_schemas import (
 )
 from server.jobs.owners import OwnJob, seen_by
 from server.jobs.schemas import JobResponse
-from server.jobs.views import STATE_NAMES, AllJobs, attachment, rendered, shown, stem
+from server.jobs.views import STATE_NAMES, AllJobs, attachment, shown
 from server.openapi import errors
 from server.parameters import SubtitleLayout
 from server.state import state_of
@@ -85,7 +85,8 @@ async def search(
         )
         for hit in found.items
     ]
-    return SearchResponse(items=items, next_cursor=found.next_cursor)
+    indexed = None if found.indexed is None else round(100 * found.indexed, 1)
+    return SearchResponse(items=items, next_cursor=found.next_cursor, indexed=indexed)
 
 
 @router.post("/library/delete", tags=["library"], summary="Delete several jobs")
@@ -142,10 +143,10 @@ async def _files(
     """Yield name, time and content of each transcript, one after the other."""
     for job in ready:
         try:
-            content = await rendered(jobs, job, kind, layout)
+            content = await jobs.rendered(job, kind, layout)
         except (JobNotFound, NotPossible):  # deleted meanwhile
             continue
         except BadInput:  # pdf_font_missing
-            yield f"{stem(job)}.txt", job.created_at, await rendered(jobs, job, "txt", layout)
+            yield f"{job.stem}.txt", job.created_at, await jobs.rendered(job, "txt", layout)
         else:
-            yield f"{stem(job)}.{kind}", job.created_at, content
+            yield f"{job.stem}.{kind}", job.created_at, content

@@ -102,12 +102,15 @@ class SearchResponse(ResponseModel):
                 }
             ],
             "next_cursor": None,
+            "indexed": None,
         }
     )
 
     items: list[FoundJob]
     next_cursor: str | None
     """Cursor of the next page; null on the last page. A page can be short and still have a next one."""
+    indexed: float | None
+    """Percentage of the transcripts from before the search that can be found; null: all."""
 
 
 class LibraryResponse(ResponseModel):

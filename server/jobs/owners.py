@@ -29,10 +29,15 @@ def seen_by(request: Request) -> str | None:
 async def own_job(job_id: str, request: Request) -> Job:
     """Return the job in the path. Raises JobNotFound, also for a job of another caller."""
     job = await state_of(request).jobs.get(job_id)
+    check_own(job, request)
+    return job
+
+
+def check_own(job: Job, request: Request) -> None:
+    """Raises JobNotFound for a job that the caller cannot see."""
     only = seen_by(request)
     if only is not None and job.owner != only:
         raise JobNotFound("There is no job of this id.")
-    return job
 
 
 OwnJob = Annotated[Job, Depends(own_job)]

@@ -22,7 +22,7 @@ from server.errors import as_json
 from server.http.client_disconnect import Stream, begun
 from server.http.media_types import media_type
 from server.http.uploads import parse
-from server.jobs.owners import OwnJob, own_job, owner_of, seen_by
+from server.jobs.owners import OwnJob, check_own, owner_of, seen_by
 from server.jobs.schemas import LISTED, DeliveriesResponse, JobPage, JobResponse, NewJob, NewJobs, QueuesResponse
 from server.jobs.uploads import received_files
 from server.jobs.views import (
@@ -138,11 +138,11 @@ async def retry(job: OwnJob, jobs: AllJobs) -> JobResponse:
 
 
 @router.put("/jobs/{job_id}/speakers", summary="Name the speakers")
-async def name_speakers(job: OwnJob, names: SpeakerNames, jobs: AllJobs) -> JobResponse:
+async def name_speakers(request: Request, job: OwnJob, names: SpeakerNames, jobs: AllJobs) -> JobResponse:
     """Name the speakers of the result: `{"A": "Anna"}`. Replaces all earlier names; null removes a name. Downloads use
-    these names."""
+    these names. Like an edit, this makes a new version of the transcript."""
     told = {letter: name for letter, name in names.items() if name is not None}
-    return shown(await jobs.name_speakers(job.id, told), STATE_NAMES)
+    return shown(await jobs.name_speakers(job, told, author=owner_of(request)), STATE_NAMES)
 
 
 @router.delete("/jobs/{job_id}", summary="Delete a job", status_code=204)
@@ -184,13 +184,16 @@ async def _events(request: Request, job_id: str, jobs: Jobs) -> AsyncGenerator[b
     # Start no task here: a client that disconnects cancels this repeatedly, even while it cleans up.
     stay = stay_of(request)
     look_s, silent_s = LOOK_EVERY_S if stay.ends else PING_S, 0.0
+    opened = False
     with budgets_of(request).streams.one(caller_of(request)):
-        await own_job(job_id, request)  # after the slot, so that a refused stream costs no query
         try:
             async with aclosing(jobs.watch(job_id, silent_s=look_s)) as changes:
                 async for job in changes:
                     if stay.over:
                         return
+                    if job is not None and not opened:
+                        check_own(job, request)
+                        opened = True
                     silent_s = silent_s + look_s if job is None else 0.0
                     if job is None:
                         if silent_s >= PING_S:
@@ -200,9 +203,13 @@ async def _events(request: Request, job_id: str, jobs: Jobs) -> AsyncGenerator[b
                     name = job.status.value if job.final else "progress"
                     data = json.dumps(shown(job, STATE_NAMES).model_dump())
                     yield f"event: {name}\nid: {job.version}\ndata: {data}\n\n".encode()
-        except JobNotFound:  # removed meanwhile
-            pass
+        except JobNotFound:
+            if not opened:
+                raise
+            # It was removed meanwhile.
         except StorageError as error:
+            if not opened:
+                raise
             yield f"event: error\ndata: {json.dumps(as_json(error))}\n\n".encode()
 
 

@@ -16,7 +16,7 @@ from pydantic_core import PydanticCustomError, PydanticUseDefault
 
 from jobs.errors import JobNotFound, Refused
 from jobs.outbox import Attempt, Delivery
-from jobs.result import FORMATS, download
+from jobs.result import FORMATS
 from jobs.schema import Job, Options
 from jobs.service import Jobs
 from jobs.states import Status
@@ -42,8 +42,6 @@ MAX_SPEAKERS = 50
 MODEL = "An id of `GET /models`, a size of Whisper or a folder in MODELS_DIR; by default the loaded model."
 SURE_PROGRESS = 0.02
 """Progress from which a job's speed is known."""
-SLOW_FORMATS = ("pdf", "docx")
-"""Formats that take seconds for a long transcript."""
 STATE_NAMES = {Status.RUNNING: "processing"}
 """States that have another name in the API; for /api/v1, see `server.jobs.echo`."""
 BY_NAME = {"pending": Status.QUEUED, "processing": Status.RUNNING}
@@ -265,32 +263,14 @@ def skipped(form: Received) -> dict[str, list[SkippedMember]]:
 async def downloaded(jobs: Jobs, job: Job, kind: str, layout: Layout) -> Response:
     """Return the result as a file. Raises NotPossible (no_result), BadField, BadInput (pdf_font_missing)."""
     check_format(kind)
-    file = await rendered(jobs, job, kind, layout)
-    return Response(file, media_type=FORMATS[kind], headers=attachment(f"{stem(job)}.{kind}"))
+    file = await jobs.rendered(job, kind, layout)
+    return Response(file, media_type=FORMATS[kind], headers=attachment(f"{job.stem}.{kind}"))
 
 
 def check_format(kind: str) -> None:
     """Raises BadField for an unknown download format."""
     if kind not in FORMATS:
         raise BadField("format", f"format must be one of {', '.join(FORMATS)}.")
-
-
-async def rendered(jobs: Jobs, job: Job, kind: str, layout: Layout) -> str | bytes:
-    """Return the transcript of a job in a download format. Raises NotPossible (no_result), BadInput
-    (pdf_font_missing), Overloaded."""
-
-    async def converted() -> str | bytes:
-        body = await jobs.body(job)
-        return await asyncio.to_thread(
-            download, body, kind, job.speakers, layout, title=stem(job), created_at=job.created_at
-        )
-
-    return await (jobs.rendering.run(job.owner, converted) if kind in SLOW_FORMATS else converted())
-
-
-def stem(job: Job) -> str:
-    """Return the job's name without the extension."""
-    return job.filename.rpartition(".")[0] or job.filename
 
 
 def attachment(name: str) -> dict[str, str]:

@@ -59,8 +59,9 @@ async def _listed(request: Request) -> list["OpenAIModel"]:
     return await asyncio.to_thread(listed, state.assistant, state.started)
 
 
-def listed(assistant: Assistant, created: int, stages: Sequence[str] = ("stt", "tts", "llm")) -> list["OpenAIModel"]:
-    """Return the models of these stages. created: Unix time. Reads the disk."""
+def listed(assistant: Assistant, created: int, stages: Sequence[str] = ("llm", "stt", "tts")) -> list["OpenAIModel"]:
+    """Return the models of these stages, in this order: chat programs choose the first name until their user chooses
+    another. created: Unix time. Reads the disk."""
     found = []
     for stage in stages:
         own = {info.engine for info in assistant.engines} | {info.name for info in assistant.engines}

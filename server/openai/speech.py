@@ -17,6 +17,7 @@ from pipeline.audio.speed import MAX_SPEED, MIN_SPEED
 from pipeline.speech.synthesize import Said, said
 from pipeline.stt import Word
 from pipeline.transcripts.spoken_words import spoken_words
+from server.access import held_of
 from server.http.client_disconnect import Stream, begun, while_connected
 from server.openai.models import check_model
 from server.openai.speech_output import SpeechOutput, silence
@@ -136,19 +137,19 @@ async def speech(request: Request, wanted: SpeechRequest) -> Response:
         language=language_code(wanted.language),
         usual=assistant.settings.speech_language,
     )
-    timing = partial(_words, assistant) if wanted.timestamp_granularities else None
+    timing = partial(timed_words, assistant) if wanted.timestamp_granularities else None
     output = SpeechOutput(wanted.response_format, wanted.speed, timing)
     if wanted.stream_format == "sse":
         headers["Cache-Control"] = "no-cache"
         return Stream(await begun(output.events(all_said, wanted.input)), "text/event-stream", headers)
     if timing is not None:
-        whole = await while_connected(request, output.whole(all_said))
+        whole = await while_connected(request, output.whole(all_said, held_of(request)))
         return Response(whole, media_type="application/json", headers=headers)
     sound = encoded(_audible(all_said), wanted.response_format, speed=wanted.speed)
     return Stream(await begun(sound), FORMATS[wanted.response_format].media_type, headers)
 
 
-async def _words(assistant: Assistant, clip: Clip, last: Said) -> list[Word]:
+async def timed_words(assistant: Assistant, clip: Clip, last: Said) -> list[Word]:
     """Return the words of a clause with their times. last: its last sound."""
     recogniser, limit_s = assistant.stages.stt, assistant.settings.stt_timeout_s
     return await spoken_words(recogniser, clip, last.clause.text, last.language, limit_s=limit_s)

@@ -1,5 +1,5 @@
-"""Synthesized speech as events, and with the times of its words (`timestamp_granularities`) in the form of
-Kokoro-FastAPI's captioned speech."""
+"""Synthesized speech as events or lines of JSON, and with the times of its words (`timestamp_granularities`) in the
+form of Kokoro-FastAPI's captioned speech."""
 
 import asyncio
 import base64
@@ -15,12 +15,15 @@ from pipeline.errors import ParleyError
 from pipeline.speech.synthesize import Said
 from pipeline.stt import Word
 from pipeline.support.json_types import JsonObject
-from server.errors import as_openai
+from server.access.limits import Share
+from server.errors import as_json, as_openai
 from server.openai.sse import sse
 
 SILENCE_S = 0.3
 """Length of the silence for a text that contains nothing to speak ("…", an emoji)."""
 
+COPIES = 3
+"""Copies of the sound of a whole response, as bytes, as base64 and in JSON."""
 Timing = Callable[[Clip, Said], Coroutine[object, object, list[Word]]]
 """Returns the words of a clause with their times from the start of its sound; the second argument is its last sound."""
 
@@ -71,12 +74,13 @@ class SpeechOutput:
             for one in words
         ]
 
-    async def whole(self, all_said: AsyncGenerator[Said, None]) -> bytes:
-        """Return the sound and the times of all words as JSON."""
+    async def whole(self, all_said: AsyncGenerator[Said, None], held: Share) -> bytes:
+        """Return the sound and the times of all words as JSON. held: counts the sound. Raises Overloaded, too."""
         sound, words = bytearray(), list[Word]()
         async with aclosing(self.parts(all_said)) as parts:
             async for part in parts:
                 if isinstance(part, bytes):
+                    held.hold(COPIES * len(part))
                     sound += part
                 else:
                     words += part
@@ -89,6 +93,36 @@ class SpeechOutput:
             "timestamps": _timestamps(words),
         }
         return json.dumps(told).encode()
+
+    async def lines(self, all_said: AsyncGenerator[Said, None]) -> AsyncGenerator[bytes, None]:
+        """Yield lines of JSON: each clause with its words, or the sound as it comes if their times are not wanted. An
+        error before the first line is raised; a later one becomes a line."""
+        sound, words, begun = bytearray(), list[Word](), False
+        try:
+            async with aclosing(self.parts(all_said)) as parts:
+                async for part in parts:
+                    if isinstance(part, bytes):
+                        sound += part
+                        if self._timing is not None:
+                            continue
+                    else:
+                        words += part
+                    if sound:  # an encoder can hold back all of a short clause
+                        yield await self._line(sound, words)
+                        begun = True
+            if sound or words:
+                yield await self._line(sound, words)
+        except ParleyError as error:
+            if not begun:
+                raise
+            yield json.dumps(as_json(error)).encode() + b"\n"
+
+    async def _line(self, sound: bytearray, words: list[Word]) -> bytes:
+        """Return a line, and empty what it contains."""
+        line = await asyncio.to_thread(self._json, bytes(sound), [*words])
+        sound.clear()
+        words.clear()
+        return line + b"\n"
 
     async def events(self, all_said: AsyncGenerator[Said, None], text: str) -> AsyncGenerator[bytes, None]:
         """Yield the sound and the words as events. An error before the first sound is raised; a later one becomes an

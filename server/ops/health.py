@@ -2,6 +2,7 @@
 
 import functools
 import importlib.metadata
+from dataclasses import asdict
 from typing import Annotated, TypedDict
 
 from fastapi import APIRouter, Request, Response
@@ -24,12 +25,22 @@ HARDWARE: dict[str, object] = {
         "cpu": "AMD EPYC", "cores": 8, "memory_mb": 32_000, "cpu_features": ["avx2"],
         "cpu_compute_types": ["float32", "int8"], "gpus": [],
     },
+    "limits": {"file_bytes": 524_288_000, "file_seconds": 21_600.0},
 }  # fmt: skip
 ENGINE: dict[str, object] = {
     "stage": "stt", "engine": "whisper", "model": "small (int8)", "device": "cpu", "ready_s": 2.1, "notes": [],
     "languages": ["en"], "name": "small", "compute_type": "int8", "source": "hub", "licence": "MIT",
     "load": {"replicas": 1, "loaded": 1, "running": 0, "waiting": 0, "restarts": 0, "lag_s": 0.0, "host": "local"},
 }  # fmt: skip
+
+
+class ServiceLimits(ResponseModel):
+    """Limits of uploads, so that a page can check a file before it sends it."""
+
+    file_bytes: int
+    """Largest file (MAX_FILE_SIZE)."""
+    file_seconds: float
+    """Longest recording (MAX_FILE_SECONDS)."""
 
 
 class Lives(ResponseModel):
@@ -50,6 +61,20 @@ class Readiness(Lives):
     """Text of that error."""
 
 
+class WatchedFolder(ResponseModel):
+    """A folder of WATCH_DIR, as this process sees it."""
+
+    folder: str
+    """Its name."""
+    status: Annotated[str, one_of("starting", "watching", "elsewhere", "unavailable", "blocked")]
+    """elsewhere: another process watches it. unavailable: it cannot be read. blocked: its results cannot be written, or
+    no job can be created."""
+    message: str | None
+    """The reason for the last two."""
+    waiting: int
+    """Number of files without a job so far."""
+
+
 class Health(Lives):
     """The state of the service. Hardware and engines only for callers with a key, if keys are required."""
 
@@ -63,8 +88,11 @@ class Health(Lives):
     fp16_supported: bool | None = None
     hardware: Hardware | None = None
     engines: list[EngineInfo] | None = None
+    watched_folders: list[WatchedFolder] | None = None
+    """The folders of WATCH_DIR."""
     wake_words: dict[str, str] | None = None
     """Name → phrase of the wake words that conversations can have."""
+    limits: ServiceLimits | None = None
 
 
 class Root(Health):
@@ -145,6 +173,8 @@ class Details(TypedDict, total=False):
     hardware: Hardware
     engines: list[EngineInfo]
     wake_words: dict[str, str]
+    watched_folders: list[WatchedFolder]
+    limits: ServiceLimits
 
 
 def _details(request: Request) -> Details:
@@ -155,16 +185,24 @@ def _details(request: Request) -> Details:
 def details(request: Request) -> Details:
     """Return hardware, torch version and engines, without importing torch: the import takes seconds, and the default
     install does not include it."""
-    found = state_of(request).assistant.recognisers.hardware
+    assistant = state_of(request).assistant
+    found, settings = assistant.recognisers.hardware, assistant.settings
     return {
         "device_available": "cuda" if found.cuda else "cpu",
         "torch_version": _torch_version(),
         "cuda_available": found.cuda,
         "fp16_supported": found.fp16,
         "hardware": found,
-        "engines": list(state_of(request).assistant.engines),
+        "engines": list(assistant.engines),
         "wake_words": {name: WAKE_WORDS[name].phrase for name in wake_words()},
+        **_watched(request),
+        "limits": ServiceLimits(file_bytes=settings.max_file_size, file_seconds=settings.max_file_seconds),
     }
+
+
+def _watched(request: Request) -> Details:
+    shown = [WatchedFolder(**asdict(one.shown)) for one in state_of(request).jobs.folders]
+    return {"watched_folders": shown} if shown else {}
 
 
 @functools.cache

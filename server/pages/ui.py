@@ -23,6 +23,8 @@ HEADERS = {
 """Headers of the page and its files: browsers run no inline code and no code from other hosts, and load a new version
 at once."""
 
+SHARE_WORKER = "share-worker.js"
+"""The page's service worker."""
 GZIP_LEVEL = 5
 """Compression of the page's files: 9 is a tenth smaller and takes three times as long."""
 
@@ -86,6 +88,8 @@ class PageFiles(StaticFiles):
     async def get_response(self, path: str, scope: Scope) -> Response:
         response = await super().get_response(path, scope)
         response.headers.update(HEADERS)
+        if path == SHARE_WORKER:
+            response.headers["Service-Worker-Allowed"] = "../"  # shares are sent to a path beside the page
         return response
 
 

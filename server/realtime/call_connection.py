@@ -11,6 +11,7 @@ from starlette.websockets import WebSocket
 from pipeline.assistant import Assistant
 from pipeline.audio.clip import Clip
 from pipeline.errors import ParleyError
+from pipeline.personas import Manner
 from pipeline.support.background import background
 from server.access import bound_session
 from server.ops.kept_conversations import agreed
@@ -37,11 +38,12 @@ class CallConnection(Connection):
         model: str,
         record: bool,
         speaker_lock: str | None,
+        manner: Manner,
     ) -> None:
-        """model, record, speaker_lock: see `RealtimeSession`."""
+        """model, record, speaker_lock, manner: see `RealtimeSession`."""
         super().__init__(
             socket, assistant, model=model, transcription=False, record=record, timings=False, lead_ms=LEAD_MS,
-            speaker_lock=speaker_lock,
+            speaker_lock=speaker_lock, manner=manner,
         )  # fmt: skip
         self.session.player = self
         self._tracks = tracks
@@ -110,12 +112,21 @@ class CallConnection(Connection):
 
 
 def connection(
-    request: Request, socket: WebSocket, tracks: Tracks, *, model: str, session: str | None, speaker_lock: str | None
+    request: Request,
+    socket: WebSocket,
+    tracks: Tracks,
+    *,
+    model: str,
+    session: str | None,
+    speaker_lock: str | None,
+    manner: Manner,
 ) -> CallConnection:
     """Return the session of the call that this request opens. session: JSON of its configuration, in addition to that
     of a client secret. Raises BadInput."""
     assistant = state_of(request).assistant
-    made = CallConnection(socket, assistant, tracks, model=model, record=agreed(request), speaker_lock=speaker_lock)
+    made = CallConnection(
+        socket, assistant, tracks, model=model, record=agreed(request), speaker_lock=speaker_lock, manner=manner
+    )
     if bound := bound_session(request):
         made.begin_with(bound)
     if session is not None and (given := session_of(session)) != {}:

@@ -9,6 +9,7 @@ from fastapi.responses import PlainTextResponse
 from starlette.websockets import WebSocket
 
 from pipeline.errors import BadInput
+from pipeline.support.json_types import JsonObject
 from server.access import require_key
 from server.access.rules import SMALL
 from server.http.multipart import read_form
@@ -53,16 +54,25 @@ async def call(
     request: Request,
     model: Annotated[str, Query(max_length=MAX_MODEL_CHARS)] = "",
     speaker_lock: Annotated[str | None, Query(description="Hear one voice only: docs/turn-taking.md.")] = None,
+    persona: Annotated[str, Query(max_length=60, description="Id of a persona (`/personas`).")] = "",
+    llm_model: Annotated[str, Query(max_length=MAX_MODEL_CHARS, description="A model of `/llm-models`.")] = "",
+    temperature: Annotated[float | None, Query(ge=0, le=2, description="By default LLM_TEMPERATURE.")] = None,
 ) -> Response:
     """Open a session over WebRTC: send the SDP offer, as `application/sdp` or as the form fields `sdp` and `session`;
     the response is the SDP answer, and its `Location` names the call."""
     sdp, session = await _sent(request)
     module = await asyncio.to_thread(importlib.import_module, "server.realtime.call_connection")
+    wishes: JsonObject = {"persona": persona}
+    if llm_model:
+        wishes["llm_model"] = llm_model
+    if temperature is not None:
+        wishes["temperature"] = temperature
+    manner = await state_of(request).assistant.manner(wishes)
 
     def session_on(socket: WebSocket, tracks: "Tracks") -> "CallConnection":
         made: CallConnection = module.connection(
             request, socket, tracks,
-            model=model.strip() or DEFAULT_MODEL, session=session, speaker_lock=speaker_lock,
+            model=model.strip() or DEFAULT_MODEL, session=session, speaker_lock=speaker_lock, manner=manner,
         )  # fmt: skip
         return made
 

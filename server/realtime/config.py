@@ -17,6 +17,7 @@ from pipeline.errors import BadInput
 from pipeline.listening import noise
 from pipeline.listening.options import LIMITS, LiveOptions
 from pipeline.llm import Tool
+from pipeline.personas import Manner
 from pipeline.tools import Choice, Toolbox
 from pipeline.voices.catalogue import Voice
 from server.realtime.audio import Format, as_json
@@ -30,6 +31,7 @@ from server.realtime.session_json import (
     SessionJson,
     ToolChoice,
     ToolJson,
+    Transcription,
     TurnDetection,
     VoiceId,
 )
@@ -69,16 +71,21 @@ class Config:
         timings: bool = False,
         lead_ms: int | None = None,
         speaker_lock: str | None = None,
+        manner: Manner | None = None,
     ) -> None:
         """model: the model name that the client requested; it is only echoed. lives_s: seconds until the session
         expires. timings: whether each response reports the times of its turn. lead_ms: for sound on the tracks of a
-        call, whose formats are not the session's: how far ahead of real time it is passed to the track. speaker_lock:
-        None: the deployment's. Raises BadInput."""
+        call, whose formats are not the session's: how far ahead of real time it is passed to the track. speaker_lock,
+        manner: None: the deployment's. Raises BadInput."""
         self._lead_ms, self._speaker_lock = lead_ms, speaker_lock
         self._assistant = assistant
         self.timings = timings
-        self._system_prompt = assistant.settings.system_prompt
+        manner = manner or Manner(assistant.settings.system_prompt, assistant.voice())
+        self._generation = manner.generation
         self._hears = next((engine.model or engine.engine for engine in assistant.engines), "")
+        hearing: Transcription = {"model": self._hears}
+        if manner.language:
+            hearing["language"] = manner.language
         self.json: SessionJson = {
             "id": f"sess_{secrets.token_hex(10)}",
             "object": "realtime.transcription_session" if transcription else "realtime.session",
@@ -89,7 +96,7 @@ class Config:
                 "input": {
                     "format": as_json("audio/pcm"),
                     "noise_reduction": None,
-                    "transcription": {"model": self._hears},
+                    "transcription": hearing,
                     "turn_detection": _turn_detection({"type": "server_vad"}),
                 }
             },
@@ -97,7 +104,7 @@ class Config:
         if not transcription:
             self.json |= {
                 "model": model,
-                "instructions": self._system_prompt,
+                "instructions": manner.system_prompt,
                 "output_modalities": ["audio"],
                 "max_output_tokens": "inf",
                 "tools": [],
@@ -108,7 +115,7 @@ class Config:
             }
             self.json["audio"]["output"] = {
                 "format": as_json("audio/pcm"),
-                "voice": assistant.settings.voice_name,
+                "voice": manner.voice.name,
                 "speed": 1.0,
             }
         self._derive(self.json)
@@ -167,6 +174,7 @@ class Config:
             hint=hearing.hint,
             languages=hearing.languages,
             words=bool(json["include"]),  # logprobs, the only includable field, need words
+            generation=self._generation,
         )
         voice = self._assistant.voice()
         if json["type"] == "realtime":
@@ -291,11 +299,12 @@ class Config:
         """Check that a client names only MCP servers that the operator has configured: it must not make this service
         connect to others. Raises RealtimeError."""
         servers = {function.server for function in self._assistant.tools.functions.values()}
-        if tool.get("server_url") or tool.get("connector_id") or tool["server_label"] not in servers:
+        elsewhere = tool.get("server_url") or tool.get("connector_id") or tool.get("tunnel_id")
+        if elsewhere or tool["server_label"] not in servers:
             there = ", ".join(sorted(servers)) or "none"
             raise RealtimeError(
                 f"The service's operator configures MCP servers; available: {there}. Name one as server_label, without "
-                "server_url.",
+                "server_url, connector_id and tunnel_id.",
                 code="invalid_value",
                 param=where,
             )

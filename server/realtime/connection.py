@@ -10,6 +10,7 @@ from starlette.types import Message
 
 from pipeline.assistant import Assistant
 from pipeline.errors import ParleyError
+from pipeline.personas import Manner
 from pipeline.support.json_types import Json
 from server.access import Revoked, held_of
 from server.http.websocket_session import WebSocketSession
@@ -34,6 +35,7 @@ class Connection(WebSocketSession):
         timings: bool,
         lead_ms: int | None = None,
         speaker_lock: str | None = None,
+        manner: Manner | None = None,
     ) -> None:
         """See `RealtimeSession`."""
         self.session = RealtimeSession(
@@ -45,6 +47,7 @@ class Connection(WebSocketSession):
             room=held_of(socket),
             lead_ms=lead_ms,
             speaker_lock=speaker_lock,
+            manner=manner,
         )
         super().__init__(socket, ended=self.session.translation.closed)
 

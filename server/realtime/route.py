@@ -21,6 +21,8 @@ SUBPROTOCOL = "realtime"
 DEFAULT_MODEL = "gpt-realtime"
 """The model name of a session without `?model=`."""
 MAX_MODEL_CHARS = 200
+BEGINNING = ("persona", "llm_model", "temperature")
+"""Query parameters of `Assistant.manner`; `session.update` has the other wishes."""
 TRUE = ("1", "true", "yes")
 
 
@@ -37,6 +39,7 @@ async def realtime(socket: WebSocket) -> None:
     bound = bound_session(socket)
     make = await imported("server.realtime.connection", "Connection")
     try:
+        manner = await assistant.manner({name: query[name] for name in BEGINNING if name in query})
         connection: Connection = make(
             socket,
             assistant,
@@ -45,6 +48,7 @@ async def realtime(socket: WebSocket) -> None:
             record=agreed(socket),
             timings=query.get("timings", "").lower() in TRUE,
             speaker_lock=query.get("speaker_lock"),
+            manner=manner,
         )
         if bound:
             connection.begin_with(bound)

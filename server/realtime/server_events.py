@@ -163,7 +163,7 @@ class Translation:
         match event:
             case events.UserSpeechStopped():
                 yield from self._speech_stopped(event)
-                if not self._config.reply_options.answers:
+                if not self._config.reply_options.answers and self.response is None:
                     self._ended(None)
             case events.UtteranceCommitted(item_id):
                 yield from self._committed(item_id)
@@ -231,7 +231,9 @@ class Translation:
         }  # fmt: skip
 
     def _speech_stopped(self, event: events.UserSpeechStopped) -> Iterable[ServerEvent]:
-        self._awaited, self._seconds = event.item_id, max(0.0, event.at_ms - self._spoken_at) / 1000
+        self._seconds = max(0.0, event.at_ms - self._spoken_at) / 1000
+        if self._config.reply_options.answers:
+            self._awaited = event.item_id
         yield {
             "type": "input_audio_buffer.speech_stopped", "audio_end_ms": round(event.at_ms), "item_id": event.item_id,
         }  # fmt: skip

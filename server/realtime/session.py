@@ -4,6 +4,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from pipeline.assistant import Assistant
+from pipeline.personas import Manner
 from pipeline.support.channel import Channel
 from server.access.limits import Share
 from server.realtime.audio import SoundIn
@@ -38,10 +39,11 @@ class RealtimeSession:
         room: Share | None = None,
         lead_ms: int | None = None,
         speaker_lock: str | None = None,
+        manner: Manner | None = None,
     ) -> None:
-        """model, transcription, timings, lead_ms, speaker_lock: see `Config`. record: whether the client agrees to be
-        recorded. room: budget for audio that waits for its transcript, and its pace. Raises BadInput if the speaker
-        lock cannot be used."""
+        """model, transcription, timings, lead_ms, speaker_lock, manner: see `Config`. record: whether the client agrees
+        to be recorded. room: budget for audio that waits for its transcript, and its pace. Raises BadInput if the
+        speaker lock cannot be used."""
         self.assistant = assistant
         self._room = room
         self.player: Player | None = None
@@ -55,11 +57,12 @@ class RealtimeSession:
             timings=timings,
             lead_ms=lead_ms,
             speaker_lock=speaker_lock,
+            manner=manner,
         )
         self.sound = SoundIn(self.config.input_format)
         self.outbox: Channel[ServerEvent] = Channel(OUTBOX)
         """The server events to send; ends with the reason why the session has ended."""
-        conversation = assistant.conversation()
+        conversation = assistant.conversation(self.config.instructions)
         self.translation = Translation(conversation, self.config, self.outbox, ended=self._ended)
         self.live = assistant.session(
             self.config.options,

@@ -69,6 +69,7 @@ class ToolJson(TypedDict, total=False):
     server_label: str
     server_url: str | None
     connector_id: str | None
+    tunnel_id: str | None
 
 
 class ChoiceJson(TypedDict):

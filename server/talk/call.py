@@ -9,10 +9,11 @@ from pipeline.assistant import Assistant
 from pipeline.audio.clip import Clip
 from pipeline.conversation import events
 from pipeline.conversation.events import Event
-from pipeline.conversation.history import Conversation
 from pipeline.errors import ParleyError
+from pipeline.personas import Manner
 from pipeline.support.background import background
 from server.talk.live import LiveSocket
+from server.talk.resume import Resuming
 from server.webrtc.tracks import LEAD_MS, Tracks
 
 log = logging.getLogger(__name__)
@@ -21,9 +22,11 @@ log = logging.getLogger(__name__)
 class LiveCall(LiveSocket):
     """One call's conversation: `socket` is its data channel."""
 
-    def __init__(self, socket: WebSocket, assistant: Assistant, tracks: Tracks, found: Conversation | None) -> None:
-        """found: see LiveSocket. Raises BadInput for invalid query parameters."""
-        super().__init__(socket, assistant, found, lead_ms=LEAD_MS)
+    def __init__(
+        self, socket: WebSocket, assistant: Assistant, manner: Manner, tracks: Tracks, resuming: Resuming
+    ) -> None:
+        """manner, resuming: see LiveSocket. Raises BadInput for invalid query parameters."""
+        super().__init__(socket, assistant, manner, resuming, lead_ms=LEAD_MS)
         self._tracks = tracks
         self.register()  # some seconds can pass until the call is connected
 

@@ -5,12 +5,9 @@ session's events as JSON and its audio as bytes.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
 
 from fastapi import WebSocket
-from starlette.requests import HTTPConnection
 from starlette.types import Message
 
 from pipeline.assistant import Assistant
@@ -19,20 +16,22 @@ from pipeline.audio.decode import decode
 from pipeline.conversation import events
 from pipeline.conversation.events import Event
 from pipeline.conversation.history import Conversation
+from pipeline.conversation.reply_options import ReplyOptions
 from pipeline.conversation.saved import saved
 from pipeline.errors import BadInput, ParleyError
 from pipeline.listening.detector import RATE_HZ
 from pipeline.listening.options import LiveOptions
+from pipeline.personas import Manner
 from pipeline.support.json_text import BadJson, BadNumber, parsed
 from pipeline.support.json_types import JsonObject
 from server.access import caller_of, held_of
 from server.errors import error_fields
 from server.http.websocket_session import WebSocketSession
 from server.ops.kept_conversations import agreed
-from server.parameters import language_code, system_prompt
 from server.state import state_of
 from server.talk.audio import LiveSound, WholeFile
-from server.talk.resume import RESUME_S
+from server.talk.manners import FIELDS, history_of
+from server.talk.resume import RESUME_S, Resuming
 
 MAX_TEXT_CHARS = 8_000
 """Longest typed message."""
@@ -80,20 +79,21 @@ class LiveSocket(WebSocketSession):
         self,
         socket: WebSocket,
         assistant: Assistant,
-        found: Conversation | None = None,
+        manner: Manner,
+        resuming: Resuming,
         *,
         lead_ms: int | None = None,
     ) -> None:
-        """found: the conversation of another process that is resumed (`found_elsewhere`). lead_ms: how far ahead of
-        real time sound is sent, if the transport decides it. Raises BadInput for invalid query parameters."""
+        """manner: that of the query. resuming: finds the conversation to resume. lead_ms: how far ahead of real time
+        sound is sent, if the transport decides it. Raises BadInput for invalid query parameters."""
         query = dict(socket.query_params)
         query.pop("stream", None)
         self._assistant = assistant
         self._store = state_of(socket).resumable
-        self._voice = assistant.voice(query.pop("voice", None))
-        self._language = language_code(query.pop("language", None))
+        self._manner = manner
         self._sound = LiveSound(query.pop("rate", None))
-        system = system_prompt(query.pop("system", None))
+        for name in FIELDS:
+            query.pop(name, None)
         token = query.pop("resume", None)
         query.pop("record", None)
         for secret in ("api_key", "token"):
@@ -102,9 +102,10 @@ class LiveSocket(WebSocketSession):
         self._options = options if lead_ms is None else replace(options, lead_ms=lead_ms)
         caller = caller_of(socket)
         self._owner = (caller.kind, caller.name)
-        kept = found or (self._store.take(token, self._owner) if token else None)
+        kept = resuming.take()
+        self._resuming = resuming
         self._resumed = kept is not None
-        self._conversation = kept or assistant.conversation(system)
+        self._conversation = kept or assistant.conversation(manner.system_prompt)
         self._token = self._store.token()
         self._earlier_token = token if self._resumed else None
         self.session_id = self._conversation.id
@@ -112,8 +113,9 @@ class LiveSocket(WebSocketSession):
         self._session = assistant.session(
             self._options,
             self._conversation,
-            voice=self._voice,
-            language=self._language,
+            voice=manner.voice,
+            language=manner.language,
+            reply_options=ReplyOptions(tools=assistant.tools, generation=manner.generation),
             record=self.recorded,
             room=held_of(socket),
         )
@@ -136,6 +138,7 @@ class LiveSocket(WebSocketSession):
             self._store.open(token, self._owner, self._give_up)
             self._store.copy(token, self._snapshot)
         self._conversation.changed = self._changed
+        self._resuming.resumed()
 
     def _tokens(self) -> list[str]:
         return [token for token in (self._token, self._earlier_token) if token]
@@ -183,8 +186,11 @@ class LiveSocket(WebSocketSession):
             "resume": self._token,
             "resumed": self._resumed,
             "resume_seconds": RESUME_S,
-            "voice": self._voice.name,
-            "language": self._language,
+            "persona": self._manner.persona,
+            "voice": self._manner.voice.name,
+            "language": self._manner.language,
+            "llm_model": self._manner.generation.llm_model,
+            "temperature": self._manner.generation.temperature,
             "options": asdict(self._options),
             "history": [
                 {"role": m.role, "content": m.content}
@@ -203,7 +209,7 @@ class LiveSocket(WebSocketSession):
         if (data := message.get("bytes")) is not None:
             await self._hear(data)
         else:
-            self._obey(message.get("text") or "")
+            await self._obey(message.get("text") or "")
 
     async def _hear(self, data: bytes) -> None:
         if not data:
@@ -225,7 +231,7 @@ class LiveSocket(WebSocketSession):
         """Pass the user's next sound to the session: float32 at 16 kHz."""
         self._session.hear(samples)
 
-    def _obey(self, text: str) -> None:
+    async def _obey(self, text: str) -> None:
         if len(text) > MAX_COMMAND_CHARS:
             raise BadInput(
                 f"A text message has at most {MAX_COMMAND_CHARS} characters; send sound as bytes.",
@@ -251,25 +257,34 @@ class LiveSocket(WebSocketSession):
                 session.interrupt()
             case "say":
                 session.say(_text(command))
+            case "retry":
+                session.retry(_text(command) if "text" in command else None)
+            case "restore":
+                session.begin_with(history_of(command))
+                await self.send({"type": "conversation_restored", "messages": len(self._conversation.messages)})
             case "played":
                 session.played(_milliseconds(command))
             case "configure":
-                self._configure(command)
+                await self._configure(command)
             case kind:
                 raise BadInput(f"Unknown message type {str(kind)[:40]!r}.", code="unsupported_message")
 
-    def _configure(self, command: JsonObject) -> None:
+    async def _configure(self, command: JsonObject) -> None:
         """Apply all changes or none: validate everything first."""
         options = command.get("options", {})
         if not isinstance(options, dict):
             raise BadInput("options must be an object.", code="bad_parameter")
-        changed = self._session.options.changed(options)
-        voice, language = self._session.voice, self._session.language
-        if "voice" in command:
-            voice = self._assistant.voice(str(command["voice"]))
-        if "language" in command:
-            language = language_code(str(command["language"] or ""))
-        self._session.configure(changed, voice=voice, language=language)
+        session = self._session
+        changed = session.options.changed(options)
+        wishes = {name: command[name] for name in FIELDS if name in command}
+        manner = await self._assistant.manner(wishes, self._manner)
+        # Without a language of its own, the session has that of SPEECH_LANGUAGE.
+        language = manner.language if {"language", "persona"} & wishes.keys() else session.language
+        session.configure(changed, voice=manner.voice, language=language)
+        if {"system", "persona"} & wishes.keys():
+            self._conversation.instruct(manner.system_prompt)
+        session.reply_options = replace(session.reply_options, generation=manner.generation)
+        self._manner = manner
 
     # --- out ---
 
@@ -296,20 +311,6 @@ class LiveSocket(WebSocketSession):
     async def play(self, clip: Clip) -> None:
         """Send the next sound of the reply."""
         await self.send(clip.pcm16())
-
-
-@asynccontextmanager
-async def found_elsewhere(connection: HTTPConnection) -> AsyncIterator[Conversation | None]:
-    """Yield the conversation of another process that a connection's query resumes; give it back if the block fails."""
-    token, caller = connection.query_params.get("resume"), caller_of(connection)
-    store, owner = state_of(connection).resumable, (caller.kind, caller.name)
-    found = await store.find_elsewhere(token, owner) if token else None
-    try:
-        yield found
-    except BaseException:
-        if token and found is not None:
-            store.give_back(token, owner, found)
-        raise
 
 
 def _text(command: JsonObject) -> str:

@@ -4,11 +4,16 @@ another process of the service."""
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from starlette.requests import HTTPConnection
 
 from pipeline.conversation.history import Conversation
 from pipeline.conversation.saved import saved
 from pipeline.support.json_types import JsonObject
+from server.access import caller_of
+from server.state import state_of
 from server.talk.copies import Copies, Owner
 
 RESUME_S = 120.0
@@ -80,23 +85,30 @@ class Resumable:
         del self._open[token]
         if self._copies is not None:
             self._copies.close(token, owner)
-        elif self._seconds > 0 and conversation.messages:
+        else:
+            self._keep(token, owner, conversation)
+
+    def _keep(self, token: str, owner: Owner, conversation: Conversation) -> None:
+        if self._seconds > 0 and conversation.messages:
             self._kept[token] = (self._clock() + self._seconds, owner, conversation)
             while len(self._kept) > self._most:
                 self._kept.popitem(last=False)
 
     async def find_elsewhere(self, token: str, owner: Owner) -> Conversation | None:
         """Remove and return the conversation of a token that is not of an open connection here, if other processes can
-        have it. Call `give_back` if it is not resumed after all."""
+        have it."""
         if self._copies is None or token in self._open:
             return None
         return await self._copies.take(token, owner)
 
     def give_back(self, token: str, owner: Owner, conversation: Conversation) -> None:
-        """Let the client resume a conversation of `find_elsewhere` again."""
+        """Let the client resume a conversation of `find_elsewhere` or `take` again, because it was not resumed."""
         if self._copies is not None:
             self._copies.open(token, owner, lambda: saved(conversation), lambda: None)
             self._copies.close(token, owner)
+        else:
+            self._forget()
+            self._keep(token, owner, conversation)
 
     def take(self, token: str, owner: Owner) -> Conversation | None:
         """Remove and return the conversation of this token. Return None if there is none, or if it has another owner,
@@ -114,3 +126,46 @@ class Resumable:
         now = self._clock()
         while self._kept and next(iter(self._kept.values()))[0] <= now:
             self._kept.popitem(last=False)
+
+
+class Resuming:
+    """A connection that asks for the conversation of a token, until `resumed`. See `resuming`."""
+
+    def __init__(self, store: Resumable, token: str | None, owner: Owner) -> None:
+        self._store, self._token, self._owner = store, token, owner
+        self._found: Conversation | None = None
+
+    async def look_elsewhere(self) -> None:
+        """Look in the other processes of the service."""
+        if self._token:
+            self._found = await self._store.find_elsewhere(self._token, self._owner)
+
+    def take(self) -> Conversation | None:
+        """Remove and return the conversation; None without one. An open connection that has it ends."""
+        if self._found is None and self._token:
+            self._found = self._store.take(self._token, self._owner)
+        return self._found
+
+    def resumed(self) -> None:
+        """Note that the connection now keeps the conversation at its end."""
+        self._found = None
+
+    def give_back(self) -> None:
+        """Let the client resume the conversation with the same token later, unless it is resumed."""
+        if self._token and self._found is not None:
+            self._store.give_back(self._token, self._owner, self._found)
+
+
+@asynccontextmanager
+async def resuming(connection: HTTPConnection) -> AsyncIterator[Resuming]:
+    """Find the conversation that a connection's query resumes. The block opens the connection; if it fails, the
+    conversation can be resumed by the next one."""
+    caller = caller_of(connection)
+    token, store = connection.query_params.get("resume"), state_of(connection).resumable
+    one = Resuming(store, token, (caller.kind, caller.name))
+    try:
+        await one.look_elsewhere()
+        yield one
+    except BaseException:
+        one.give_back()
+        raise

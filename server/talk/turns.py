@@ -12,7 +12,6 @@ import importlib
 from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Depends, Request, Response, WebSocket
-from fastapi.responses import JSONResponse
 from starlette.types import Message
 
 from pipeline.assistant import Assistant
@@ -20,15 +19,17 @@ from pipeline.audio.clip import Clip, encode_wav
 from pipeline.audio.decode import decode
 from pipeline.conversation import events
 from pipeline.errors import BadInput, Overloaded, ParleyError
+from pipeline.personas import Manner
 from pipeline.support.channel import Channel
 from server.access import caller_of, require_key
-from server.errors import as_json
+from server.http.upgrade import UpgradeRequired
 from server.http.websocket_protocol import limit_text
 from server.http.websocket_session import WebSocketSession, refuse
 from server.ops.kept_conversations import agreed, told
-from server.parameters import language_code, system_prompt
 from server.state import state_of
-from server.talk.live import MAX_COMMAND_CHARS, LiveSocket, found_elsewhere
+from server.talk.live import MAX_COMMAND_CHARS, LiveSocket
+from server.talk.manners import manner_asked
+from server.talk.resume import resuming
 from server.webrtc.opening import open_call
 
 if TYPE_CHECKING:  # aiortc is imported with the first call
@@ -47,13 +48,12 @@ another one."""
 
 
 @router.api_route("/ws", methods=["GET", "POST"], include_in_schema=False)
-async def not_a_socket(request: Request) -> Response:
-    """Return the error that a connection would get now. A page cannot see why its WebSocket was refused, but it can
-    read this response (with POST, because the browser then sends the page's origin).
+async def not_a_socket(request: Request) -> None:
+    """Raise the error that a connection would get now, or UpgradeRequired. A page cannot see why its WebSocket was
+    refused, but it can read this response (with POST, because the browser then sends the page's origin).
     """
     state_of(request).access.slots.check(caller_of(request))
-    told = as_json(BadInput("This endpoint is a WebSocket.", code="upgrade_required"))
-    return JSONResponse(told, 426, {"Upgrade": "websocket"})
+    raise UpgradeRequired
 
 
 @router.websocket("/ws")
@@ -64,12 +64,13 @@ async def voice_socket(socket: WebSocket) -> None:
     protocol = PROTOCOL if PROTOCOL in socket.scope.get("subprotocols", ()) else None
     live = socket.query_params.get("stream", "").lower() in ("1", "true", "yes")
     try:
+        manner = await manner_asked(socket, assistant)
         if live:
-            async with found_elsewhere(socket) as found:
-                conversation: LiveSocket | VoiceSocket = LiveSocket(socket, assistant, found)
+            async with resuming(socket) as one:
+                conversation: LiveSocket | VoiceSocket = LiveSocket(socket, assistant, manner, one)
                 await _accept(socket, conversation, protocol)
         else:
-            conversation = VoiceSocket(socket, assistant)
+            conversation = VoiceSocket(socket, assistant, manner)
             await _accept(socket, conversation, protocol)
     except ParleyError as error:
         await refuse(socket, error, protocol)
@@ -87,11 +88,12 @@ async def voice_call(request: Request) -> Response:
     """Open a live conversation over WebRTC: an SDP offer in, the SDP answer out."""
     sdp = (await request.body()).decode("utf-8", "replace")
     module = await asyncio.to_thread(importlib.import_module, "server.talk.call")
+    manner = await manner_asked(request, state_of(request).assistant)
 
-    async with found_elsewhere(request) as found:
+    async with resuming(request) as one:
 
         def session_on(socket: WebSocket, tracks: "Tracks") -> "LiveCall":
-            made: LiveCall = module.LiveCall(socket, state_of(request).assistant, tracks, found)
+            made: LiveCall = module.LiveCall(socket, state_of(request).assistant, manner, tracks, one)
             return made
 
         return await open_call(request, sdp, session_on)
@@ -100,15 +102,12 @@ async def voice_call(request: Request) -> Response:
 class VoiceSocket(WebSocketSession):
     """A connection: while a turn runs, the next messages wait in an inbox."""
 
-    def __init__(self, socket: WebSocket, assistant: Assistant) -> None:
-        """Raises BadInput for invalid query parameters."""
+    def __init__(self, socket: WebSocket, assistant: Assistant, manner: Manner) -> None:
+        """manner: that of the query."""
         super().__init__(socket, idle_s=assistant.settings.idle_timeout_s)
-        query = socket.query_params
-        system = system_prompt(query.get("system"))
         self._assistant = assistant
-        self._voice = assistant.voice(query.get("voice"))
-        self._language = language_code(query.get("language"))
-        self._conversation = assistant.conversation(system)
+        self._manner = manner
+        self._conversation = assistant.conversation(manner.system_prompt)
         self.session_id = self._conversation.id
         self.recorded = agreed(socket) and assistant.recorder is not None
         self._inbox: Channel[bytes | BadInput] = Channel(MESSAGES_AHEAD)
@@ -172,7 +171,12 @@ class VoiceSocket(WebSocketSession):
         transcription, clips = "", list[Clip]()
         speech_error: events.StageError | None = None
         turn = self._assistant.answer(
-            utterance, self._conversation, voice=self._voice, language=self._language, record=self.recorded
+            utterance,
+            self._conversation,
+            voice=self._manner.voice,
+            language=self._manner.language,
+            record=self.recorded,
+            generation=self._manner.generation,
         )
         async with contextlib.aclosing(turn) as happenings:
             async for event in happenings:

@@ -4,7 +4,7 @@ import contextlib
 import json
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import httpx
@@ -206,17 +206,17 @@ def test_an_incomplete_message_counts_from_its_first_bytes(server: ServerProcess
 # --- texts ---
 
 DEEP = "[" * 100_000 + "]" * 100_000
-TEXTS = {
-    "deep": DEEP,
-    "deep within": '{"type": "x", "a": ' + DEEP + "}",
-    "many": '{"type": "say", "a": [' + "{}," * 2_000_000 + "{}]}",
-    "many names": '{"type": "say", ' + ",".join(f'"{n}": {n}' for n in range(200_000)) + "}",
-    "a long number": '{"type": "played", "ms": ' + "9" * 5000 + "}",
-    "a large number": '{"type": "played", "ms": 1e999}',
-    "an endless text": '{"type": "say", "text": "' + "x" * 5_000_000 + '"}',
-    "a wide text": '{"type": "say", "text": "' + "x" * 5_000_000 + '\U0001f600"}',
-    "half a character": '{"type": "\\ud83d"}',
-    "not a number": '{"type": "played", "ms": NaN}',
+TEXTS: dict[str, Callable[[], str]] = {
+    "deep": lambda: DEEP,
+    "deep within": lambda: '{"type": "x", "a": ' + DEEP + "}",
+    "many": lambda: '{"type": "say", "a": [' + "{}," * 2_000_000 + "{}]}",
+    "many names": lambda: '{"type": "say", ' + ",".join(f'"{n}": {n}' for n in range(200_000)) + "}",
+    "a long number": lambda: '{"type": "played", "ms": ' + "9" * 5000 + "}",
+    "a large number": lambda: '{"type": "played", "ms": 1e999}',
+    "an endless text": lambda: '{"type": "say", "text": "' + "x" * 5_000_000 + '"}',
+    "a wide text": lambda: '{"type": "say", "text": "' + "x" * 5_000_000 + '\U0001f600"}',
+    "half a character": lambda: '{"type": "\\ud83d"}',
+    "not a number": lambda: '{"type": "played", "ms": NaN}',
 }
 
 
@@ -231,6 +231,7 @@ def error_of(connection: ClientConnection) -> str:
 @pytest.mark.parametrize("kind", TEXTS)
 @pytest.mark.parametrize("path", ["/ws?stream=1", "/v1/realtime", "/api/v1/streaming"])
 def test_texts_over_the_limit_of_their_kind_are_refused(server: ServerProcess, path: str, kind: str) -> None:
+    text = TEXTS[kind]()
     with (
         within(server, 60),
         let_in(
@@ -238,7 +239,7 @@ def test_texts_over_the_limit_of_their_kind_are_refused(server: ServerProcess, p
         ) as connection,
     ):
         for _ in range(3):  # the connection stays open
-            connection.send(TEXTS[kind])
+            connection.send(text)
             assert error_of(connection) in {
                 "unsupported_message", "message_too_large", "unknown_or_invalid_event", "bad_parameter",
             }  # fmt: skip
@@ -253,7 +254,7 @@ def test_bodies_over_the_limit_of_their_kind_are_refused(
     server: ServerProcess, method: str, path: str, kind: str
 ) -> None:
     answer = httpx.request(
-        method, f"{server.url}{path}", content=TEXTS[kind].encode(), timeout=LATE_S,
+        method, f"{server.url}{path}", content=TEXTS[kind]().encode(), timeout=LATE_S,
         headers={"Content-Type": "application/json"},
     )  # fmt: skip
     assert 400 <= answer.status_code < 500, answer.text

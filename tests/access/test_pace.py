@@ -11,7 +11,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from server.access import limits
-from server.access.limits import BURST_BYTES, PACE_BYTES_PER_S, Pace
+from server.access.limits import BURST_BYTES, PACE_BYTES_PER_S, DataPace
 from tests.in_process import in_process
 from tests.server_process import let_in, refused
 from tests.servers.ollama import FakeOllama
@@ -20,13 +20,13 @@ from tests.servers.running import running
 ANNA, BEN = ("key", "anna"), ("key", "ben")
 
 
-def sent(pace: Pace, size: int, caller: tuple[str, str] | None) -> float:
+def sent(pace: DataPace, size: int, caller: tuple[str, str] | None) -> float:
     return pace.sent(size, caller, burst=BURST_BYTES, per_s=PACE_BYTES_PER_S)
 
 
 def test_a_caller_above_the_pace_waits_and_others_do_not() -> None:
     now = 100.0
-    pace = Pace(lambda: now)
+    pace = DataPace(lambda: now)
     assert sent(pace, BURST_BYTES, ANNA) == 0
     assert sent(pace, PACE_BYTES_PER_S, ANNA) == 1.0
     assert sent(pace, PACE_BYTES_PER_S, BEN) == 0
@@ -35,12 +35,12 @@ def test_a_caller_above_the_pace_waits_and_others_do_not() -> None:
 
 
 def test_this_machines_own_callers_have_no_pace() -> None:
-    assert sent(Pace(lambda: 0.0), 100 * BURST_BYTES, None) == 0
+    assert sent(DataPace(lambda: 0.0), 100 * BURST_BYTES, None) == 0
 
 
 def test_the_burst_is_available_again_after_a_pause() -> None:
     now = 0.0
-    pace = Pace(lambda: now)
+    pace = DataPace(lambda: now)
     sent(pace, 3 * BURST_BYTES, ANNA)
     now += 3 * BURST_BYTES / PACE_BYTES_PER_S
     assert sent(pace, BURST_BYTES, ANNA) == 0

@@ -16,6 +16,7 @@ from playwright.sync_api import Browser, BrowserType, Page, sync_playwright
 from pipeline.audio.clip import Clip, encode_wav
 from pipeline.audio.decode import decode_blocking
 from tests.questions import sample
+from tests.server_process import ServerProcess, serving
 
 RATE_HZ = 48_000
 LOUDNESS = 0.25
@@ -115,6 +116,13 @@ class Visitor:
 
 
 Visit = Callable[..., Visitor]
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """Run the service with its embedded engines, which the page names."""
+    with serving(tmp_path_factory.mktemp("server")) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")

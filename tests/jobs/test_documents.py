@@ -264,3 +264,25 @@ async def test_a_deleted_job_takes_its_versions_with_it(kept: Documents, store: 
             assert (await connection.execute(table.select())).all() == []
     with pytest.raises(JobNotFound):
         await kept.edit(job, 0, [SetText("text", 0, "late")], author="")
+
+
+async def test_names_that_are_set_together_make_a_version_that_is_undone(kept: Documents, store: JobStore) -> None:
+    job = await finished(store)
+    await edit(kept, store, job, 0, SetText("text", 0, "good evening"))
+    names = {"A": "Ana", "Z": "of no segment"}
+    saved = await kept.name_speakers(job, names, author="key:anna")
+    assert saved is not None
+    assert (saved.version, saved.changes) == (2, [{"names": names}])
+    assert (await store.get(job.id)).speakers == names
+    assert [one.operations for one in await kept.versions(job)] == [["name"], ["text"]]
+    assert await kept.name_speakers(job, names, author="key:anna") is None, "they are the names already"
+    await kept.restore(await store.get(job.id), 2, 1, author="key:anna")
+    assert (await store.get(job.id)).speakers == {}
+    assert texts(await told(kept, store, job))[0] == "good evening"
+
+
+async def test_names_of_concurrent_callers_are_all_versions(kept: Documents, store: JobStore) -> None:
+    job, others = await finished(store), Documents(store)  # as in another process
+    naming = [one.name_speakers(job, {"A": f"{n}"}, author="") for n, one in enumerate([kept, others] * 2)]
+    saved = [one.version for one in await asyncio.gather(*naming) if one is not None]
+    assert sorted(saved) == [1, 2, 3, 4]

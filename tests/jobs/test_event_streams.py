@@ -6,7 +6,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from sqlalchemy import event
+from sqlalchemy import Engine, event
 
 from jobs.change_signal import Notices
 from jobs.database import Database
@@ -90,3 +90,22 @@ def test_event_streams_are_limited(tmp_path: Path, keys: str) -> None:
             stream.__exit__(None, None, None)
         for job_id in ids:
             client.delete(f"/jobs/{job_id}")
+
+
+def test_an_event_stream_reads_its_job_once_when_it_opens(tmp_path: Path) -> None:
+    reads: list[str] = []
+
+    def note(connection: object, cursor: object, statement: str, *others: object) -> None:
+        if "jobs.owner" in statement and "WHERE jobs.id = " in statement:
+            reads.append(statement)
+
+    with in_process(tmp_path, JOB_WORKERS="0") as service, httpx.Client(base_url=service.url, timeout=60) as client:
+        made = client.post("/jobs", files={"files": recording(0)}).raise_for_status().json()["jobs"]
+        event.listen(Engine, "before_cursor_execute", note)
+        try:
+            with client.stream("GET", f"/jobs/{made[0]['job_id']}/events") as answer:
+                assert next(answer.iter_lines()) == "event: progress"
+            assert client.get("/jobs/none/events").status_code == 404
+        finally:
+            event.remove(Engine, "before_cursor_execute", note)
+        assert len(reads) == 2

@@ -81,7 +81,7 @@ def test_a_transcript_is_found_renamed_tagged_and_pinned(anna: httpx.Client, ben
     assert (library["tags"], library["keep_hours"], library["language_model"]) == ({"Birds": 1, "work": 1}, 48, True)
     for wrong in ({"filename": " .. "}, {"tags": ['a"b']}, {"tags": ["x" * 51]}, {"tags": ["a"] * 21}):
         assert anna.patch(f"/jobs/{job_id}", json=wrong).status_code == 400, wrong
-    for query in ("q=" + "x" * 201, "", "q=a&cursor=-1", "q=a&limit=51"):
+    for query in ("q=" + "x" * 201, "", "q=a&cursor=1-", "q=a&limit=51"):
         assert anna.get(f"/library/search?{query}").status_code == 400, query
 
 

@@ -145,3 +145,30 @@ def test_procrastinate_on_sqlite_is_refused(tmp_path: Path) -> None:
     assert ended.returncode == 2
     assert "PostgreSQL" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_recordings_in_a_watched_folder_are_run_by_a_job_worker(tmp_path: Path, pg: Postgres) -> None:
+    root = tmp_path / "watched"
+    root.mkdir()
+    settings = {
+        **HEARS,
+        "DATABASE_URL": pg.database(),
+        "JOB_QUEUE": "procrastinate",
+        "UPLOAD_DIR": str(tmp_path / "up"),
+        "WATCH_DIR": str(root),
+        "WATCH_FORMATS": "txt",
+        "WATCH_LANGUAGE": "en",
+        "WATCH_SETTLE_SECONDS": "0.5",
+    }
+    with (
+        serving(tmp_path, **settings, JOB_WORKERS="0") as service,
+        httpx.Client(base_url=service.url, timeout=60) as client,
+        worker(tmp_path, settings),
+    ):
+        for number in (1, 2):
+            (root / f"{number}.wav").write_bytes(recording(number))
+        until(lambda: {path.name for path in root.glob("*.txt")} == {"1.txt", "2.txt"} or None)
+        assert [(root / f"{number}.txt").read_text().strip() for number in (1, 2)] == SAID[1:3]
+        assert [job["status"] for job in client.get("/jobs").json()["items"]] == ["completed"] * 2
+        [shown] = client.get("/health").json()["watched_folders"]
+        assert shown["status"] in ("watching", "elsewhere")

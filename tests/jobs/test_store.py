@@ -4,6 +4,7 @@ import asyncio
 import random
 import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -13,6 +14,7 @@ from sqlalchemy import Connection, func, select, text, update
 from jobs import schema
 from jobs.database import Database, address, open_database
 from jobs.errors import JobNotFound, KeyReused, NotPossible, Refused
+from jobs.library.backlog import Backlog
 from jobs.library.search import search
 from jobs.listing import list_jobs, numbers
 from jobs.result import store_form
@@ -336,11 +338,18 @@ async def test_speaker_names_are_stored(store: JobStore) -> None:
         await store.name_speakers("none", {})
 
 
-async def test_a_database_of_the_first_version_is_migrated(database_url: str) -> None:
+async def test_a_database_of_the_first_version_is_migrated(database_url: str, tmp_path: Path) -> None:
     """The rows are kept."""
 
     def back(connection: Connection) -> None:
-        for index in ("jobs_by_session_state", "jobs_by_owner", "jobs_by_owner_state", "jobs_tagged", "jobs_pinned"):
+        for index in (
+            "jobs_by_session_state",
+            "jobs_by_owner",
+            "jobs_by_owner_state",
+            "jobs_tagged",
+            "jobs_pinned",
+            "jobs_in_background",
+        ):
             connection.execute(text(f"DROP INDEX {index}"))
         for table in ("owner_tallies", "documents", "versions", "waveforms", "voiceprints"):
             connection.execute(text(f"DROP TABLE {table}"))
@@ -351,11 +360,11 @@ async def test_a_database_of_the_first_version_is_migrated(database_url: str) ->
         connection.execute(text("ALTER TABLE deliveries DROP COLUMN host"))
         connection.execute(text("ALTER TABLE jobs DROP COLUMN speakers"))
         connection.execute(text("ALTER TABLE jobs DROP COLUMN trace"))
-        for column in ("tags", "pinned_at"):
+        for column in ("tags", "pinned_at", "background"):
             connection.execute(text(f"ALTER TABLE jobs DROP COLUMN {column}"))
         if connection.dialect.name == "sqlite":
             connection.execute(text("DROP TABLE passages_words"))
-        for table in ("passages", "insights"):
+        for table in ("passages", "insights", "search_backlog", "watched_files"):
             connection.execute(text(f"DROP TABLE {table}"))
         connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
 
@@ -373,10 +382,11 @@ async def test_a_database_of_the_first_version_is_migrated(database_url: str) ->
         store = JobStore(database, max_waiting=10)
         assert await store.get(job.id) == job
         async with database.reading() as connection:
-            assert await connection.scalar(text("SELECT version_num FROM alembic_version")) == "0008"
+            assert await connection.scalar(text("SELECT version_num FROM alembic_version")) == "0010"
             hosts = (await connection.execute(text("SELECT host FROM deliveries ORDER BY url"))).scalars().all()
             assert hosts == ["2606:4700::1", "hooks.example"]
         # Jobs from before the migration get a duration, and are found by their words.
+        await Backlog(database, tmp_path / "search.lock").run()
         assert [hit.job for hit in (await search(database, "heron")).items] == [job]
         [[again], _] = await store.submit([submission()], cached=["k" * 64])
         assert (again.status, again.duration_s) == (Status.COMPLETED, 7.5)

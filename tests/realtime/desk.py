@@ -26,6 +26,7 @@ from pipeline.voices.catalogue import Voices
 from server.access import Access, AccessMiddleware
 from server.http.draining import Draining
 from server.openai.chat.recent import Recent
+from server.ops.upgrades import Upgrades
 from server.realtime.parsing import Events
 from server.realtime.route import router
 from server.state import State, keep_state
@@ -199,7 +200,7 @@ def application(assistant: Assistant, draining: Draining | None = None) -> tuple
     """Return an application without routes and jobs, and its access control."""
     app, access = FastAPI(), Access(assistant.settings)
     app.add_middleware(AccessMiddleware, access=access)
-    resumable, without_jobs = Resumable(0.0, most=4), cast("Jobs", None)
+    resumable, without_jobs, without_upgrades = Resumable(0.0, most=4), cast("Jobs", None), cast("Upgrades", None)
     keep_state(
         app,
         State(
@@ -210,6 +211,7 @@ def application(assistant: Assistant, draining: Draining | None = None) -> tuple
             resumable=resumable,
             calls=Calls(draining, Network()),
             recent=Recent(),
+            upgrades=without_upgrades,
             started=0,
         ),
     )

@@ -198,6 +198,89 @@ def test_a_reply_without_interruption_is_played_to_the_end() -> None:
     assert "response.done" in d.kinds[: started[1]]  # speech during the response is transcribed after it
 
 
+HELLO = {"type": "input_text", "text": "hello"}
+REPORTED = {"type": "server_vad", "interrupt_response": False, "create_response": False}
+CLIENT_DECIDES: dict[str, Any] = {"audio": {"input": {"turn_detection": REPORTED}}}
+
+
+async def to_a_requested_reply(d: Desk) -> None:
+    """Ask a question, request the response, and play a second of it."""
+    await d.update(**CLIENT_DECIDES)
+    await d.speak(600)
+    await d.silence(600)
+    await d.until("conversation.item.input_audio_transcription.completed", count=1)
+    d.send("response.create")
+    await d.until("response.output_audio.delta", count=1)
+    await d.silence(1000)
+
+
+def test_a_client_that_interrupts_by_itself_hears_of_the_speech() -> None:
+    async def script(d: Desk) -> None:
+        await to_a_requested_reply(d)
+        await d.speak(1000)
+        await d.silence(700)
+        await d.until("conversation.item.input_audio_transcription.completed", count=2)
+        assert "response.done" not in d.kinds
+        d.send("response.cancel")
+        cancelled = (await d.until("response.done", count=1))["response"]
+        assert cancelled["status_details"] == {"type": "cancelled", "reason": "client_cancelled"}
+        d.send("response.create")
+        await d.until("response.done", count=2)
+
+    d = hold(script, llm=long())
+    spoken = [kind.removeprefix("input_audio_buffer.") for kind in d.kinds if kind.startswith("input_audio_buffer.")]
+    assert spoken == ["speech_started", "speech_stopped", "committed"] * 2
+    assert [role for role, _ in d.told[1:]] == ["user", "assistant", "user"]
+    assert d.of("response.done")[1]["response"]["status"] == "completed"
+
+
+@pytest.mark.parametrize("ended_by", ["its last sound", "the client"])
+def test_an_utterance_outlasts_the_response_that_it_did_not_interrupt(ended_by: str) -> None:
+    async def script(d: Desk) -> None:
+        await to_a_requested_reply(d)
+        await d.speak(1500)
+        await d.until("input_audio_buffer.speech_started", count=2)
+        if ended_by == "the client":
+            d.send("response.cancel")
+        while "response.done" not in d.kinds:
+            await d.speak(100)
+        await d.speak(500)
+        await d.silence(700)
+        await d.until("conversation.item.input_audio_transcription.completed", count=2)
+
+    d = hold(script, llm=ScriptedLLM(LONG[:120], tokens_per_s=1000))
+    started = d.of("input_audio_buffer.speech_started")
+    assert len(started) == 2
+    assert d.of("input_audio_buffer.committed")[1]["item_id"] == started[1]["item_id"]
+    assert d.of("conversation.item.input_audio_transcription.completed")[1]["item_id"] == started[1]["item_id"]
+    assert "input_audio_buffer.committed" in d.kinds[d.kinds.index("response.done") :]
+
+
+def test_a_backchannel_during_a_response_is_no_utterance_for_the_client() -> None:
+    async def script(d: Desk) -> None:
+        await to_a_requested_reply(d)
+        d.stages.stt.text = "mhm"  # type: ignore[attr-defined]
+        await d.speak(400)
+        await d.until("response.done", count=1)
+
+    assert hold(script, llm=long()).kinds.count("input_audio_buffer.speech_started") == 1
+
+
+@pytest.mark.parametrize(("sent", "told"), [("commit", "committed"), ("clear", "cleared")])
+def test_a_client_ends_an_utterance_during_a_response(sent: str, told: str) -> None:
+    async def script(d: Desk) -> None:
+        await to_a_requested_reply(d)
+        await d.speak(1500)
+        await d.until("input_audio_buffer.speech_started", count=2)
+        before = len(d.kinds)
+        d.send(f"input_audio_buffer.{sent}")
+        await d.until(f"input_audio_buffer.{told}", count=2 if told == "committed" else 1)
+        await d.until("response.done", count=1)
+        assert d.kinds[before:].count("conversation.item.input_audio_transcription.completed") == (sent == "commit")
+
+    hold(script, llm=long())
+
+
 def test_the_client_controls_manual_turns() -> None:
     async def script(d: Desk) -> None:
         await d.update(**MANUAL)
@@ -477,3 +560,18 @@ def test_after_a_long_silence_the_assistant_asks() -> None:
     (idle,) = d.of("input_audio_buffer.timeout_triggered")
     assert idle["audio_end_ms"] - idle["audio_start_ms"] == pytest.approx(6000, abs=600)
     assert "still there" in d.of("response.done")[0]["response"]["output"][0]["content"][0]["transcript"]
+
+
+def test_reply_that_was_cut_before_it_was_heard_can_be_truncated() -> None:
+    """Open WebUI truncates at 0 what it has received and not played, and ends its call at an error."""
+
+    async def script(d: Desk) -> None:
+        await d.update(**CLIENT_DECIDES)
+        d.send("conversation.item.create", item={"type": "message", "role": "user", "content": [HELLO]})
+        d.send("response.create")
+        item = (await d.until("response.output_audio.delta"))["item_id"]
+        d.send("response.cancel")
+        d.send("conversation.item.truncate", item_id=item, content_index=0, audio_end_ms=0)
+        await d.until("conversation.item.truncated")
+
+    assert "error" not in hold(script, llm=long()).kinds

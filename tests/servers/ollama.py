@@ -78,6 +78,10 @@ class FakeOllama:
     """Bodies of /api/chat, in order."""
     asked: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when a reply is requested."""
+    embedding: set[str] = field(default_factory=set)
+    """Models that make embeddings and cannot converse."""
+    listed: int = 0
+    """Number of requests of the list of models."""
     pulls: list[str] = field(default_factory=list)
     loaded: set[str] = field(default_factory=set)
     disconnected: asyncio.Event = field(default_factory=asyncio.Event)
@@ -106,7 +110,15 @@ class FakeOllama:
 
     async def _tags(self, _: Request) -> Response:
         await asyncio.sleep(self.traps.slow_api_s)
-        return JSONResponse({"models": [{"name": name, "model": name, "size": 1} for name in self.models]})
+        self.listed += 1
+        listed = [
+            {
+                "name": name, "model": name, "size": 1,
+                "details": {"families": ["bert" if name in self.embedding else "llama"]},
+            }
+            for name in self.models
+        ]  # fmt: skip
+        return JSONResponse({"models": listed})
 
     async def _ps(self, _: Request) -> Response:
         return JSONResponse({"models": [{"name": name, "model": name} for name in sorted(self.loaded)]})

@@ -50,7 +50,7 @@ def said(names: str) -> str:
     return plain(" ".join(texts[f"{name}.wav"] for name in names.split()))
 
 
-LONG = ("jfk", "libri1088", "LJ001-0001 LJ001-0003", "jfk libri1088", "libri1088 LJ001-0003 lj_0020")
+LONG = ("jfk", "LJ001-0001 LJ001-0003", "libri1088 LJ001-0003 lj_0020")
 """11 to 28 s."""
 
 

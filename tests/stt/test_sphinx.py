@@ -26,9 +26,8 @@ WORST = {"cards": 0.15, "command": 0.01, "harvard": 0.33, "lj": 0.22}
 """Highest permitted word error rate of each group of recordings: a quarter above the measured rate."""
 
 IN_GRAMMAR = (
-    "what time is it", "tell me the time", "what day is it today", "what is seven plus five", "count to ten",
-    "what is your name", "how are you today", "thank you very much", "what is one hundred minus forty two",
-    "set a timer for five minutes",
+    "what time is it", "what is seven plus five", "count to ten", "how are you today",
+    "what is one hundred minus forty two",
 )  # fmt: skip
 OUTSIDE = ("my name is peter and i live in boston", "i would like to order a pizza", "play some music in the bedroom")
 

@@ -101,11 +101,11 @@ def _pitch_hz(clip: Clip) -> float:
 @pytest.mark.parametrize(
     ("language", "text"),
     [
-        ("es", "No hay mal que por bien no venga."),
-        ("fr", "Bonjour, comment allez-vous ?"),
-        ("hi", "नमस्ते, आप कैसे हैं?"),
-        ("it", "Buongiorno, come sta?"),
-        ("pt", "Não há bem que sempre dure."),
+        ("es", "Buenos días."),
+        ("fr", "Comment allez-vous ?"),
+        ("hi", "आप कैसे हैं?"),
+        ("it", "Buongiorno."),
+        ("pt", "Bom dia, João."),
     ],
 )
 async def test_other_languages_are_spoken(opened: Opened[KokoroSpeech], language: str, text: str) -> None:
@@ -251,11 +251,10 @@ def test_the_service_speaks_without_a_usable_kokoro(tmp_path: Path) -> None:
 
 def test_the_service_speaks_with_it(tmp_path: Path) -> None:
     with serving(tmp_path, TTS_ENGINE="kokoro", MODELS_DIR=str(MODELS), VOICE_NAME="af_heart") as server:
-        for voice in ("af_heart", "onyx"):
-            body = {"model": "tts-1", "input": TEXT, "voice": voice, "response_format": "wav"}
-            answer = httpx.post(f"{server.url}/v1/audio/speech", json=body, timeout=300).raise_for_status()
-            samples, rate_hz = soundfile.read(io.BytesIO(answer.content), dtype="float32")
-            assert heard(Clip(samples, rate_hz)) == WORDS
+        body = {"model": "tts-1", "input": TEXT, "voice": "af_heart", "response_format": "wav"}
+        answer = httpx.post(f"{server.url}/v1/audio/speech", json=body, timeout=300).raise_for_status()
+        samples, rate_hz = soundfile.read(io.BytesIO(answer.content), dtype="float32")
+        assert heard(Clip(samples, rate_hz)) == WORDS
 
 
 def test_shipped_voices_come_with_their_licence() -> None:

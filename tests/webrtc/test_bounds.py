@@ -9,6 +9,7 @@ from aiortc.rtp import HeaderExtensionsMap, RtpPacket
 
 from tests.questions import SUM, spoken
 from tests.server_process import ServerProcess, serving
+from tests.stt.recordings import TRAINED
 from tests.webrtc.caller import SOON_S, Caller, calling
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.real_time]
@@ -16,7 +17,7 @@ pytestmark = [pytest.mark.asyncio, pytest.mark.real_time]
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    with serving(tmp_path_factory.mktemp("bounds")) as server:
+    with serving(tmp_path_factory.mktemp("bounds"), **TRAINED) as server:
         yield server
     assert "Traceback" not in server.text
 

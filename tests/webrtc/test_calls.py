@@ -12,6 +12,7 @@ from pipeline.audio.clip import Clip
 from tests.live_client import Live
 from tests.questions import SUM, SUM_ANSWER, spoken
 from tests.server_process import ServerProcess, constants, serving
+from tests.stt.recordings import TRAINED
 from tests.webrtc.caller import Caller, calling, offered
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.real_time]
@@ -21,7 +22,7 @@ LONG = "Say one two three four five six seven eight nine ten eleven twelve thirt
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     changed = constants({"server.webrtc.call:CONNECT_S": 3.0})
-    with serving(tmp_path_factory.mktemp("calls"), MAX_SESSIONS="2", **changed) as server:
+    with serving(tmp_path_factory.mktemp("calls"), **TRAINED, MAX_SESSIONS="2", **changed) as server:
         yield server
     assert "Traceback" not in server.text
 

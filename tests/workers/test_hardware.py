@@ -1,6 +1,7 @@
 """The machine's hardware, and the models that it can run."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -9,7 +10,7 @@ import pytest
 from pipeline.stt.models import MODELS, runnable
 from pipeline.workers import hardware
 from pipeline.workers.hardware import Gpu, Hardware
-from tests.server_process import ServerProcess
+from tests.server_process import ServerProcess, serving
 
 ON_CUDA = ("float16", "float32", "int8", "int8_float16")
 ON_CPU = ("float32", "int8")
@@ -90,6 +91,13 @@ def test_a_container_limit_counts_as_the_memory(tmp_path: Path) -> None:
     assert hardware._memory_mb(limit) == 512
     limit.write_text("max\n")
     assert hardware._memory_mb(limit) == hardware._memory_mb(tmp_path / "none") > 512
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[ServerProcess]:
+    """Run the service with its embedded engines."""
+    with serving(tmp_path) as running:
+        yield running
 
 
 def test_the_service_shows_its_hardware_models_and_load(server: ServerProcess) -> None:

@@ -15,6 +15,7 @@ from pipeline.workers.scheduler import (
     Urgency,
     calling,
     current,
+    for_file,
     for_session,
     less_urgent,
 )
@@ -431,3 +432,22 @@ def test_lowering_the_urgency_never_raises_it() -> None:
         assert caller.urgency is Urgency.FILE
     with calling(urgency=Urgency.NOW), less_urgent(Urgency.LATER) as caller:
         assert caller.urgency is Urgency.LATER
+
+
+def test_files_for_which_no_user_waits_come_last() -> None:
+    with calling(urgency=Urgency.IDLE), for_file("of a folder"):
+        idle = [Call(f"idle {number}") for number in range(2)]
+    with calling(urgency=Urgency.NOW), for_file("of a user"):
+        file = Call("file")
+    assert [one.caller.urgency for one in (*idle, file)] == [Urgency.IDLE, Urgency.IDLE, Urgency.FILE]
+
+    async def script() -> None:
+        scheduler: Scheduler[Call] = Scheduler("stt", max_waiting=10)
+        order: list[list[str]] = []
+        async with model(scheduler, order):
+            for call in (*idle, file):
+                scheduler.put(call)
+            await asyncio.gather(*(call.served.wait() for call in (*idle, file)))
+        assert order == [["idle 0"], ["file"], ["idle 1"]]
+
+    virtual_time.run(script())

@@ -27,8 +27,10 @@ def silence(seconds: float) -> Samples:
     return np.zeros(int(seconds * RATE_HZ), np.float32)
 
 
-SPEECH = spoken("what time is it").samples[4_000:-4_000]
-"""Without the silence around it."""
+@pytest.fixture(scope="module")
+def speech() -> Samples:
+    """A command without the silence around it."""
+    return spoken("what time is it").samples[4_000:-4_000]
 
 
 def heard(
@@ -67,41 +69,41 @@ def heard(
     return updates, over_s
 
 
-def test_a_command_is_over_after_a_short_silence() -> None:
-    updates, over_s = heard([silence(0.5), SPEECH, silence(20)])
+def test_a_command_is_over_after_a_short_silence(speech: Samples) -> None:
+    updates, over_s = heard([silence(0.5), speech, silence(20)])
     assert updates[-1] == "what time is it?"
-    spoke_until_s = 0.5 + len(SPEECH) / RATE_HZ
+    spoke_until_s = 0.5 + len(speech) / RATE_HZ
     assert spoke_until_s - 0.3 < over_s < spoke_until_s + 0.8
 
 
-def test_the_sensitivity_changes_the_silence_that_ends_a_command() -> None:
+def test_the_sensitivity_changes_the_silence_that_ends_a_command(speech: Samples) -> None:
     pause = silence(0.45)
     ends_s = {
-        name: heard([SPEECH, pause, SPEECH, silence(20)], sensitivity=name)[1]
+        name: heard([speech, pause, speech, silence(20)], sensitivity=name)[1]
         for name in (VadSensitivity.AGGRESSIVE, None, "unheard of", VadSensitivity.RELAXED)
     }
-    second_s = (len(SPEECH) + len(pause)) / RATE_HZ
+    second_s = (len(speech) + len(pause)) / RATE_HZ
     assert ends_s[VadSensitivity.AGGRESSIVE] < second_s
-    assert ends_s[VadSensitivity.RELAXED] > second_s + len(SPEECH) / RATE_HZ
+    assert ends_s[VadSensitivity.RELAXED] > second_s + len(speech) / RATE_HZ
     assert ends_s[VadSensitivity.AGGRESSIVE] < ends_s[None] == ends_s["unheard of"]
 
 
-@pytest.mark.parametrize(("stt", "spoken_s"), [(ScriptedSTT(), 0.0), (ScriptedSTT(""), len(SPEECH) / RATE_HZ)])
-def test_sound_without_words_is_over_after_a_while(stt: ScriptedSTT, spoken_s: float) -> None:
-    sound = [SPEECH] if spoken_s else []
-    updates, over_s = heard([*sound, silence(40)], stt=stt)
+@pytest.mark.parametrize(("stt", "speaks"), [(ScriptedSTT(), False), (ScriptedSTT(""), True)])
+def test_sound_without_words_is_over_after_a_while(stt: ScriptedSTT, speaks: bool, speech: Samples) -> None:
+    sound = speech if speaks else silence(0)
+    updates, over_s = heard([sound, silence(40)], stt=stt)
     assert updates == []
-    assert over_s == pytest.approx(NOTHING_S + spoken_s, abs=1.5)
+    assert over_s == pytest.approx(NOTHING_S + len(sound) / RATE_HZ, abs=1.5)
 
 
-def test_a_sound_that_the_client_ends_is_over_there() -> None:
-    assert heard([SPEECH], stops=True)[0] == []  # and all of it is transcribed, in `Responses.follow`
-    assert heard([SPEECH, silence(0.2)], stops=True)[0] == ["what time is it?"]
+def test_a_sound_that_the_client_ends_is_over_there(speech: Samples) -> None:
+    assert heard([speech], stops=True)[0] == []  # and all of it is transcribed, in `Responses.follow`
+    assert heard([speech, silence(0.2)], stops=True)[0] == ["what time is it?"]
 
 
-def test_a_failure_of_the_recogniser_ends_the_command() -> None:
+def test_a_failure_of_the_recogniser_ends_the_command(speech: Samples) -> None:
     with pytest.raises(ExceptionGroup) as failed:
-        heard([SPEECH, silence(5)], stt=ScriptedSTT(error=EngineError("no model", code="no_model")))
+        heard([speech, silence(5)], stt=ScriptedSTT(error=EngineError("no model", code="no_model")))
     [error] = failed.value.exceptions
     assert isinstance(error, ParleyError)
     assert error.message == "no model"

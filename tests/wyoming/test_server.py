@@ -32,6 +32,7 @@ from pipeline.audio.clip import Clip
 from tests.questions import spoken
 from tests.server_process import ServerProcess, serving
 from tests.servers.running import closed_port, wait_for_port
+from tests.stt.recordings import TRAINED
 
 NO_WORDS = ["transcript", "transcript-stop"]
 NO_REPLY = ["not-handled", "handled-stop"]
@@ -50,7 +51,7 @@ def port() -> int:
 def server(tmp_path_factory: pytest.TempPathFactory, port: int) -> Iterator[ServerProcess]:
     folder = tmp_path_factory.mktemp("wyoming")
     uri = f"tcp://127.0.0.1:{port}"
-    with serving(folder, WYOMING_URI=uri, MAX_AUDIO_SECONDS="30", MAX_SESSIONS=str(PLACES)) as started:
+    with serving(folder, **TRAINED, WYOMING_URI=uri, MAX_AUDIO_SECONDS="30", MAX_SESSIONS=str(PLACES)) as started:
         wait_for_port(port)  # just after the HTTP port
         yield started
 

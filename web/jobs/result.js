@@ -72,7 +72,6 @@ export class ResultView {
     for (const kind of ["wheel", "touchmove"]) {
       find("result-scroll").addEventListener(kind, () => (this.scrolledAt = Date.now()), { passive: true });
     }
-    find("downloads").replaceChildren(...FORMATS.map((kind) => this.downloadLink(kind)));
     find("copy").hidden = !navigator.clipboard;
     find("copy").addEventListener("click", async () => {
       await navigator.clipboard.writeText(this.plain());
@@ -179,6 +178,7 @@ export class ResultView {
     this.search.reset();
     this.speakers.open();
     this.history.open();
+    if (!find("downloads").childElementCount) find("downloads").append(...FORMATS.map((kind) => this.downloadLink(kind)));
     for (const link of find("downloads").children) link.href = this.service.url(this.downloadPath(link.dataset.kind));
     this.insights.open(job);
     this.playFrom();

@@ -54,9 +54,13 @@ export function shownUpload(upload) {
     words: text(name ?? "job_failed", { percent }),
     percent: upload.state === "sending" ? percent : null,
     error: error ?? "",
-    actions: upload.state === "failed" ? ["retryJob", "dismiss"] : ["cancelJob"],
+    actions: upload.state === "failed" ? failedActions(upload) : ["cancelJob"],
   };
 }
+
+/** A recording can be saved, because it is nowhere else. */
+const failedActions = ({ refused, kept }) =>
+  [!refused && "retryJob", kept && "saveRecording", "dismiss"].filter(Boolean);
 
 export class Row {
   /** @param {{opened?: () => void, acted: (action: string) => void, id?: string}} told callbacks, and a job's id */

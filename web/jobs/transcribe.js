@@ -4,7 +4,8 @@ import { text } from "../texts.js";
 import { ErrorNotice } from "../error-notice.js";
 import { SearchHits } from "../library/hits.js";
 import { library, loadLibrary } from "../library/library.js";
-import { Selection } from "../library/selection.js";
+import { Selection, saveBlob } from "../library/selection.js";
+import { RecordingPanel } from "../recording/panel.js";
 import { UploadForm } from "./upload-form.js";
 import { JobList } from "./list.js";
 import { ResultView } from "./result.js";
@@ -23,9 +24,22 @@ export class Transcribe {
     this.service = new Service(key);
     this.trouble = new ErrorNotice(find("jobs-trouble"), find("jobs-trouble-words"), find("jobs-trouble-action"));
     this.form = new UploadForm((files) => this.take(files), (url) => this.fetch(url));
+    /** Of the service; empty: unknown. @type {{file_bytes?: number, file_seconds?: number}} */
+    this.limits = {};
     this.uploads = new Uploads(this.service, {
       changed: () => this.showUploads(),
-      made: (upload, jobs) => this.made(jobs),
+      made: (upload, jobs) => {
+        if (upload.kept) this.recording.sent(upload.kept);
+        this.made(jobs);
+      },
+      removed: (upload) => upload.kept && this.recording.unsent(upload.kept),
+      limits: () => this.limits,
+    });
+    this.recording = new RecordingPanel({
+      send: (file, kept) => this.uploads.add(new Upload(file, this.form.fields, kept)),
+      fill: (url) => this.form.setUrl(url),
+      limits: () => this.limits,
+      announce: (name, values) => this.announce(name, values),
     });
     this.list = new JobList(this.service, {
       changed: () => this.showJobs(),
@@ -183,6 +197,7 @@ export class Transcribe {
   /** @private */
   actUpload(action, upload) {
     if (action === "retryJob") this.uploads.retry(upload);
+    else if (action === "saveRecording") saveBlob(upload.file, upload.file.name);
     else this.uploads.remove(upload);
   }
 

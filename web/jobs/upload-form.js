@@ -71,6 +71,11 @@ export class UploadForm {
     this.summarise();
   }
 
+  /** Fill in an address. */
+  setUrl(url) {
+    find("url").value = url;
+  }
+
   /** Clear the address after it was submitted. */
   clearUrl() {
     find("url").value = "";

@@ -1,5 +1,6 @@
 /** Uploads: one after the other, each with its progress, which `fetch` does not report. */
 
+import { refusalOf } from "./file-check.js";
 import { errorOf, newKey, ServiceError } from "./service.js";
 
 let count = 0;
@@ -8,16 +9,22 @@ const HIDDEN = "a hidden file";
 
 /** One file. `state`: waits, sending, sent, partly (an archive with files that are not recordings), failed. */
 export class Upload {
-  /** @param {File} file @param {Record<string, string>} fields of the form */
-  constructor(file, fields) {
+  /**
+   * @param {File} file @param {Record<string, string>} fields of the form
+   * @param {string} kept id of a recording that this browser keeps until it is sent; "" for a file
+   */
+  constructor(file, fields, kept = "") {
     this.id = `upload-${++count}`;
     this.file = file;
     this.fields = fields;
-    this.key = newKey();
+    this.kept = kept;
+    this.key = kept || newKey(); // a recording that was sent before the page was closed is not run twice
     this.state = "waits";
     this.share = 0;
     /** @type {ServiceError | null} */
     this.error = null;
+    /** Whether the service would refuse the file each time. */
+    this.refused = false;
     /** @type {string[]} names of files in an archive that are not recordings */
     this.skipped = [];
   }
@@ -33,6 +40,8 @@ export class Uploads {
    * @param {object} told callbacks
    * @param {(upload: Upload) => void} told.changed
    * @param {(upload: Upload, made: {job_id: string, filename: string}[]) => void} told.made
+   * @param {(upload: Upload) => void} told.removed cancelled or dismissed
+   * @param {() => {file_bytes?: number}} told.limits of the service; empty: unknown
    */
   constructor(service, told) {
     this.service = service;
@@ -49,6 +58,9 @@ export class Uploads {
   /** @param {Upload} upload */
   add(upload) {
     this.list.push(upload);
+    upload.error = refusalOf(upload.file, this.told.limits());
+    upload.refused = Boolean(upload.error);
+    if (upload.refused) upload.state = "failed";
     this.told.changed(upload);
     this.next();
   }
@@ -64,19 +76,15 @@ export class Uploads {
   /** @param {Upload} upload to cancel or dismiss */
   remove(upload) {
     this.list = this.list.filter((one) => one !== upload);
-    if (this.sending === upload) this.request?.abort();
+    if (upload.state === "sending") this.request?.abort();
     this.told.changed(upload);
+    this.told.removed(upload);
     this.next();
   }
 
   /** Whether uploads are waiting, running or failed. */
   get busy() {
     return this.list.some(({ state }) => state !== "partly");
-  }
-
-  /** @private */
-  get sending() {
-    return this.list.find(({ state }) => state === "sending");
   }
 
   /** @private */
@@ -95,6 +103,7 @@ export class Uploads {
     } catch (error) {
       upload.state = "failed";
       upload.error = error;
+      if (error.code === "idempotency_key_reused") upload.key = newKey(); // sent before, with other options
       if (this.list.includes(upload)) this.told.changed(upload);
     }
     this.request = null;

@@ -19,6 +19,7 @@ export class SearchHits {
     this.cursor = null;
     this.list = box.querySelector("ul");
     this.none = box.querySelector("p");
+    this.part = box.querySelector(".part");
     this.more = box.querySelector("button");
     this.more.addEventListener("click", () => this.load());
   }
@@ -29,7 +30,7 @@ export class SearchHits {
     this.query = query;
     this.cursor = null;
     this.list.replaceChildren();
-    this.none.hidden = this.more.hidden = true;
+    this.none.hidden = this.more.hidden = this.part.hidden = true;
     this.box.hidden = !query;
     if (query) await this.load();
   }
@@ -39,11 +40,13 @@ export class SearchHits {
     const { query, cursor } = this;
     try {
       const words = new URLSearchParams({ q: query, ...(cursor && { cursor }) });
-      const { items, next_cursor: next } = await this.service.json(`library/search?${words}`);
+      const { items, next_cursor: next, indexed } = await this.service.json(`library/search?${words}`);
       if (query !== this.query) return; // the user has typed on
       this.list.append(...items.map((item) => this.hit(item)));
       this.cursor = next;
       this.more.hidden = !next;
+      this.part.hidden = indexed === null;
+      if (indexed !== null) this.part.textContent = text("searchPart", { percent: Math.floor(indexed) });
       this.none.hidden = Boolean(next || this.list.children.length);
     } catch (error) {
       if (query === this.query) this.told.trouble(error);

@@ -1,17 +1,13 @@
-"""The library: full-text search over transcripts, also over existing ones, tags, pins, and the language model's
-insights."""
+"""The library: full-text search over transcripts, tags, pins, and the language model's insights.
 
-import logging
+Existing transcripts are added to the search after the start (v0009): that can take minutes.
+"""
 
 import sqlalchemy as sa
 from alembic import op
 
-from jobs.library.passages import passage_row, passages_of
-
 revision = "0008"
 down_revision = "0007"
-
-log = logging.getLogger(__name__)
 
 # The index refers to the column `tokens`. prefix: makes the search for beginnings of words fast.
 _SQLITE = (
@@ -67,22 +63,3 @@ def upgrade() -> None:
     )
     op.create_index("insights_by_due", "insights", ["status", "due_at"])
     op.create_index("insights_by_job", "insights", ["job_id", "id"])
-    _fill()
-
-
-def _fill() -> None:
-    """Add the transcripts of existing jobs, the oldest first."""
-    connection = op.get_bind()
-    table = sa.table("passages", *(sa.column(name) for name in ("job_id", "text", "starts", "tokens")))
-    completed = (
-        "SELECT id, owner, result_key FROM jobs WHERE status = 'completed' AND result_key IS NOT NULL ORDER BY id"
-    )
-    there = connection.execute(sa.text(completed)).all()
-    if there:
-        log.info("adding %d transcripts to the search index", len(there))
-    body = sa.text("SELECT body FROM results WHERE key = :key")
-    for job in there:
-        found = connection.scalar(body, {"key": job.result_key})
-        rows = [passage_row(job.id, job.owner, one) for one in passages_of(found)] if found else []
-        if rows:
-            connection.execute(sa.insert(table), rows)

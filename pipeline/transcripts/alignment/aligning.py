@@ -20,7 +20,7 @@ from pipeline.transcripts.alignment import Aligner
 from pipeline.transcripts.alignment.opening import open_aligner
 from pipeline.transcripts.line_breaks import by_characters
 from pipeline.workers.residents import Residents
-from pipeline.workers.scheduler import Urgency, calling
+from pipeline.workers.scheduler import for_file
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +109,7 @@ async def _align(segments: list[Segment], recording: Recording, aligner: Aligner
         async for start, samples in stretches:
             segment = segments[len(aligned)]
             try:
-                with calling(urgency=Urgency.FILE):
+                with for_file():
                     words = await aligner.align(Clip(samples, RATE_HZ), segment.text)
             except Overloaded:
                 raise

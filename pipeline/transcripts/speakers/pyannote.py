@@ -21,7 +21,7 @@ from pipeline.support.storage_errors import TEMPORARY, storing
 from pipeline.support.threads import in_threads
 from pipeline.transcripts.speakers import Diarizer, HowMany, KnownSpeaker, SpeakerTurn, letter
 from pipeline.workers import EngineSpec, Serving, Worker, open_worker
-from pipeline.workers.scheduler import Urgency, calling
+from pipeline.workers.scheduler import for_file
 
 MODEL = "pyannote/speaker-diarization-community-1"
 RATE_HZ = 16_000
@@ -76,7 +76,7 @@ class PyannoteDiarizer:
             async with aclosing(in_threads(_write(opened, file), opened.stop)) as steps:
                 async for _ in steps:
                     pass
-            with calling(urgency=Urgency.FILE):
+            with for_file():
                 told = await self._worker.call("turns", file.name, how_many.least, how_many.most)
         names: dict[str, str] = {}
         return [SpeakerTurn(start, end, names.setdefault(label, letter(len(names)))) for start, end, label in told]

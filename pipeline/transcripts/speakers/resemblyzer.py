@@ -27,7 +27,7 @@ from pipeline.transcripts.speakers.clustering import Matrix, path
 from pipeline.transcripts.speakers.encoder import EncoderConfig
 from pipeline.transcripts.windows import Cutting, Windows
 from pipeline.workers import EngineSpec, Serving, Worker, open_worker
-from pipeline.workers.scheduler import Urgency, calling
+from pipeline.workers.scheduler import for_file
 
 CUTTING = Cutting(max_s=30.0, pause_s=0.3, pad_s=0.05)
 """Cuts speech into utterances at short pauses, such as breaths."""
@@ -77,7 +77,7 @@ class EmbeddingDiarizer:
         heard = await self._listen(recording, session)
         if heard is None:
             return []
-        with calling(session=session, urgency=Urgency.FILE):
+        with for_file(session):
             lengths = [one.end_s - one.start_s for one in heard.slices]
             least = how_many.least
             found: Matrix = await self._worker.call("centres", heard.vectors, lengths, least, how_many.most)
@@ -98,7 +98,7 @@ class EmbeddingDiarizer:
         opened = recording()
         async with aclosing(in_threads(_batches(opened), opened.stop)) as batches:
             async for batch in batches:
-                with calling(session=session, urgency=Urgency.FILE):
+                with for_file(session):
                     vectors.append(await self._worker.call("embed", [samples for _, samples in batch]))
                 slices += [one for one, _ in batch]
         return Heard(slices, np.concatenate(vectors)) if slices else None

@@ -15,7 +15,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, EngineError
 from pipeline.folders import HOME
 from pipeline.settings import Settings
 from pipeline.support.background import background
@@ -23,6 +23,7 @@ from pipeline.support.environment import clean_environment
 from pipeline.support.on_demand import OnDemand
 from pipeline.workers import START_TIMEOUT_S, EngineSpec, Hosting, Serving
 from pipeline.workers.hardware import Hardware, detect
+from pipeline.workers.on_ray.versions import versions
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,8 @@ TARGET_CALLS = 2.0
 """Calls of one replica, running and waiting, above which another one is started."""
 UPSCALE_S, DOWNSCALE_S = 3.0, 60.0
 """Time of too many or too few calls before the number of replicas changes, in seconds."""
+PREFIX = "parley-"
+"""Beginning of our models' names on a cluster."""
 MAX_MESSAGE_BYTES = 256 * 2**20
 """Largest call or result: more than an hour of sound."""
 CHECKED_METHOD = "/ray.rpc.NodeInfoGcsService/GetAllNodeInfo"
@@ -82,9 +85,10 @@ class Placement:
 class Cluster:
     """A cluster that this process is connected to."""
 
-    def __init__(self, *, own: bool) -> None:
-        """own: it ends with this process."""
+    def __init__(self, *, own: bool, versions: Any = None) -> None:
+        """own: it ends with this process. versions: the actor of `versions.py` on an existing cluster."""
         self._own = own
+        self._versions = versions
         self.replicas: dict[str, int] = {}
         """Running replicas by model, as of the last look."""
         self._users: Counter[str] = Counter()
@@ -125,6 +129,7 @@ class Cluster:
                 self._loads += 1  # replicas of an earlier load may still be ending
                 self._names[model] = f"{model}-{self._loads}"
             name = self._names.setdefault(model, model)
+            await self._claim(name)
             handle = await asyncio.to_thread(self._deploy, name, spec, serving, hosting, placement)
             self._users[model] += 1
         try:
@@ -135,6 +140,19 @@ class Cluster:
                 self._users[model] -= 1
                 if self._own and not self._users[model]:
                     await self.discard(name)
+
+    async def _claim(self, name: str) -> None:
+        """Wait until an old version of this name is unloaded, and keep it from now on. Raises EngineError."""
+        if self._versions is None:
+            return
+        try:
+            async with asyncio.timeout(START_TIMEOUT_S):
+                while True:
+                    if await self._versions.claim.remote(name):
+                        return
+                    await asyncio.sleep(LOOK_S)
+        except TimeoutError:
+            raise EngineError(f"{name} was not unloaded on Ray after {START_TIMEOUT_S:g} s.") from None
 
     async def discard(self, name: str) -> None:
         """Unload a model. Returns before that is done."""
@@ -188,6 +206,12 @@ class Cluster:
             name: sum(one.replica_states.get("RUNNING", 0) for one in application.deployments.values())
             for name, application in applications.items()
         }
+        if self._versions is not None:
+            used = [model for model, users in self._users.items() if users]
+            there = [name for name in applications if name.startswith(PREFIX)]
+            for name in await self._versions.report.remote(used, there):
+                log.info("%s is unloaded on Ray: no process uses it", name)
+                await self.discard(name)
 
 
 _opened: OnDemand[Cluster] | None = None
@@ -235,7 +259,8 @@ async def _connect(settings: Settings) -> AsyncIterator[Cluster]:
         import ray
 
         stack.push_async_callback(asyncio.to_thread, ray.shutdown)
-        cluster = Cluster(own=not settings.ray_address)
+        own = not settings.ray_address
+        cluster = Cluster(own=own, versions=None if own else await asyncio.to_thread(versions))
         async with background(cluster.watch()):
             yield cluster
 
@@ -345,4 +370,4 @@ def _name(spec: EngineSpec, serving: Serving, hosting: Hosting, placement: Place
     """Return the name of a model on the cluster: the same for all processes with the same settings."""
     made_of = spec if spec.identity is None else replace(spec, config=None)
     parts = (made_of, sorted(serving.batched), replace(serving, batched=frozenset()), hosting, placement)
-    return f"parley-{spec.name}-{hashlib.sha256(pickle.dumps(parts, protocol=5)).hexdigest()[:12]}"
+    return f"{PREFIX}{spec.name}-{hashlib.sha256(pickle.dumps(parts, protocol=5)).hexdigest()[:12]}"

@@ -86,7 +86,7 @@ class RayWorker(ResultsWorker):
 
     async def _results(self, method: str, args: tuple[object, ...]) -> AsyncGenerator[Item | Done, None]:
         caller = current()
-        file = caller.urgency is Urgency.FILE
+        file = caller.urgency >= Urgency.FILE
         request = dump(Request(method, args, caller))
         about = f"{self._name}.{method}"
         given = False

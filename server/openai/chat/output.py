@@ -16,6 +16,7 @@ from pipeline.errors import ParleyError
 from pipeline.llm import ToolCall, Usage
 from pipeline.support.encodable import encodable
 from pipeline.support.json_types import JsonObject
+from server.access.limits import Share
 from server.errors import as_openai
 from server.openai.chat.fields import ChatRequest
 from server.openai.chat.recent import Owner, Recent
@@ -42,14 +43,15 @@ class Completion:
         self._audio_id, self._sent_id = Recent.new_id(), False
         self._calls: list[ToolCall] = []
 
-    async def whole(self, happenings: AsyncGenerator[Event, None]) -> bytes:
-        """Return the completion as JSON. Raises ParleyError when the turn fails."""
+    async def whole(self, happenings: AsyncGenerator[Event, None], held: Share) -> bytes:
+        """Return the completion as JSON. held: counts the sound. Raises ParleyError when the turn fails."""
         clips: list[Clip] = []
         end = events.TurnCompleted("", {})
         async with aclosing(happenings):
             async for event in happenings:
                 match event:
                     case events.SpeechChunk(clip):
+                        held.hold(clip.samples.nbytes)
                         clips.append(clip)
                     case events.ToolCalled(call):
                         self._called(call)

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request, Response
 
 from pipeline.assistant import Assistant
-from server.access import caller_of
+from server.access import caller_of, held_of
 from server.http.client_disconnect import Stream, begun, while_connected
 from server.openai.chat.fields import ChatRequest, Received, received
 from server.openai.chat.messages import Reader
@@ -59,7 +59,7 @@ async def complete(request: Request, body: Annotated[Received, Depends(received)
         headers["Cache-Control"] = "no-cache"
         stream = await while_connected(request, begun(completion.chunks(happenings)))
         return Stream(stream, "text/event-stream", headers)
-    whole = await while_connected(request, completion.whole(happenings))
+    whole = await while_connected(request, completion.whole(happenings, held_of(request)))
     return Response(whole, media_type="application/json", headers=headers)
 
 

