@@ -12,16 +12,13 @@
 PYTHON ?= python3
 EXTRAS ?=
 VENV   ?= .venv
-# Test files that run at a time: more than there are processors, because most tests wait more than they compute. Tests
-# in real time (most of them are in a browser) run beside the others; these get the processor only while no test in real
-# time needs it (LOW).
-AT_ONCE ?= 3
-REAL_TIME ?= 3
+# Test files that run at a time: more than there are processors, because most tests wait more than they compute. Browser
+# tests run after the others, and fewer at a time, because they play and record in real time.
+AT_ONCE ?= 4
+BROWSERS ?= 2
 FAST ?= 2
-LOW =
 HA_PYTHON ?= python3.14
 HA_VENV ?= .venv-ha
-REAL_TIME_FILES = tests/browser $(shell grep -rl --include='test_*.py' --exclude-dir=browser 'mark\.real_time' tests)
 PYTEST = $(VENV)/bin/python -m pytest --dist loadfile --no-loadscope-reorder --durations=30 --durations-min=1
 
 comma := ,
@@ -30,7 +27,7 @@ STAMP  = $(VENV)/.installed$(if $(EXTRAS),-$(subst $(comma),-,$(EXTRAS)))
 # Without compiled files each process of the tests would compile the source again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run install same-python services models test compiled tests real-time test-fast test-ha lint format lock clean
+.PHONY: run install same-python services models test compiled tests test-fast test-ha lint format lock clean
 
 run: same-python $(STAMP)
 	@exec $(VENV)/bin/python main.py
@@ -54,18 +51,16 @@ test: EXTRAS := test,xtts,pocket,align,speakers,noise,postgres,redis
 test:
 	@$(MAKE) --no-print-directory -j2 install services EXTRAS=$(EXTRAS)
 	@$(MAKE) --no-print-directory -j2 models compiled EXTRAS=$(EXTRAS)
-	@$(MAKE) --no-print-directory -j3 lint tests real-time LOW="nice -n 7"
+	@$(MAKE) --no-print-directory -j2 lint tests
+	$(PYTEST) -n $(BROWSERS) tests/browser
 
 # Compile the tests while the models are downloaded: otherwise each process of pytest would compile all of them.
 compiled: install
 	@$(VENV)/bin/python -m pytest --collect-only -qq >/dev/null 2>&1 || true
 
-# All tests except those in real time.
+# All tests except those in a browser. They run in parallel with lint.
 tests:
-	$(LOW) $(PYTEST) -n $(AT_ONCE) -m "not real_time" --ignore tests/browser
-
-real-time:
-	$(PYTEST) -n $(REAL_TIME) -m real_time $(REAL_TIME_FILES)
+	$(PYTEST) -n $(AT_ONCE) --ignore tests/browser
 
 # The marker `service` is set by tests/conftest.py.
 test-fast:
@@ -93,7 +88,7 @@ lint:
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/python -m checks.language
-	$(LOW) $(VENV)/bin/mypy
+	$(VENV)/bin/mypy
 
 format:
 	$(VENV)/bin/ruff check --fix .
