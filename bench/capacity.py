@@ -34,8 +34,9 @@ REDIS_COMMAND_S = 1e-5
 """Time of Redis for a command: 77,000 to 120,000 a second with values of 4 KB (redis-benchmark, two busy cores)."""
 REDIS_BYTE_S = 1 / 1.1e9
 """Time of Redis for a byte that it sends: 2,857 HGETALL a second of 400 KB each (redis-benchmark, the same machine)."""
-RAY_NODES, RAY_ACTORS = 3_000, 20_000
-"""Sizes that Ray's own release tests reach (its scalability envelope)."""
+RAY_NODES, RAY_ACTORS = 250, 10_000
+"""Sizes that Ray's own tests reach: its "scalability envelope" (release/benchmarks/README.md of ray-project/ray at
+048f73e) has 250+ nodes and 10,000+ actors in one cluster."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +53,9 @@ class Costs:
     """Keys or addresses for each conversation. Assumption: each user has an own one."""
     front_ms: float = 8.0
     """CPU of a front for a second of a conversation (docs/performance.md: 0.8 % of a core with 96)."""
-    stt_s: float = 0.13
-    """A call of the recogniser, on one core (docs/performance.md: Whisper base, 10 s of context)."""
+    stt_s: float = 0.27
+    """A call of the recogniser, on one core (docs/performance.md: the size of Whisper base, 10 s of context, one call
+    at a time)."""
     stt_calls: float = 3.0
     """Calls a turn: the transcript and the partial ones. Assumption; `bench.scaling` counts them."""
     tts_s: float = 0.6
@@ -77,7 +79,7 @@ class Costs:
     cores: int = 16
     """Cores of a machine."""
     network_gbit: float = 10.0
-    """Network of the machine with the balancer, and of that with Redis."""
+    """Network of the machine with the balancer, and of that with Redis, in each direction."""
     postgres_connections: int = 100
     """PostgreSQL's default `max_connections`."""
     front_connections: int = 15
@@ -111,7 +113,8 @@ class Need:
     connections: int
     """Connections to PostgreSQL."""
     network_bytes: float
-    """Bytes through the balancer a second, in the busier direction."""
+    """Bytes that the balancer receives a second, and sends: the users' sound and the replies, because each passes it
+    from one side to the other."""
 
     @property
     def redis_share(self) -> float:
@@ -179,7 +182,7 @@ def need(speakers: int, costs: Costs) -> Need:
         redis_commands=2 * writes + 3 * exchanges + 3 * starts,
         redis_bytes=exchanges * fronts * entry + starts * costs.history_bytes,
         connections=fronts * costs.front_connections,
-        network_bytes=speakers * (FRAME_BYTES + max(costs.up_bytes, costs.down_bytes * heard)),
+        network_bytes=speakers * (2 * FRAME_BYTES + costs.up_bytes + costs.down_bytes * heard),
     )
 
 
@@ -209,7 +212,8 @@ LIMITS = (
           "several balancers (DNS), or sound over WebRTC"),
     Limit("replicas that Ray is tested with", lambda one, _: one.stt + one.tts <= RAY_ACTORS,
           "several clusters, one for each deployment"),
-    Limit("nodes that Ray is tested with", lambda one, _: one.machines <= RAY_NODES, "the same"),
+    Limit("nodes that Ray is tested with", lambda one, _: one.machines <= RAY_NODES,
+          "several clusters, one for each deployment"),
 )  # fmt: skip
 
 
@@ -275,6 +279,11 @@ def main() -> None:
         parser.add_argument(f"--{one.name.replace('_', '-')}", type=kinds[one.name], default=one.default)
     options = vars(parser.parse_args())
     speakers, as_markdown = tuple(sorted(options.pop("speakers"))), options.pop("markdown")
+    if speakers[0] < 1:
+        parser.error("argument --speakers: must be 1 or more")
+    for name, value in options.items():
+        if value < 0 or (value == 0 and name != "replicas_a_gpu"):
+            parser.error(f"argument --{name.replace('_', '-')}: must be more than 0")
     costs = Costs(**options)
     for table in (sizes(costs, speakers), limits(costs, speakers)):
         if as_markdown:

@@ -54,17 +54,36 @@ def load_settings(**options: Any) -> Settings:
     """Load the settings, or end the command with one line for each invalid one. Variables for OpenTelemetry in `.env`
     are copied to the environment, which it reads itself. options: settings of the command line, which go first; None:
     not given."""
-    for name, value in dotenv_values(".env").items():
+    for name, value in env_file().items():
         if name.startswith("OTEL_") and value:
-            os.environ.setdefault(name, value)
+            try:
+                os.environ.setdefault(name, value)
+            except ValueError as error:  # a null character
+                raise refuse(f"{name} in .env: {error}.") from None
     try:
         return Settings(**{name: value for name, value in options.items() if value is not None})
+    except (OSError, UnicodeDecodeError) as error:  # changed a moment ago
+        raise _unreadable(error) from None
     except ValidationError as error:
         for problem in error.errors():
             name = str(problem["loc"][0]).upper() if problem["loc"] else "settings"
             value = "" if SECRET.search(name) else f" (it is {str(problem['input'])[:60]!r})"
             print(f"parley: {name}: {problem['msg']}{value}", file=sys.stderr)
         raise typer.Exit(2) from None
+
+
+def env_file() -> dict[str, str | None]:
+    """Read `.env` of the working directory; end the command with one sentence if it cannot be read. Empty if there is
+    none."""
+    try:
+        return dotenv_values(".env")
+    except (OSError, UnicodeDecodeError) as error:
+        raise _unreadable(error) from None
+
+
+def _unreadable(error: OSError | UnicodeDecodeError) -> typer.Exit:
+    what = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text. Save it in that encoding"
+    return refuse(f".env cannot be read: {what}.")
 
 
 def refuse(message: str) -> typer.Exit:

@@ -5,8 +5,7 @@ import os
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 
-from dotenv import dotenv_values
-
+from commands.start import env_file
 from pipeline.settings import Settings, names
 
 log = logging.getLogger(__name__)
@@ -66,7 +65,7 @@ COMPOSE = {
     "IMAGE", "COMPOSE_FILE", "EXTRAS", "BASE", "PUBLISH", "STOP_GRACE", "OLLAMA_IMAGE", "DOCKER_LLAMA_ENDPOINT",
     "OLLAMA_NUM_PARALLEL", "WORKER_JOBS", "POSTGRES_PASSWORD", "POSTGRES_IMAGE", "REDIS_IMAGE", "METRICS_KEY",
     "GRAFANA_PASSWORD", "GRAFANA_PORT", "PROMETHEUS_IMAGE", "GRAFANA_IMAGE", "COMPOSE_PROFILES",
-    "COMPOSE_PROJECT_NAME", "TRIGGER_PROJECT_ID", "TZ",
+    "COMPOSE_PROJECT_NAME", "TRIGGER_PROJECT_ID", "TZ", "REDIS_PASSWORD", "RAY_NODE_CPUS", "HAPROXY_IMAGE",
 }  # fmt: skip
 """Names in `.env` that only Docker Compose reads."""
 OTHERS = ("OTEL_",)
@@ -79,7 +78,7 @@ MIN_WORD_CHARS = 5
 
 def warn_of_unknown() -> None:
     """Log one warning about all names without effect in `.env` and the environment. Values are not logged."""
-    if found := list(without_effect(dotenv_values(".env"), os.environ)):
+    if found := list(without_effect(env_file(), os.environ)):
         log.warning("settings without effect: %s", "; ".join(found))
 
 

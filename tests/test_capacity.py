@@ -1,6 +1,7 @@
 """The capacity calculator: its formulas, and that docs/scaling.md has its tables."""
 
 import json
+import sys
 from dataclasses import replace
 from itertools import pairwise
 
@@ -9,10 +10,12 @@ import pytest
 from bench.capacity import (
     CALLER_BYTES,
     ENTRY_BYTES,
+    FRAME_BYTES,
     LIMITS,
     Costs,
     carries,
     limits,
+    main,
     markdown,
     need,
     servers_for,
@@ -55,6 +58,28 @@ def test_needs_grow_with_the_speakers_and_the_costs() -> None:
     on_gpus = need(1000, replace(COSTS, replicas_a_gpu=4))
     assert on_gpus.gpus > need(1000, COSTS).gpus
     assert on_gpus.machines < need(1000, COSTS).machines
+
+
+def test_the_balancers_card_carries_users_and_replies_in_each_direction() -> None:
+    """Count both directions: all that comes in from one side goes out to the other."""
+    silent = replace(COSTS, down_bytes=0.0)
+    one, other = (need(1000, costs).network_bytes / 1000 for costs in (COSTS, silent))
+    assert other == COSTS.up_bytes + 2 * FRAME_BYTES
+    assert one - other == pytest.approx(COSTS.down_bytes * 0.4)
+
+
+@pytest.mark.parametrize(("options", "told"), [
+    (["--speakers", "10", "0"], "--speakers: must be 1 or more"),
+    (["--reply-s", "0"], "--reply-s: must be more than 0"),
+])  # fmt: skip
+def test_numbers_that_make_no_sense_are_an_error_message(
+    options: list[str], told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["capacity", *options])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert told in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("limit", LIMITS, ids=lambda limit: limit.part)

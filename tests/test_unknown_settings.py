@@ -4,7 +4,9 @@ import logging
 from pathlib import Path
 
 import pytest
+import typer
 
+from commands.start import load_settings
 from commands.unknown_settings import COMPOSE, REMOVED, warn_of_unknown, without_effect
 from deploy import env_example
 from pipeline.settings import Settings, names
@@ -79,3 +81,22 @@ def test_all_are_in_one_warning_without_their_values(
     assert "API_KEY in .env is unknown (do you mean API_KEYS?); LEAD_MS is no longer" in record.getMessage()
     assert "WHISPER_MODE in the environment" in record.getMessage()
     assert "very-secret" not in record.getMessage()
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"VOICE_NAME=caf\xe9\n", "parley: .env cannot be read: it is not UTF-8 text. Save it in that encoding.\n"),
+        (b"OTEL_SERVICE_NAME=a\0b\n", "parley: OTEL_SERVICE_NAME in .env: embedded null byte.\n"),
+    ],
+)
+def test_a_file_that_cannot_be_read_ends_the_command_with_one_sentence(
+    content: bytes, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / ".env").write_bytes(content)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("OTEL_SERVICE_NAME", raising=False)
+    with pytest.raises(typer.Exit) as ended:
+        load_settings()
+    assert ended.value.exit_code == 2
+    assert capsys.readouterr().err == told

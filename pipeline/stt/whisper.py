@@ -102,7 +102,10 @@ async def _open(choice: weights.Choice, report: Report) -> AsyncIterator[Opened[
         known=known,
         keywords=settings.keywords,
     )
-    identity = (config.folder, config.beam, config.keywords)
+    # What was asked for, not what was planned or measured, which can differ from process to process.
+    asked = (settings.whisper_device, settings.whisper_compute_type, settings.whisper_threads,
+             settings.whisper_context_s)  # fmt: skip
+    identity = (config.folder, config.beam, config.keywords, *asked)
     spec = EngineSpec("whisper", "pipeline.stt.whisper_engine:WhisperEngine", config, identity=identity)
     serving = Serving(
         settings.stt_timeout_s,

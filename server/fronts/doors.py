@@ -7,13 +7,14 @@ began, and so does the imbalance. This way, a front that dies also takes no wait
 
 import asyncio
 import errno
+import itertools
 import logging
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack, suppress
 from typing import Protocol
 
-from server.http.hatch import AT_ONCE, NUMBER, Door, Listen
+from server.http.hatch import AT_ONCE, HTTP, NUMBER, Door, Listen
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ class Doors:
 
     def add(self, place: tuple[str, int], *listening: socket.socket) -> Door:
         """Add sockets that listen. place: their address as in the settings."""
-        number = len(self._doors)
+        number = self._free_number()
         self._doors[place] = number, list(listening)
         for one in listening:
             one.setblocking(False)
@@ -68,10 +69,20 @@ class Doors:
             with ExitStack() as stack:
                 opened = [stack.enter_context(_opened(*one)) for one in addresses]
                 if wanted.one_front:
-                    self._of_one_front.add(len(self._doors))
+                    self._of_one_front.add(self._free_number())
                 self.add(place, *opened)
                 stack.pop_all()
         return self._door(place)
+
+    def keep(self, used: Collection[int]) -> None:
+        """Close the doors that are not in `used`. No front may use them then, because their numbers are given
+        again."""
+        for place, (number, listening) in list(self._doors.items()):
+            if number not in used:
+                log.info("%s port %d is closed, because no setting has it now", *place)
+                del self._doors[place]
+                self._of_one_front.discard(number)
+                self._close(listening)
 
     def changed(self) -> None:
         """Begin or cease to accept, because the fronts have changed."""
@@ -89,9 +100,16 @@ class Doors:
     def close(self) -> None:
         """Close all sockets."""
         for _, listening in self._doors.values():
-            for one in listening:
-                self._loop.remove_reader(one.fileno())
-                one.close()
+            self._close(listening)
+
+    def _close(self, listening: Sequence[socket.socket]) -> None:
+        for one in listening:
+            self._loop.remove_reader(one.fileno())
+            one.close()
+
+    def _free_number(self) -> int:
+        taken = {number for number, _ in self._doors.values()}
+        return next(number for number in itertools.count(HTTP) if number not in taken)
 
     def _door(self, place: tuple[str, int]) -> Door:
         number, listening = self._doors[place]

@@ -10,7 +10,8 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from pathlib import Path
 
 from pipeline.errors import ConfigError
 from pipeline.folders import HOME
@@ -24,7 +25,7 @@ from server.fronts.doors import Doors
 from server.fronts.messages import Leaving, Ready, StopNow, Welcome
 from server.fronts.process import Front, result_of
 from server.fronts.state import SharedState
-from server.http.hatch import Busy, Door, Listen
+from server.http.hatch import HTTP, Busy, Door, Listen
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,8 @@ END_S = 10.0
 """Time that a front has in addition to DRAIN_SECONDS to end, in seconds."""
 CLOSE_S = 2.0
 """Timeout for unloading the models, in seconds. Their processes end with this one."""
+FRONT = "commands.front"
+"""Module of a front's process."""
 KEPT = ("processes", "host", "port", "isolate_models", "max_wait_s", "model_idle_seconds")
 """Settings of the main process itself, which SIGHUP does not change."""
 
@@ -67,6 +70,8 @@ class MainProcess:
         self._announced = False
         self._successors: dict[Front, Front] = {}
         """Front that ends → the one that has replaced it."""
+        self._ending: set[asyncio.Task[None]] = set()
+        """Tasks that kill fronts that do not end in time."""
         self._asked_to_renew = asyncio.Event()
         self._stopping = asyncio.Event()
         self.code = 0
@@ -77,10 +82,10 @@ class MainProcess:
         exit code."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop)
+            loop.add_signal_handler(number, self.stop)
         # In a terminal it means that the terminal is gone.
         if not os.isatty(0):
-            loop.add_signal_handler(signal.SIGHUP, self._asked_to_renew.set)
+            loop.add_signal_handler(signal.SIGHUP, self.renew)
         with tempfile.TemporaryDirectory(prefix="parley-metrics-") as metrics:
             self._metrics = metrics
             try:
@@ -96,7 +101,7 @@ class MainProcess:
 
     async def _run(self) -> None:
         # The first one measures, downloads and migrates; the others find that done.
-        first = await self._start(self._settings)
+        first = await self._start()
         if not await self._became_ready(first):
             await self._gone(first)
             code = first.process.returncode or 0
@@ -112,21 +117,22 @@ class MainProcess:
         backoff_s = 0.0
         while front is not None or not self._stopping.is_set():
             try:
-                front = front or await self._start(self._settings)
+                front = front or await self._start()
             except OSError as error:
                 log.error("a process that serves connections cannot be started: %s", error.strerror)
             else:
                 if await self._became_ready(front):
                     ready_at = time.monotonic()
                     self._announce_once()
-                    await front.process.wait()
+                    await _either(front.process.wait(), front.replaced.wait())
                     if time.monotonic() - ready_at >= LIFE_S:
                         backoff_s = 0.0
+                if (successor := self._successors.pop(front, None)) is not None:
+                    front = successor
+                    continue
                 await self._gone(front)
                 code = front.process.returncode
-                front = self._successors.pop(front, None)
-                if front is not None:
-                    continue
+                front = None
                 if self._stopping.is_set():
                     return
                 level = logging.ERROR if code else logging.INFO  # without an error, it was drained alone
@@ -137,7 +143,7 @@ class MainProcess:
             backoff_s = min(MAX_BACKOFF_S, max(FIRST_BACKOFF_S, backoff_s * 2))
 
     def _announce_once(self) -> None:
-        if not self._announced and sum(one.takes for one in self._fronts) == self._settings.processes:
+        if not self._announced and sum(one.takes for one in self._fronts) >= self._settings.processes:
             self._announced = True
             self._announce()
 
@@ -158,21 +164,45 @@ class MainProcess:
             try:
                 settings = await asyncio.to_thread(self._read_again)
                 if settings is not None:
+                    settings = self._tell_changes(settings)
                     _check(settings)
-                    same = {name: getattr(self._settings, name) for name in KEPT}
-                    await self._renew(settings.model_copy(update=same))
+                    await self._renew(settings)
                     continue
             except (ConfigError, OSError) as error:
                 log.error("SIGHUP: %s", error)
+            except Exception:  # whatever it is, running conversations need not end
+                log.exception("SIGHUP: unexpected error")
             log.error("SIGHUP: the processes that serve connections go on with their settings")
+
+    def _tell_changes(self, settings: Settings) -> Settings:
+        """Log the names of the settings that have changed; return the settings without changes of KEPT."""
+        fields = sorted(type(settings).model_fields)
+        changed = [one for one in fields if getattr(settings, one) != getattr(self._settings, one)]
+        if kept := [one.upper() for one in changed if one in KEPT]:
+            log.warning("SIGHUP: %s cannot change before the service is restarted", ", ".join(kept))
+        if new := [one.upper() for one in changed if one not in KEPT]:
+            log.info("SIGHUP: changed settings: %s", ", ".join(new))
+        elif not kept:
+            log.warning("SIGHUP: no setting has changed. Only %s is read again, and variables of the environment go "
+                        "before it", Path(".env").absolute())  # fmt: skip
+        return settings.model_copy(update={one: getattr(self._settings, one) for one in KEPT})
 
     async def _renew(self, settings: Settings) -> None:
         """Replace the fronts, one after the other, by new ones with these settings. Each drains when its successor
         serves; its conversations go on in the others. Models that only the new settings have are loaded meanwhile, and
         those that only the old ones had are unloaded at the end."""
-        while (
-            old := next((one for one in self._fronts if one.takes and one.settings is not settings), None)
-        ) is not None:
+        while True:
+            alive = [one for one in self._fronts if one.process.returncode is None and not one.replaced.is_set()]
+            # Those that serve first: once one new front does, a front that ends while it starts has a new successor.
+            alive.sort(key=lambda one: not one.ready.is_set())
+            old = next((one for one in alive if one.settings is not settings), None)
+            if old is None and self._settings is settings:
+                break
+            lost = old is not None and not await self._became_ready(old)
+            if self._stopping.is_set():
+                return
+            if lost and self._settings is settings:
+                continue
             new = await self._start(settings)
             if not await self._became_ready(new):
                 await self._gone(new)
@@ -181,23 +211,25 @@ class MainProcess:
                               _told(new.process.returncode))  # fmt: skip
                 return
             self._settings = settings
-            if old.process.returncode is None and not self._stopping.is_set():
+            leaving = new  # if the old one has died meanwhile, another one takes its place
+            if old is not None and old.process.returncode is None and not self._stopping.is_set():
+                leaving = old
                 self._successors[old] = new
-                old.process.terminate()
-                await self._end_in_time(old)
-            else:  # it has died meanwhile, and another one takes its place
-                with contextlib.suppress(ProcessLookupError):
-                    new.process.terminate()
-                await self._end_in_time(new)
-                await self._gone(new)
+                old.replaced.set()
+            self._takes(leaving, takes=False)  # it refuses new clients before it can tell so
+            with contextlib.suppress(ProcessLookupError):
+                leaving.process.terminate()
+            await self._end_in_time(leaving)
+            await self._gone(leaving)
             if self._stopping.is_set():
                 return
+        self._doors.keep({HTTP}.union(*(one.doors for one in self._fronts)))
         log.info("SIGHUP: all processes that serve connections are new")
 
     async def _end_in_time(self, front: Front) -> None:
         """Wait until a front has drained; kill it if it does not end in time."""
         try:
-            async with asyncio.timeout(self._settings.drain_seconds + END_S):
+            async with asyncio.timeout(front.settings.drain_seconds + END_S):
                 await front.process.wait()
         except TimeoutError:
             log.error("a process that serves connections does not end; it is killed")
@@ -205,13 +237,15 @@ class MainProcess:
                 front.process.kill()
             await front.process.wait()
 
-    async def _start(self, settings: Settings) -> Front:
+    async def _start(self, settings: Settings | None = None) -> Front:
+        """Start a front. settings: None: those of the service when its process has begun, so that one that starts
+        during a renewal does not keep old ones."""
         ours, theirs = socket.socketpair()
         channel, hatch = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         channel.setblocking(False)
         with theirs, hatch:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "commands.front", str(theirs.fileno()), str(hatch.fileno()),
+                sys.executable, "-m", FRONT, str(theirs.fileno()), str(hatch.fileno()),
                 pass_fds=[theirs.fileno(), hatch.fileno()], stdin=asyncio.subprocess.DEVNULL,
                 # Of its own, so that Ctrl-C reaches only this process, which drains the fronts.
                 start_new_session=True,
@@ -223,6 +257,7 @@ class MainProcess:
                 },
             )  # fmt: skip
         link = await Link.over(ours)
+        settings = settings or self._settings
         self._started += 1
         front = Front(str(self._started), settings, process, link, channel, self._models.join(link))
         self._fronts.append(front)
@@ -231,21 +266,16 @@ class MainProcess:
         link.on(Ready, lambda _: self._takes(front, takes=True))
         link.on(Leaving, lambda _: self._takes(front, takes=False))
         link.on(Relay, lambda relay: self._state.relay(link, relay.message))
-        link.answer(Listen, self._listen)
+        link.answer(Listen, lambda wanted: self._listen(front, wanted))
         link.answer(AskOthers, lambda asked: self._ask_others(link, asked.request))
         link.post(Welcome(settings, self._started == 1, front.name))
         if self._stopping.is_set():
-            process.terminate()
+            self._end(front)
         return front
 
     async def _became_ready(self, front: Front) -> bool:
         """Wait until a front is ready; return False if it has ended instead."""
-        ready, ended = asyncio.create_task(front.ready.wait()), asyncio.create_task(front.process.wait())
-        try:
-            await asyncio.wait([ready, ended], return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            ready.cancel()
-            ended.cancel()
+        await _either(front.ready.wait(), front.process.wait())
         return front.ready.is_set()
 
     def _takes(self, front: Front, *, takes: bool) -> None:
@@ -274,29 +304,33 @@ class MainProcess:
         self._lost.append(front.link)
         self._forget_if_complete()  # after a renewal
 
-    def _stop(self) -> None:
+    def renew(self) -> None:
+        """Read the settings again and replace all fronts, as on SIGHUP."""
+        self._asked_to_renew.set()
+
+    def stop(self) -> None:
         """Ask all fronts to stop; when called again, to stop at once."""
         again = self._stopping.is_set()
         if not again:
             self._stopping.set()
             self._asked_to_renew.set()
-            self._ending = asyncio.create_task(self._end_late())
         for front in self._fronts:
             if again:
                 front.link.post(StopNow())
-            with contextlib.suppress(ProcessLookupError):
-                front.process.terminate()
+            self._end(front)
 
-    async def _end_late(self) -> None:
-        """Kill fronts that do not end in time."""
-        await asyncio.sleep(self._settings.drain_seconds + END_S)
-        for front in self._fronts:
-            log.error("a process that serves connections does not end; it is killed")
-            with contextlib.suppress(ProcessLookupError):
-                front.process.kill()
+    def _end(self, front: Front) -> None:
+        """Ask a front to stop, and kill it if it does not end in time."""
+        with contextlib.suppress(ProcessLookupError):
+            front.process.terminate()
+        ending = asyncio.create_task(self._end_in_time(front))
+        self._ending.add(ending)
+        ending.add_done_callback(self._ending.discard)
 
-    async def _listen(self, wanted: Listen) -> Door:
-        return await self._doors.listen(wanted)
+    async def _listen(self, front: Front, wanted: Listen) -> Door:
+        door = await self._doors.listen(wanted)
+        front.doors.add(door.number)
+        return door
 
     async def _ask_others(self, link: Link, request: object) -> list[object]:
         """Return the results of all other fronts that respond in time."""
@@ -309,6 +343,16 @@ def _check(settings: Settings) -> None:
     """Raise ConfigError for settings that fronts cannot share."""
     if settings.model_host == "ray" and not settings.ray_address:
         raise ConfigError("PROCESSES with MODEL_HOST=ray needs RAY_ADDRESS: the cluster that all processes use.")
+
+
+async def _either(*these: Coroutine[object, object, object]) -> None:
+    """Wait until one of these has returned; cancel the others."""
+    tasks = [asyncio.create_task(one) for one in these]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 def _told(code: int | None) -> str:

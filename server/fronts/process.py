@@ -32,6 +32,10 @@ class Front:
         self.ready = asyncio.Event()
         self.takes = False
         """Whether it takes connections."""
+        self.replaced = asyncio.Event()
+        """Set when another front has its place, and it only has to end."""
+        self.doors: set[int] = set()
+        """Doors that it has asked for."""
         self.responds = True
         self._channel, self._calls = channel, calls
         self._given = 0

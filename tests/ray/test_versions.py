@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from pipeline.settings import Settings
-from pipeline.workers import EngineSpec, Serving, open_model_host, open_worker
+from pipeline.workers import EngineSpec, Hosting, Serving, open_model_host, open_worker
 from pipeline.workers.on_ray import cluster, versions
 from pipeline.workers.on_ray.versions import LEAVING_S, Versions
 from tests.ray.starting import needs_ray, started
@@ -40,7 +40,9 @@ def test_a_model_that_is_unloaded_is_not_used_meanwhile() -> None:
     clock = Clock()
     record = Versions(60.0, clock)
     record.report([], ["old"])
-    clock.now += 61
+    clock.now += 31
+    assert record.report([], ["old"]) == []
+    clock.now += 31
     assert record.report([], ["old"]) == ["old"]
     assert not record.claim("old")
     record.report([], [])
@@ -51,10 +53,13 @@ def test_a_process_that_dies_before_it_unloads_a_model_blocks_nothing() -> None:
     clock = Clock()
     record = Versions(60.0, clock)
     record.report([], ["old"])
-    clock.now += 61
-    assert record.report([], ["old"]) == ["old"]
-    clock.now += LEAVING_S + 1
+    clock.now += 31
     assert record.report([], ["old"]) == []
+    clock.now += 31
+    assert record.report([], ["old"]) == ["old"]
+    for _ in range(2):
+        clock.now += LEAVING_S / 2 + 1
+        assert record.report([], ["old"]) == []
     assert record.claim("old")
 
 
@@ -66,6 +71,27 @@ def test_models_that_are_there_count_as_used_after_a_restart_of_the_record() -> 
     assert record.report(["mine"], ["mine", "another"]) == []
     clock.now += 31
     assert record.report(["mine"], ["mine", "another"]) == ["another"]
+
+
+def test_time_without_reports_does_not_count() -> None:
+    """All processes were cut off from the cluster for longer than a model stays."""
+    clock = Clock()
+    record = Versions(60.0, clock)
+    assert record.report(["one", "two"], ["one", "two"]) == []
+    clock.now += 3600
+    assert record.report(["one"], ["one", "two"]) == [], "the process with the other one has not reported yet"
+    clock.now += 30
+    assert record.report(["two"], ["one", "two"]) == []
+    clock.now += 40
+    assert record.report(["two"], ["one", "two"]) == ["one"]
+
+
+def test_only_our_own_names_are_unloaded() -> None:
+    spec = EngineSpec("counter", "tests.workers.engines:Counter", 10)
+    ours = cluster._name(spec, Serving(30.0), Hosting(True, 15.0, 0.0), cluster.Placement(0.0, 0, 0.0))
+    assert cluster.OURS.fullmatch(ours)
+    for other in ("parley-notes", "parley-search-v2", f"my-{ours}", f"{ours}-old"):
+        assert not cluster.OURS.fullmatch(other)
 
 
 @needs_ray

@@ -7,6 +7,7 @@ import importlib.util
 import logging
 import os
 import pickle
+import re
 import secrets
 import sys
 from collections import Counter
@@ -42,6 +43,8 @@ UPSCALE_S, DOWNSCALE_S = 3.0, 60.0
 """Time of too many or too few calls before the number of replicas changes, in seconds."""
 PREFIX = "parley-"
 """Beginning of our models' names on a cluster."""
+OURS = re.compile(rf"{PREFIX}.+-[0-9a-f]{{12}}")
+"""Our models' names on an existing cluster, see `_name`. Other applications there are not ours to unload."""
 MAX_MESSAGE_BYTES = 256 * 2**20
 """Largest call or result: more than an hour of sound."""
 CHECKED_METHOD = "/ray.rpc.NodeInfoGcsService/GetAllNodeInfo"
@@ -208,7 +211,7 @@ class Cluster:
         }
         if self._versions is not None:
             used = [model for model, users in self._users.items() if users]
-            there = [name for name in applications if name.startswith(PREFIX)]
+            there = [name for name in applications if OURS.fullmatch(name)]
             for name in await self._versions.report.remote(used, there):
                 log.info("%s is unloaded on Ray: no process uses it", name)
                 await self.discard(name)

@@ -8,6 +8,9 @@ from typing import Any
 UNUSED_S = 600.0
 """Time without a sign of a process that uses a model after which it is unloaded, in seconds: longer than a restart of
 the service, which finds its models loaded."""
+GAP_S = 60.0
+"""Time without a report of any process after which it does not count: the network was cut, all processes were stopped,
+or the machine was suspended. In seconds; each process reports every 5 s."""
 LEAVING_S = 60.0
 """Time after which a model that is still there, although a process was to unload it, counts as one that is used now, in
 seconds."""
@@ -22,6 +25,8 @@ class Versions:
         """Model → when a process has used it last, or when it was seen first."""
         self._leaving: dict[str, float] = {}
         """Model that a process unloads → since when."""
+        self._reported = clock()
+        """Time of the last report."""
 
     def claim(self, model: str) -> bool:
         """Note that a process will use a model; return False while it is being unloaded."""
@@ -32,8 +37,12 @@ class Versions:
 
     def report(self, used: Iterable[str], there: Iterable[str]) -> list[str]:
         """Note the models that a process uses, and all those on the cluster; return those that this process must
-        unload now. While no process is there to report, models stay."""
+        unload now. Time in which no process reports does not count."""
         now = self._clock()
+        if (gap := now - self._reported) > GAP_S:
+            self._used = {model: at + gap for model, at in self._used.items()}
+            self._leaving = {model: at + gap for model, at in self._leaving.items()}
+        self._reported = now
         present = {*there}
         for model, since in list(self._leaving.items()):
             if model not in present or now - since > LEAVING_S:
