@@ -34,6 +34,15 @@ async def test_a_retry_during_the_writing_gets_its_results_too(store: JobStore) 
     assert await rows.due() == []
 
 
+async def test_planned_names_outlive_the_process(store: JobStore) -> None:
+    rows = WatchedFiles(store.database, Path("/watched"))
+    await failed(store, rows, "a.wav")
+    [due] = await rows.due()
+    await rows.planned(due, {"txt": Written("", 0, 0, planned="a.txt")})
+    [again] = await rows.due()
+    assert again.outputs["txt"].planned == "a.txt"
+
+
 async def test_results_that_are_left_for_later_come_when_the_folder_is_back(store: JobStore) -> None:
     rows, other = (WatchedFiles(store.database, Path(folder)) for folder in ("/watched", "/other"))
     for path in ("a.wav", "b.wav"):
