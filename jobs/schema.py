@@ -238,7 +238,8 @@ watched_files = Table(
     Index("watched_files_by_job", "job_id"),
     Index("watched_files_by_state", "told"),
 )
-"""Files of watched folders that have a job, so that each is transcribed once: `jobs.folders.rows`."""
+"""Files of watched folders that have a job, so that each is transcribed once: `jobs.folders.rows`. begun_at: also the
+time before which no results are written."""
 
 insights = Table(
     "insights",

@@ -188,7 +188,7 @@ def error_response(request: HTTPConnection, error: ParleyError) -> Response:
     if error.code == "unauthorized":
         headers["WWW-Authenticate"] = "Bearer"
     if error.code == "upgrade_required":
-        headers["Upgrade"] = "websocket"
+        headers |= {"Upgrade": "websocket", "Connection": "Upgrade"}
     if error.code == "forbidden":
         headers["WWW-Authenticate"] = f'Bearer error="insufficient_scope", scope="{getattr(error, "right", "")}"'
     return JSONResponse(encodable_object(body_of(request.url.path, error)), status_of(error), headers)

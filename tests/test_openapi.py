@@ -132,6 +132,9 @@ def test_plain_requests_to_websockets_are_told_to_upgrade(locked: ServerProcess,
             continue
         answer = httpx.request(method, locked.url + path, headers={"Authorization": "Bearer right"})
         assert (answer.status_code, answer.headers["upgrade"]) == (426, "websocket"), path
+        assert answer.headers["connection"].casefold() == "upgrade"
+        head = httpx.head(locked.url + path, headers={"Authorization": "Bearer right"})
+        assert (head.status_code, head.headers["upgrade"]) == (426, "websocket"), path
         described = operation["responses"]["426"]["content"]["application/json"]
         schema = {**described["schema"], "components": document["components"]}
         jsonschema.validate(answer.json(), schema, cls=jsonschema.Draft202012Validator)

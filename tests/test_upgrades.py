@@ -1,15 +1,18 @@
 """Better models: offers, permissions and failures. tests/browser/test_recording.py installs one."""
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
+from pipeline.settings import Settings
 from server.ops import upgrades
 from tests.in_process import in_process
 from tests.server_process import Service
-from tests.servers.running import closed_port
+from tests.servers.ollama import FakeOllama
+from tests.servers.running import closed_port, running
 from tests.waiting import until
 
 pytestmark = pytest.mark.service  # pip asks the package index
@@ -26,8 +29,8 @@ def offered(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def service(tmp_path: Path, offered: None) -> Iterator[Service]:
-    with in_process(tmp_path, MODEL_SOURCES="index", ALLOW_ANONYMOUS="true") as running:
-        yield running
+    with in_process(tmp_path, MODEL_SOURCES="index") as serving:
+        yield serving
 
 
 def ended(client: httpx.Client) -> dict[str, str] | None:
@@ -60,6 +63,32 @@ def test_strangers_cannot_install_models(service: Service) -> None:
     assert offer["models"][0]["state"] == "available"
     foreign = httpx.post(f"{service.url}/upgrades/whisper-base", headers={"Origin": "http://elsewhere.example"})
     assert foreign.json()["error"]["code"] == "forbidden_origin"
+
+
+def test_without_keys_for_all_addresses_no_caller_installs(tmp_path: Path, offered: None) -> None:
+    """Behind a proxy on this machine that passes no addresses on, all callers seem to be on it."""
+    with in_process(tmp_path, ALLOW_ANONYMOUS="true") as service:
+        assert not httpx.get(f"{service.url}/upgrades").json()["can_install"]
+        assert httpx.post(f"{service.url}/upgrades/whisper-base").status_code == 403
+
+
+def test_a_folder_for_models_that_cannot_be_written_is_named(tmp_path: Path, offered: None) -> None:
+    with in_process(tmp_path) as service, httpx.Client(base_url=service.url, timeout=60) as client:
+        (tmp_path / "models").touch()
+        client.post("/upgrades/whisper-base").raise_for_status()
+        model = until(lambda: ended(client))
+        assert model is not None
+        assert (model["state"], model["message"]) == ("failed", "MODELS_DIR cannot be used: File exists.")
+
+
+async def test_the_list_of_ollama_is_kept_for_a_while() -> None:
+    server = FakeOllama()
+    async with running(server.app()) as address:
+        settings = Settings(_env_file=None, llama_endpoint=address)  # type: ignore[call-arg]
+        async with upgrades.open_upgrades(settings) as known:
+            asked = await asyncio.gather(*(known.of_ollama() for _ in range(3)))
+    assert asked == [["llama3.2:latest"]] * 3
+    assert server.listed == 1
 
 
 def test_with_keys_only_an_admin_installs(tmp_path: Path, offered: None) -> None:

@@ -24,6 +24,8 @@ UNFINISHED = frozenset(
 """Endings of files that browsers and other programs are still writing; they rename them when they are complete."""
 FOREIGN = frozenset({"@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found", "__MACOSX"})
 """Sub-folders that systems and network drives make for themselves."""
+MOST_TIME = (1 << 63) - 1
+"""Largest time of a file that a database stores, in ns (the year 2262); some file systems store later ones."""
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _LEASES = all(hasattr(fcntl, name) for name in ("F_SETLEASE", "F_SETSIG"))
 """Whether this system tells that a file is open for writing: Linux does."""
@@ -38,7 +40,7 @@ class Stamp:
 
     @staticmethod
     def of(found: os.stat_result) -> "Stamp":
-        return Stamp(found.st_size, found.st_mtime_ns)
+        return Stamp(found.st_size, max(-MOST_TIME, min(found.st_mtime_ns, MOST_TIME)))
 
 
 def is_ignored(name: str) -> bool:
@@ -58,9 +60,15 @@ def look(root: Path) -> dict[str, Stamp]:
     return found
 
 
-def check(root: Path) -> None:
-    """Check that the folder can be opened."""
-    os.close(os.open(root, _FOLDER))
+def identity(root: Path) -> tuple[int, int]:
+    """Return the device and the number of the folder: others when a drive is mounted there. Checks that the folder can
+    be opened."""
+    descriptor = os.open(root, _FOLDER)
+    try:
+        told = os.fstat(descriptor)
+    finally:
+        os.close(descriptor)
+    return told.st_dev, told.st_ino
 
 
 def _look(folder: int, prefix: str, found: dict[str, Stamp], depth: int) -> None:
@@ -69,25 +77,23 @@ def _look(folder: int, prefix: str, found: dict[str, Stamp], depth: int) -> None
         for entry in entries:
             if len(found) >= MAX_FILES:
                 return
-            if entry.is_dir(follow_symlinks=False):
-                if not entry.name.startswith(".") and entry.name not in FOREIGN:
-                    below.append(entry.name)
-            elif not is_ignored(entry.name):
-                with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):  # gone, or in a folder whose names can be read and nothing else
+                if entry.is_dir(follow_symlinks=False):
+                    if not entry.name.startswith(".") and entry.name not in FOREIGN:
+                        below.append(entry.name)
+                elif not is_ignored(entry.name):
                     told = entry.stat(follow_symlinks=False)
                     if stat.S_ISREG(told.st_mode):
                         found[prefix + entry.name] = Stamp.of(told)
     if not depth:
         return
     for name in below:
-        try:
+        with contextlib.suppress(OSError):  # such as one that is a link now
             inside = os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=folder)
-        except (PermissionError, FileNotFoundError, NotADirectoryError):  # the last one: it is a link now
-            continue
-        try:
-            _look(inside, f"{prefix}{name}/", found, depth - 1)
-        finally:
-            os.close(inside)
+            try:
+                _look(inside, f"{prefix}{name}/", found, depth - 1)
+            finally:
+                os.close(inside)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import os
 import secrets
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jobs.folders.looking import Stamp
 
@@ -20,6 +20,8 @@ MAX_NAME_BYTES = 255
 """Longest name of a file, in the usual file systems."""
 NO_LINKS = frozenset({errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 """Errors of file systems without hard links, such as FAT and some network drives."""
+NO_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP})
+"""Errors of file systems that cannot write a folder to the disk at once, such as some network drives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,16 +29,33 @@ class Written:
     """A file that was written, as it was then."""
 
     name: str
+    """Empty: it was only planned."""
     size_bytes: int
     mtime_ns: int
+    planned: str = ""
+    """The name of the file that was to be written next: if the service ends before it notes that it has, the file is
+    there already."""
+
+
+def plan(folder: int, stem: str, ending: str, before: Written | None) -> Written:
+    """Return `before` with the name that `write` uses now; to be stored before that."""
+    known = before or Written("", 0, 0)
+    if known.planned:
+        return known
+    if _is_unchanged(folder, known):
+        return replace(known, planned=known.name)
+    return replace(known, planned=next((name for name in _names(stem, ending) if not _exists(folder, name)), ""))
 
 
 def write(folder: int, stem: str, ending: str, data: bytes, before: Written | None) -> Written:
     """Write a file into a folder, given as its descriptor. Its name is `stem` and `ending`, or with a number between
     them if another file has that name.
 
-    before: the file that this one replaces, unless it was changed.
+    before: the file that this one replaces, unless it was changed. A file of its planned name and of the same content
+    counts as this one.
     """
+    if before is not None and before.planned and _has(folder, before.planned, data):
+        return _written(folder, before.planned)
     hidden = f".{secrets.token_hex(8)}.part"
     _create(folder, hidden, data)
     try:
@@ -44,13 +63,16 @@ def write(folder: int, stem: str, ending: str, data: bytes, before: Written | No
             os.replace(hidden, before.name, src_dir_fd=folder, dst_dir_fd=folder)
             name = before.name
         else:
-            name = _place(folder, hidden, stem, ending, data)
+            name = _place(folder, hidden, stem, ending)
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(hidden, dir_fd=folder)
-    os.fsync(folder)
-    found = os.stat(name, dir_fd=folder, follow_symlinks=False)
-    return Written(name, found.st_size, found.st_mtime_ns)
+    try:
+        os.fsync(folder)
+    except OSError as error:
+        if error.errno not in NO_SYNC:
+            raise
+    return _written(folder, name)
 
 
 def remove(folder: int, before: Written) -> None:
@@ -82,11 +104,10 @@ def _create(folder: int, name: str, data: bytes) -> None:
         os.close(descriptor)
 
 
-def _place(folder: int, hidden: str, stem: str, ending: str, data: bytes) -> str:
-    """Give a complete file the first free name, and return the name. A file of the same content counts as this one: the
-    service ended before it noted that it had written it."""
+def _place(folder: int, hidden: str, stem: str, ending: str) -> str:
+    """Give a complete file the first free name, and return the name."""
     for name in _names(stem, ending):
-        if _take(folder, hidden, name) or _has(folder, name, data):
+        if _take(folder, hidden, name):
             return name
     raise FileExistsError(errno.EEXIST, "too many files of this name exist")
 
@@ -128,7 +149,22 @@ def _has(folder: int, name: str, data: bytes) -> bool:
         return stat.S_ISREG(told.st_mode) and told.st_size == len(data) and file.read(len(data)) == data
 
 
+def _written(folder: int, name: str) -> Written:
+    stamp = Stamp.of(os.stat(name, dir_fd=folder, follow_symlinks=False))
+    return Written(name, stamp.size_bytes, stamp.mtime_ns)
+
+
+def _exists(folder: int, name: str) -> bool:
+    try:
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def _is_unchanged(folder: int, before: Written) -> bool:
+    if not before.name:
+        return False
     try:
         found = os.stat(before.name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:

@@ -113,6 +113,7 @@ class WatchedFiles:
             )
             .select_from(table.outerjoin(jobs, jobs.c.id == table.c.job_id))
             .where(and_(table.c.told == "", table.c.folder == _text(str(self._folder)), ended))
+            .where(table.c.begun_at <= time.time())
             .order_by(table.c.begun_at)
             .limit(DUE_AT_ONCE)
         )
@@ -126,13 +127,36 @@ class WatchedFiles:
         return found
 
     async def told(self, due: Due, outputs: Mapping[str, Written]) -> None:
-        """Note that the results of a job were written."""
+        """Note that the results of a job were written. Those of a later attempt are due again."""
         state, table = GONE if due.job is None else due.job.status.value, watched_files
         statement = update(table).where(table.c.key == due.key)
-        if due.job is not None:
-            statement = statement.where(table.c.job_id == due.job.id)
         async with self._database.writing() as connection:
+            if due.job is not None:
+                # Locked until the row is written: a retry changes the job first.
+                version = select(jobs.c.version).where(jobs.c.id == due.job.id).with_for_update()
+                if await connection.scalar(version) not in (due.job.version, None):
+                    state = ""
+                statement = statement.where(table.c.job_id == due.job.id)
             await connection.execute(statement.values(told=state, outputs=_dumped(outputs)))
+
+    async def planned(self, due: Due, outputs: Mapping[str, Written]) -> None:
+        """Note the names that the results of a job are about to get."""
+        statement = update(watched_files).where(watched_files.c.key == due.key).values(outputs=_dumped(outputs))
+        async with self._database.writing() as connection:
+            await connection.execute(statement)
+
+    async def later(self, due: Due, in_s: float) -> None:
+        """Leave the results of a job for later; others come first."""
+        statement = update(watched_files).where(watched_files.c.key == due.key).values(begun_at=time.time() + in_s)
+        async with self._database.writing() as connection:
+            await connection.execute(statement)
+
+    async def now(self) -> None:
+        """Let all results that were left for later be due now."""
+        table, now = watched_files, time.time()
+        left = and_(table.c.told == "", table.c.folder == _text(str(self._folder)), table.c.begun_at > now)
+        async with self._database.writing() as connection:
+            await connection.execute(update(table).where(left).values(begun_at=now))
 
 
 def _text(path: str) -> str:

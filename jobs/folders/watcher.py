@@ -8,12 +8,13 @@ user. One process does this for each folder, the holder of a lock file.
 """
 
 import asyncio
+import errno
 import hashlib
 import logging
 import os
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
@@ -34,7 +35,7 @@ from jobs.states import Status
 from pipeline.errors import Overloaded, ParleyError, StorageError
 from pipeline.support.encodable import encodable
 from pipeline.support.file_lock import locked, open_lock
-from pipeline.support.storage_errors import FULL
+from pipeline.support.storage_errors import FULL, storing
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +51,11 @@ AHEAD = 4
 """Jobs of watched folders that wait at a time."""
 UNREADABLE_S = 60.0
 """Time after which a file is tried again that cannot be read, in seconds."""
+ASIDE_S = 600.0
+"""Time after which results are tried again that alone cannot be written, in seconds, if the folder stays the same."""
+DRIVE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE})
+"""Errors that the results of other files would have, too."""
+UNEXPECTED = "an unexpected error happened, which is in the log"
 KNOWN_AT_ONCE = 500
 READ_BYTES = 1 << 20
 ERROR = "error"
@@ -105,6 +111,10 @@ class _CannotWrite(Exception):
     """Results cannot be written; the cause is an OSError."""
 
 
+class _Away(Exception):  # not an error
+    """The recording is not in its place, beside which its results belong: its drive is not there, or it was moved."""
+
+
 class Folder:
     """One watched folder."""
 
@@ -131,6 +141,7 @@ class Folder:
                     self._say("blocked", error.message)
                 except Exception:
                     log.exception("the watched folder %s failed; retrying in %g s", self._root, RETRY_S)
+                    self._say("blocked", UNEXPECTED)
                 await asyncio.sleep(RETRY_S)
         finally:
             self._thread.shutdown(wait=False)
@@ -138,17 +149,24 @@ class Folder:
     async def _locked(self) -> None:
         """Watch while this process holds the folder's lock. Raises OSError when the folder cannot be read: another
         process, for which it can be, then watches it."""
-        await self._io(looking.check, self._root)
+        await self._io(looking.identity, self._root)
         name = hashlib.sha256(os.fsencode(self._root)).hexdigest()[:16]
-        with await asyncio.to_thread(open_lock, self._doors.files.root / f"watch-{name}.lock") as file:
-            while not locked(file):  # nothing tells of it
-                self._say("elsewhere", None)
-                await asyncio.sleep(LOOK_S)
+        with ExitStack() as stack:
+            with storing("UPLOAD_DIR"):
+                lock = await asyncio.to_thread(open_lock, self._doors.files.root / f"watch-{name}.lock")
+                file = stack.enter_context(lock)
+                while not locked(file):  # nothing tells of it
+                    self._say("elsewhere", None)
+                    await asyncio.sleep(LOOK_S)
             await self._watch()
 
     async def _watch(self) -> None:
         loop = asyncio.get_running_loop()
+        seen: tuple[int, int] | None = None
         while True:
+            if (now := await self._io(looking.identity, self._root)) != seen:  # such as a drive that is back
+                await self._rows.now()
+                seen = now
             began = loop.time()
             found = await self._io(looking.look, self._root)
             took_s = loop.time() - began
@@ -231,8 +249,19 @@ class Folder:
             pass
         except OSError as error:
             log.warning("%r in the watched folder %s cannot be read: %s", path, self._root, error.strerror)
-            self._settling.again(path, asyncio.get_running_loop().time() + UNREADABLE_S)
+            self._later(path)
+        except (StorageError, Overloaded, _CannotWrite):
+            raise
+        except ParleyError as error:  # such as a missing engine
+            log.warning("%r in the watched folder %s gets no job: %s", path, self._root, error.message)
+            self._later(path)
+        except Exception:  # of this file: the others go on
+            log.exception("%r in the watched folder %s gets no job", path, self._root)
+            self._later(path)
         return False
+
+    def _later(self, path: str) -> None:
+        self._settling.again(path, asyncio.get_running_loop().time() + UNREADABLE_S)
 
     async def _take(self, path: str, stamp: Stamp, descriptor: int) -> bool:
         """Copy a file and create its job. Raises Refused for a file that is not accepted."""
@@ -270,12 +299,29 @@ class Folder:
     # --- results out ---
 
     async def _write_results(self) -> None:
-        """Write the results of jobs that have ended. Raises _CannotWrite."""
-        try:
-            for one in await self._rows.due():
+        """Write the results of jobs that have ended. Those that alone cannot be written are left for later. Raises
+        _CannotWrite."""
+        for one in await self._rows.due():
+            try:
                 await self._write(one)
-        except OSError as error:
+                continue
+            except _Away:
+                log.info("%r is not in the watched folder %s; its results wait for it", one.path, self._root)
+            except OSError as error:
+                await self._only_this(one.path, error)
+            except (StorageError, Overloaded):
+                raise
+            except Exception:  # of this file: the others go on
+                log.exception("the results of %r in the watched folder %s cannot be written", one.path, self._root)
+            await self._rows.later(one, ASIDE_S)
+
+    async def _only_this(self, path: str, error: OSError) -> None:
+        """Log an error at the results of one file. Raises _CannotWrite if it concerns others, too."""
+        if error.errno in DRIVE:
             raise self._cannot_write(error) from error
+        await self._check_writable()
+        log.warning("the results of %r in the watched folder %s cannot be written: %s", path, self._root,
+                    error.strerror or type(error).__name__)  # fmt: skip
 
     async def _check_writable(self) -> None:
         """Check that results can be written. Raises _CannotWrite."""
@@ -300,6 +346,7 @@ class Folder:
         outputs, job = dict(due.outputs), due.job
         if job is not None and job.status is Status.COMPLETED:
             made: dict[str, bytes] = {}
+            failed: list[str] = []
             for kind in self._wanted.formats:
                 try:
                     made[kind] = _bytes(await self._doors.render(job, kind))
@@ -309,6 +356,15 @@ class Folder:
                     raise
                 except ParleyError as error:  # such as a PDF in a script without a font
                     log.warning("%r cannot be written as %s: %s", due.path, kind, error.message)
+                    failed.append(f"{kind}: {error.message}\n")
+                except Exception:
+                    log.exception("%r cannot be written as %s", due.path, kind)
+                    failed.append(f"{kind}: {UNEXPECTED}.\n")
+            if made:
+                outputs = await self._io(self._plan_now, due.path, tuple(made), outputs)
+                await self._rows.planned(due, outputs)
+            if failed:
+                made[ERROR] = "".join(failed).encode()
             outputs = await self._put(due.path, made, outputs)
         elif job is not None and job.status in (Status.FAILED, Status.EXPIRED):
             message = job.error_message or "The transcription failed."
@@ -322,8 +378,12 @@ class Folder:
         before = await self._rows.outputs(path)
         try:
             outputs = await self._put(path, {ERROR: f"{message}\n".encode()}, before)
+        except _Away:
+            return
         except OSError as error:
-            raise self._cannot_write(error) from error
+            await self._only_this(path, error)
+            self._later(path)
+            return
         await self._rows.refused(path, stamp, outputs)
         self._settling.done(path)
 
@@ -332,20 +392,42 @@ class Folder:
         return await self._io(self._put_now, path, made, before)
 
     def _put_now(self, path: str, made: dict[str, bytes], before: dict[str, Written]) -> dict[str, Written]:
-        outputs, name = dict(before), PurePosixPath(path)
-        try:
-            opened = looking.opened_folder(self._output or self._root, path, make=self._output is not None)
-            with opened as folder:
-                for kind, data in made.items():
-                    stem, ending = (name.name, ".error.txt") if kind == ERROR else (name.stem, f".{kind}")
-                    outputs[kind] = results.write(folder, stem, ending, data, before.get(kind))
-                if ERROR not in made and ERROR in outputs:
-                    results.remove(folder, outputs.pop(ERROR))
-        except (FileNotFoundError, NotADirectoryError):
-            if self._output is not None or not self._root.is_dir():
-                raise
-            log.warning("the folder of %r in %s is gone; its results are only on the page", path, self._root)
+        outputs = dict(before)
+        with self._beside(path) as folder:
+            for kind, data in made.items():
+                known = before.get(kind)
+                if kind == ERROR:  # no other file has this name: one of the same content is this one
+                    known = results.plan(folder, *_named(path, kind), known)
+                outputs[kind] = results.write(folder, *_named(path, kind), data, known)
+            if ERROR not in made and ERROR in outputs:
+                results.remove(folder, outputs.pop(ERROR))
         return outputs
+
+    def _plan_now(self, path: str, kinds: tuple[str, ...], before: dict[str, Written]) -> dict[str, Written]:
+        with self._beside(path) as folder:
+            return {**before, **{kind: results.plan(folder, *_named(path, kind), before.get(kind)) for kind in kinds}}
+
+    @contextmanager
+    def _beside(self, path: str) -> Iterator[int]:
+        """Open the folder for the results of a file. Raises _Away when they belong beside it and it is not there: an
+        unmounted drive leaves an empty folder, in which they would be hidden when it is back."""
+        if self._output is not None:
+            with looking.opened_folder(self._output, path, make=True) as folder:
+                yield folder
+            return
+        with ExitStack() as stack:
+            try:
+                folder = stack.enter_context(looking.opened_folder(self._root, path))
+                os.stat(PurePosixPath(path).name, dir_fd=folder, follow_symlinks=False)
+            except (FileNotFoundError, NotADirectoryError):
+                raise _Away from None
+            yield folder
+
+
+def _named(path: str, kind: str) -> tuple[str, str]:
+    """Return stem and ending of an output of the file at this path."""
+    name = PurePosixPath(path)
+    return (name.name, ".error.txt") if kind == ERROR else (name.stem, f".{kind}")
 
 
 def _bytes(text: str | bytes) -> bytes:

@@ -100,7 +100,9 @@ class InsightWorker:
             await self._store.change(insight, done=share)
 
         job, body = await self._transcript(insight.job_id)
-        with calling(session=insight.id, account=job.owner, urgency=Urgency.FILE):
+        # For a question about any recording a user waits.
+        urgency = Urgency.IDLE if job.background and insight.question is None else Urgency.FILE
+        with calling(session=insight.id, account=job.owner, urgency=urgency):
             text = await self._writer.write(insight, body, dict(job.speakers), told)
         if not text:
             raise EngineError("The language model wrote nothing.", code="empty_reply")

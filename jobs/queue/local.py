@@ -50,7 +50,8 @@ class LocalQueue:
         with storing("UPLOAD_DIR"):
             file = self._file = await asyncio.to_thread(open_lock, self._lock)
         try:
-            first = bool(self._workers) and locked(file)
+            with storing("UPLOAD_DIR"):
+                first = bool(self._workers) and locked(file)
             if self._workers and not first and joined() is None:
                 log.warning("another service runs the jobs of this folder; this one only accepts jobs until "
                             "that one ends")  # fmt: skip
@@ -80,9 +81,12 @@ class LocalQueue:
 
     async def _take_over(self, file: IO[bytes], group: asyncio.TaskGroup) -> None:
         """Poll for the lock, which the kernel releases without notice when its process ends, even by SIGKILL."""
-        held = False
+        held = told = False
         while True:
-            if not held and (held := locked(file)):
+            with contextlib.suppress(OSError):  # such as a network drive that does not answer now
+                held = held or locked(file)
+            if held and not told:
+                told = True
                 log.warning("the service that ran the jobs of this folder is gone; this one takes over")
             if held:
                 with contextlib.suppress(StorageError):  # already logged

@@ -14,9 +14,10 @@ def open_lock(path: Path) -> IO[bytes]:
 
 
 def locked(file: IO[bytes]) -> bool:
-    """Lock the file until it is closed; return whether that succeeded."""
+    """Lock the file until it is closed; return False while another process holds it. Raises OSError where files cannot
+    be locked."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         return False
     return True

@@ -197,7 +197,8 @@ class Scheduler(Generic[T]):
         """Whether too many calls wait already. Files take no room from conversations, and each counts once, however
         many of its windows wait. A file of which a window was served is not refused later."""
         of_files = caller.urgency >= Urgency.FILE
-        alike = [other.caller for other in self._queue if (other.caller.urgency >= Urgency.FILE) == of_files]
+        kinds = range(Urgency.FILE, caller.urgency + 1) if of_files else range(Urgency.FILE)  # idle files come last
+        alike = [other.caller for other in self._queue if other.caller.urgency in kinds]
         if of_files and caller.session:
             if caller.session in self._served:
                 return False

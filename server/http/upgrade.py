@@ -17,9 +17,9 @@ class UpgradeRequired(BadInput):
 
 
 def add_upgrade_errors(app: FastAPI, paths: Iterable[str]) -> None:
-    """Respond with UpgradeRequired to a GET of these paths that asks for no WebSocket."""
+    """Respond with UpgradeRequired to a GET or HEAD of these paths that asks for no WebSocket."""
     for path in paths:
-        app.add_api_route(path, _plain_request, methods=["GET"], include_in_schema=False)
+        app.add_api_route(path, _plain_request, methods=["GET", "HEAD"], include_in_schema=False)
 
 
 async def _plain_request() -> None:

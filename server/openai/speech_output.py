@@ -76,15 +76,19 @@ class SpeechOutput:
 
     async def whole(self, all_said: AsyncGenerator[Said, None], held: Share) -> bytes:
         """Return the sound and the times of all words as JSON. held: counts the sound. Raises Overloaded, too."""
-        sound, words = bytearray(), list[Word]()
-        async with aclosing(self.parts(all_said)) as parts:
-            async for part in parts:
-                if isinstance(part, bytes):
-                    held.hold(COPIES * len(part))
-                    sound += part
-                else:
-                    words += part
-        return await asyncio.to_thread(self._json, bytes(sound), words)
+        sound, words, counted = bytearray(), list[Word](), 0
+        try:
+            async with aclosing(self.parts(all_said)) as parts:
+                async for part in parts:
+                    if isinstance(part, bytes):
+                        held.hold(COPIES * len(part))
+                        counted += COPIES * len(part)
+                        sound += part
+                    else:
+                        words += part
+            return await asyncio.to_thread(self._json, bytes(sound), words)
+        finally:  # the response counts its own bytes
+            held.give_back(counted)
 
     def _json(self, sound: bytes, words: Sequence[Word]) -> bytes:
         told = {

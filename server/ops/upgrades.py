@@ -7,6 +7,7 @@ in this repository, and MODEL_SOURCES applies. A restart loads them, so that not
 import asyncio
 import functools
 import logging
+import math
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from pipeline.support import model_sources
 from pipeline.support.installing import COMMAND
 from pipeline.support.model_catalogue import CATALOGUE, KOKORO, WHISPER_BASE, WHISPER_TINY_EN
 from pipeline.support.progress import Progress
+from pipeline.support.storage_errors import storage_error
 from server.access import caller_of, require_key
 from server.openapi import ResponseModel, errors, like, one_of
 from server.state import state_of
@@ -30,6 +32,8 @@ log = logging.getLogger(__name__)
 
 OLLAMA_S = 3.0
 """Timeout for Ollama's list of models, in seconds."""
+KEPT_S = 10.0
+"""Time for which that list is kept, in seconds: pages ask every few seconds."""
 BETTER: dict[tuple[str, str], tuple[str, ...]] = {
     ("stt", "sphinx"): (WHISPER_BASE.name, WHISPER_TINY_EN.name),
     ("stt", "tiny.en"): (WHISPER_BASE.name,),
@@ -60,6 +64,10 @@ class Upgrades:
         self._one = asyncio.Lock()
         self._installs: dict[str, Install] = {}
         self._running: set[asyncio.Task[None]] = set()
+        self._asking = asyncio.Lock()
+        self._ollama: list[str] = []
+        self._ask_at = -math.inf
+        """Time at which Ollama is asked again."""
 
     def find(self, name: str) -> Install | None:
         """Return the latest installation of a model."""
@@ -75,6 +83,15 @@ class Upgrades:
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
+    async def of_ollama(self) -> list[str]:
+        """Return the names of Ollama's models, as they were within KEPT_S."""
+        now = asyncio.get_running_loop().time
+        async with self._asking:
+            if now() >= self._ask_at:
+                self._ollama = await _of_ollama(self._settings)
+                self._ask_at = now() + KEPT_S
+            return self._ollama
+
     def stop(self) -> None:
         """Cancel the installations. Files that arrived are kept for the next attempt."""
         for task in self._running:
@@ -89,6 +106,10 @@ class Upgrades:
                 install.state = "installed"
             except EngineUnavailable as error:
                 install.state, install.message = "failed", f"{error.message} {error.remedy}"
+            except ParleyError as error:
+                install.state, install.message = "failed", error.message
+            except OSError as error:
+                install.state, install.message = "failed", storage_error(error, "MODELS_DIR").message
             except Exception:
                 log.exception("the installation of %s failed", name)
                 install.state, install.message = "failed", "It failed for an unexpected reason, which is in the log."
@@ -169,16 +190,17 @@ async def upgrades(request: Request) -> UpgradesResponse:
         models=models,
         can_install=_can_install(request),
         command=f"{COMMAND} models --install",
-        ollama=await _of_ollama(settings) if asks else [],
+        ollama=await state.upgrades.of_ollama() if asks else [],
     )
 
 
 @router.post("/upgrades/{name}", summary="Install a better model", status_code=202, responses=errors(404, form="plain"))
 async def install(request: Request, name: str) -> UpgradesResponse:
     """Download a model of `GET /upgrades`, which then reports the progress. Without keys, only this machine's own
-    callers can do this."""
+    callers can do this, and with `ALLOW_ANONYMOUS` only callers with a key."""
     if not _can_install(request):
-        raise ParleyError("Models can be installed with a key, or from the service's own machine.", code="forbidden")
+        raise ParleyError("Models can be installed with a key, or from the service's own machine without "
+                          "ALLOW_ANONYMOUS.", code="forbidden")  # fmt: skip
     state = state_of(request)
     if name not in [one for _, one in _offers(state.assistant.settings, state.assistant.engines)]:
         raise ParleyError("There is no such model among the upgrades.", code="model_not_found")
@@ -188,9 +210,11 @@ async def install(request: Request, name: str) -> UpgradesResponse:
 
 def _can_install(request: Request) -> bool:
     """Whether the caller may install models: with a key (which the access rules have checked), or from this machine.
-    Several processes do not know of each other's downloads."""
-    caller = caller_of(request)
-    return (caller.known or not caller.address) and state_of(request).assistant.settings.processes == 1
+    With ALLOW_ANONYMOUS only with a key: behind a proxy that passes no addresses on, all callers seem to be on this
+    machine. Several processes do not know of each other's downloads."""
+    caller, settings = caller_of(request), state_of(request).assistant.settings
+    here = not caller.address and not settings.allow_anonymous
+    return (caller.known or here) and settings.processes == 1
 
 
 def _offers(settings: Settings, engines: Sequence[EngineInfo]) -> list[tuple[str, str]]:

@@ -48,8 +48,12 @@ async def _announce(host: str, port: int, draining: Draining, lock: Path) -> Non
         log.warning("Wyoming cannot be announced on the network (WYOMING_ZEROCONF): %s", error)
         return
     with file:
-        while not locked(file):  # noqa: ASYNC110  # nothing tells of it
-            await asyncio.sleep(LOOK_S)
+        try:
+            while not locked(file):  # noqa: ASYNC110  # nothing tells of it
+                await asyncio.sleep(LOOK_S)
+        except OSError as error:
+            log.warning("Wyoming cannot be announced on the network (WYOMING_ZEROCONF): %s", error)
+            return
         await _registered(host, port, draining)
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -180,6 +181,35 @@ async def test_a_failure_of_the_model_is_retried(
             await asyncio.sleep(0.02)
     assert {(one.session, one.account, one.urgency) for one in model.callers} == {(found.id, job.owner, Urgency.FILE)}
     assert (found.status, found.error_code) == (status, None if status == "completed" else "llm_unavailable")
+
+
+@pytest.mark.parametrize(
+    ("background_job", "question", "urgency"),
+    [(True, None, Urgency.IDLE), (True, "Who spoke?", Urgency.FILE), (False, None, Urgency.FILE)],
+)
+async def test_insights_of_watched_folders_come_after_those_that_users_wait_for(
+    store: JobStore, background_job: bool, question: str | None, urgency: Urgency
+) -> None:
+    insights, model = InsightStore(store.database), Model()
+    job = replace(await completed(store), background=background_job)
+    await insights.create(job.id, "title", question=question)
+    ended = asyncio.Event()
+
+    async def yes() -> bool:
+        return True
+
+    def named() -> str:
+        ended.set()
+        return "m"
+
+    async def transcript(job_id: str) -> tuple[Job, str]:
+        return job, await store.result("k" * 64) or ""
+
+    writer = Writer(model.reply, context_tokens=100_000, reply_tokens=512)
+    worker = InsightWorker(insights, writer, has_model=yes, model=named, transcript=transcript, added=Notice())
+    async with background(worker.run()):
+        await asyncio.wait_for(ended.wait(), 60)
+    assert {one.urgency for one in model.callers} == {urgency}
 
 
 async def test_each_completed_job_gets_the_insights_of_the_setting(store: JobStore) -> None:

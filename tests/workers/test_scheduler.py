@@ -182,6 +182,27 @@ def test_a_running_file_is_not_refused_midway(ended: bool) -> None:
     virtual_time.run(run())
 
 
+def test_files_for_which_no_user_waits_take_no_room_from_others() -> None:
+    async def run() -> None:
+        scheduler = Scheduler[Call]("model", max_waiting=2)
+
+        def put(session: str, urgency: Urgency) -> None:
+            with calling(session=session, urgency=urgency):
+                scheduler.put(Call(session))
+
+        for name in "ab":
+            put(name, Urgency.IDLE)
+        with pytest.raises(Overloaded):
+            put("c", Urgency.IDLE)
+        for name in "de":
+            put(name, Urgency.FILE)
+        with pytest.raises(Overloaded):
+            put("f", Urgency.FILE)
+        put("user", Urgency.NOW)
+
+    virtual_time.run(run())
+
+
 def test_a_committed_speculative_call_becomes_urgent_in_the_queue() -> None:
     order: list[list[str]] = []
 

@@ -5,7 +5,7 @@ import base64
 import json
 import secrets
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 
 from pipeline.audio.clip import Clip, wav_header
@@ -44,14 +44,28 @@ class Completion:
         self._calls: list[ToolCall] = []
 
     async def whole(self, happenings: AsyncGenerator[Event, None], held: Share) -> bytes:
-        """Return the completion as JSON. held: counts the sound. Raises ParleyError when the turn fails."""
+        """Return the completion as JSON. held: counts the sound until then; the response counts its own bytes. Raises
+        ParleyError when the turn fails."""
+        counted = 0
+
+        def hold(size: int) -> None:
+            nonlocal counted
+            held.hold(size)
+            counted += size
+
+        try:
+            return await self._whole(happenings, hold)
+        finally:
+            held.give_back(counted)
+
+    async def _whole(self, happenings: AsyncGenerator[Event, None], hold: Callable[[int], None]) -> bytes:
         clips: list[Clip] = []
         end = events.TurnCompleted("", {})
         async with aclosing(happenings):
             async for event in happenings:
                 match event:
                     case events.SpeechChunk(clip):
-                        held.hold(clip.samples.nbytes)
+                        hold(clip.samples.nbytes)
                         clips.append(clip)
                     case events.ToolCalled(call):
                         self._called(call)

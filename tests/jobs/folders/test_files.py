@@ -1,6 +1,8 @@
 """Looking into a folder that others change, and writing into one that belongs to its users."""
 
+import errno
 import os
+import stat
 import subprocess
 import sys
 import threading
@@ -148,11 +150,59 @@ def test_files_of_users_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, li
     assert not [one for one in tmp_path.iterdir() if one.name.startswith(".")]
 
 
-def test_the_same_result_is_not_written_twice(tmp_path: Path) -> None:
-    """The service ended before it noted that it had written the file."""
-    first = written(tmp_path, "talk", ".txt", b"said")
-    assert written(tmp_path, "talk", ".txt", b"said") == first
+def test_only_a_planned_file_counts_as_written(tmp_path: Path) -> None:
+    """A file of the same content that was not planned belongs to a user, or to another recording."""
+    with opened_folder(tmp_path, "x") as folder:
+        planned = results.plan(folder, "talk", ".txt", None)
+    first = written(tmp_path, "talk", ".txt", b"said", planned)
+    assert written(tmp_path, "talk", ".txt", b"said", planned) == first
     assert [one.name for one in tmp_path.iterdir()] == ["talk.txt"]
+    assert written(tmp_path, "talk", ".txt", b"said").name == "talk (2).txt", "talk.mp3 beside talk.wav"
+    # The same when it replaces the file of an earlier transcript.
+    with opened_folder(tmp_path, "x") as folder:
+        planned = results.plan(folder, "talk", ".txt", first)
+    second = written(tmp_path, "talk", ".txt", b"said more", planned)
+    assert second.name == "talk.txt"
+    assert written(tmp_path, "talk", ".txt", b"said more", planned) == second
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["talk (2).txt", "talk.txt"]
+
+
+def test_a_file_system_that_cannot_sync_folders_takes_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sync = os.fsync
+
+    def refused(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", refused)
+    assert written(tmp_path, "talk", ".txt", b"said").name == "talk.txt"
+
+
+def test_a_sub_folder_that_cannot_be_entered_counts_as_empty(tmp_path: Path) -> None:
+    """As another user, because root can read everything."""
+    put(tmp_path / "a.mp3")
+    put(tmp_path / "names" / "b.mp3")
+    (tmp_path / "names").chmod(0o444)
+    tmp_path.chmod(0o755)
+    child = os.fork()
+    if not child:
+        status = 1
+        try:
+            os.chdir(tmp_path)
+            if not os.geteuid():
+                os.setuid(65534)
+            status = 0 if list(look(Path())) == ["a.mp3"] else 2
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    (tmp_path / "names").chmod(0o755)
+
+
+def test_times_that_no_database_stores_are_the_last_one(tmp_path: Path) -> None:
+    path = put(tmp_path / "a.mp3")
+    os.utime(path, ns=(0, 11_000_000_000 * 10**9))  # the year 2318
+    assert look(tmp_path)["a.mp3"].mtime_ns == looking.MOST_TIME
 
 
 def test_long_names_fit(tmp_path: Path) -> None:

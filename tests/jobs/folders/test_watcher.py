@@ -62,7 +62,10 @@ class Watched:
 def watching(folder: Path, *, heard: str | ScriptedSTT = SAID, **settings: str) -> Iterator[Watched]:
     root = folder / "in"
     root.mkdir(exist_ok=True)
-    quick = {f"jobs.folders.watcher:{name}": value for name, value in {"LOOK_S": 0.05, "RETRY_S": 0.1}.items()}
+    quick = {
+        f"jobs.folders.watcher:{name}": value
+        for name, value in {"LOOK_S": 0.05, "RETRY_S": 0.1, "ASIDE_S": 0.2}.items()
+    }
     own = {"WATCH_DIR": str(root), "WATCH_SETTLE_SECONDS": "0.5", **constants(quick), **settings}
     with (
         in_process(folder, heard=heard, **own) as service,
@@ -179,6 +182,57 @@ def test_a_folder_that_vanishes_and_comes_back_is_not_transcribed_again(tmp_path
         assert len(watched.jobs()) == 2
         shutil.rmtree(watched.root)  # also while nothing else is there
         until(lambda: watched.shown()["status"] == "unavailable")
+
+
+def test_one_file_whose_results_have_no_place_does_not_stop_the_others(tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    (tmp_path / "elsewhere").mkdir()
+    output.mkdir()
+    (output / "link").symlink_to(tmp_path / "elsewhere")
+    with watching(tmp_path, OUTPUT_DIR=str(output), WATCH_FORMATS="txt") as watched:
+        watched.put("link/talk.wav")
+        until(lambda: [job for job in watched.jobs() if job["status"] == "completed"])
+        os.utime(watched.put("more.wav", recording(1)), ns=(0, 11_000_000_000 * 10**9))  # the year 2318
+        until((output / "more.txt").exists)
+        watched.rests()
+        assert len(watched.jobs()) == 2
+        assert list((tmp_path / "elsewhere").iterdir()) == []
+        (output / "link").unlink()
+        until((output / "link" / "talk.txt").exists)
+
+
+def test_results_wait_for_a_drive_that_is_not_there(tmp_path: Path) -> None:
+    hears = ScriptedSTT(SAID, seconds=1.0)
+    with watching(tmp_path, heard=hears, WATCH_FORMATS="txt") as watched:
+        watched.put("talk.wav")
+        until(lambda: [job for job in watched.jobs() if job["status"] == "processing"])
+        watched.root.rename(tmp_path / "drive")
+        watched.root.mkdir()  # its mount point
+        until(lambda: [job for job in watched.jobs() if job["status"] == "completed"])
+        watched.rests()
+        assert watched.files() == set()
+    with watching(tmp_path, WATCH_FORMATS="txt") as again:  # it is not there at the start either
+        again.rests()
+        assert again.files() == set()
+        again.root.rmdir()
+        (tmp_path / "drive").rename(again.root)
+        again.becomes("talk.wav", "talk.txt")
+        assert len(again.jobs()) == 1
+
+
+def test_a_format_that_cannot_be_made_is_told_beside_the_others(tmp_path: Path) -> None:
+    with watching(tmp_path, heard="𒀭𒂗𒆤", WATCH_FORMATS="txt,pdf") as watched:
+        watched.put("talk.wav")
+        watched.becomes("talk.wav", "talk.txt", "talk.wav.error.txt")
+        assert (watched.root / "talk.wav.error.txt").read_text().startswith("pdf: ")
+
+
+def test_two_recordings_of_one_name_share_no_file(tmp_path: Path) -> None:
+    with watching(tmp_path, WATCH_FORMATS="txt") as watched:
+        watched.put("talk.wav")
+        watched.becomes("talk.wav", "talk.txt")
+        watched.put("talk.flac", recording(1))
+        watched.becomes("talk.wav", "talk.flac", "talk.txt", "talk (2).txt")
 
 
 def test_a_name_in_no_encoding_is_a_name(tmp_path: Path) -> None:
