@@ -245,6 +245,16 @@ async def test_owner_who_has_moved_away_is_soon_answered_again(
     assert owner.level_db == pytest.approx(level(said(far_hz, 9, quieter_db=quieter_db)), abs=1.0)
 
 
+async def test_quieter_utterance_that_is_heard_counts_as_those_that_are_refused() -> None:
+    far_hz, lucky_hz = 1000, 700
+    lock = SpeakerLock(ScriptedSTT(), Alike({OWNER_HZ: 1.0, far_hz: 0.8, lucky_hz: 0.9}), Owner())
+    assert await is_heard(lock, said(OWNER_HZ, 0, seconds=10))
+    heard = [
+        await is_heard(lock, said(hz, number, quieter_db=16)) for number, hz in enumerate((far_hz, lucky_hz, far_hz), 1)
+    ]
+    assert heard == [False, True, True]
+
+
 @pytest.mark.parametrize("cosine", [0.5, 0.72])
 async def test_stranger_is_not_taken_for_the_owner_who_moved_away(cosine: float) -> None:
     stranger_hz = 1000

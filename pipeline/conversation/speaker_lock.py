@@ -48,9 +48,10 @@ NEAR_DB, FARTHER, FARTHEST = 3.0, 0.015, 0.1
 """How much higher the cosines must be for speech that is quieter than the owner's: 0.015 for each dB from 3 dB on, at
 most 0.1. A television is usually farther away than the user."""
 MOVED = 3
-"""Utterances in a row that only their level speaks against, of which the last is heard: the owner is there now. Of
-owners' sentences, 79 % pass without the level if one sentence is known, and 95 % if three are; of other people's
-0.5 %, so that 0.4 % of series of ten sentences of another person have three in a row."""
+"""Utterances in a row that only their level speaks against, of which the last is heard: the owner is there now. Those
+that are so similar that they are heard anyway count, too. Of owners' sentences, 79 % pass without the level if one
+sentence is known, and 95 % if three are; of other people's 0.5 %, so that 0.4 % of series of ten sentences of another
+person have three in a row."""
 LEVEL_SHARE = 0.3
 """Share of each utterance in the owner's level."""
 OTHER = 0.6
@@ -88,17 +89,18 @@ class Owner:
     quieter: int = 0
     """Last utterances in a row that only their level spoke against."""
     _before: int = 0
-    """`quieter` before the last utterance."""
+    """`quieter` before that utterance."""
     _start: Samples | None = None
-    """First sound of the last refused utterance."""
+    """First sound of the last utterance that was refused or quieter."""
 
     def learn(self, vector: Vectors, seconds: float, level_db: float | None = None) -> None:
         """Learn from more speech of the owner. level_db: None for a recording, which says nothing about the microphone
         of this conversation."""
-        if level_db is not None:
-            before_db = level_db if self.level_db is None or self.quieter >= MOVED else self.level_db
-            self.level_db = before_db + LEVEL_SHARE * (level_db - before_db)
+        if level_db is not None and (self.level_db is None or self.quieter >= MOVED):
+            self.level_db = level_db
             self.is_near()
+        elif level_db is not None and self.level_db is not None:
+            self.level_db += LEVEL_SHARE * (level_db - self.level_db)
         if self.seconds < MORE_S and not self.enrolled:
             known = vector * seconds if self.vector is None else self.vector * self.seconds + vector * seconds
             self.vector, self.seconds = known / (np.linalg.norm(known) + 1e-9), self.seconds + seconds
@@ -108,9 +110,9 @@ class Owner:
         self.quieter = self._before = 0
 
     def has_moved(self, start: Samples, similar: bool) -> bool:
-        """Count a refused utterance, and return whether the owner speaks at its level now. start: its first sound; an
-        utterance is transcribed several times while it grows, and counts once, by its last transcript. similar:
-        whether all of it would be the owner's if it were louder."""
+        """Count an utterance that is refused or quieter, and return whether the owner speaks at its level now. start:
+        its first sound; an utterance is transcribed several times while it grows, and counts once, by its last
+        transcript. similar: whether all of it would be the owner's if it were louder."""
         if self._start is None or not np.array_equal(start, self._start):
             self._start, self._before = start.copy(), self.quieter
         self.quieter = self._before + 1 if similar else 0
@@ -125,6 +127,10 @@ class Owner:
     def known_caution(self) -> float:
         """How much more similar than usual speech of every level must be, as a difference of cosines."""
         return float(np.interp(self.seconds, KNOWN_S, KNOWN))
+
+    def is_quieter(self, level_db: float) -> bool:
+        """Return whether speech of this level must be more similar than usual."""
+        return self.level_db is not None and level_db < self.level_db - NEAR_DB
 
     def caution(self, levels_db: Vectors) -> Vectors:
         """Return how much more similar than usual speech of these levels must be, as a difference of cosines."""
@@ -225,7 +231,7 @@ class SpeakerLock:
         likeness = (vectors := await self._encoder.embed(parts)) @ owner
         caution = self._owner.caution(np.array([level(part) for part in parts]))
         found = owned(likeness, caution, min(seconds, SLICE_S))
-        if found is not None:
+        if found is not None and not self._owner.is_quieter(level(speech)):
             self._owner.is_near()
         elif self._learns and seconds >= OWNER_S:
             louder = owned(likeness, np.full_like(caution, self._owner.known_caution), min(seconds, SLICE_S))
