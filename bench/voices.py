@@ -6,6 +6,9 @@ FOLDER has one folder for each person, with recordings of any length and format 
 such folders). A trial takes a person who says some recordings first, and then another
 one; or a second person says one, at the same level or 10 dB below. "heard": the lock hears the whole utterance.
 "interrupts": it would interrupt a reply, which is judged after 0.6 s of speech and then every 0.25 s.
+
+Then the owner goes on 12 dB below, or another person 10 dB below, with ten recordings (the same ones again if there are
+fewer). "by the third", "by the sixth": trials in which the lock has heard one until then. "heard": share of all.
 """
 
 import argparse
@@ -33,6 +36,9 @@ FEWEST, PER_PERSON = 5, 8
 """Recordings of one person that are used."""
 TRIED = (("the owner", 0.0), ("another", 0.0), ("another", -10.0))
 """The speaker, and the level compared with the first recordings in dB."""
+
+SERIES, SERIES_LENGTH = (("the owner", -12.0), ("another", -10.0)), 10
+"""The speaker of a series after the first recordings, and its level compared with these in dB; and its length."""
 
 
 def read(file: Path) -> Samples:
@@ -113,6 +119,27 @@ async def measure(voices: dict[str, list[Samples]], trials: int) -> None:
             rows.add(f"{who}, {gain_db:+g} dB".ljust(36), f"{count} sentences", str(trials), str(heard), str(cut_in))
 
 
+async def measure_series(voices: dict[str, list[Samples]], trials: int) -> None:
+    encoder, names = RememberingEncoder(), sorted(voices)
+    rows = Rows("who goes on                         ", "known from", "trials", "by the third", "by the sixth", "heard")
+    for count in (1, 3):
+        for who, gain_db in SERIES:
+            series = list[list[bool]]()
+            for number in range(trials):
+                rng = np.random.default_rng(number)
+                owner, other = rng.choice(names, 2, replace=False)
+                order = rng.permutation(len(voices[owner]))
+                lock = SpeakerLock(ScriptedSTT("what time is it in Lisbon"), encoder, Owner())
+                for index in order[:count]:
+                    await hears(lock, voices[owner][index])
+                said = [voices[owner][i] for i in order[count:]] if who == "the owner" else voices[other]
+                quiet = [at_level(said[turn % len(said)], LEVEL_DB + gain_db) for turn in range(SERIES_LENGTH)]
+                series.append([await hears(lock, sound) for sound in quiet])
+            soon = [str(sum(any(heard[:last]) for heard in series)) for last in (3, 6)]
+            share = f"{np.mean(series):.0%}"
+            rows.add(f"{who}, {gain_db:+g} dB".ljust(36), f"{count} sentences", str(trials), *soon, share)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
@@ -122,6 +149,7 @@ def main() -> None:
     voices = people(options.folder, options.seconds)
     print(", ".join(f"{name}: {len(sounds)}" for name, sounds in voices.items()))
     asyncio.run(measure(voices, options.trials))
+    asyncio.run(measure_series(voices, options.trials))
 
 
 if __name__ == "__main__":

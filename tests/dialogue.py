@@ -57,8 +57,9 @@ class Dialogue:
         """Return another session on the same conversation."""
         old = self.session
         return Session(
-            self.stages, Settings(), old.options, old.conversation, voice=VOICE, language=None, activity=LoudIsSpeech()
-        )
+            self.stages, Settings(), old.options, old.conversation, voice=VOICE, language=None,
+            activity=LoudIsSpeech(), lock=old._lock,
+        )  # fmt: skip
 
     @property
     def now(self) -> float:

@@ -11,7 +11,8 @@ import pytest
 
 from pipeline.audio.clip import Clip, Samples, encode_wav
 from pipeline.conversation import events
-from pipeline.conversation.speaker_lock import FIRST, Owner, SpeakerLock, slices, spoken
+from pipeline.conversation.saved import restored, saved
+from pipeline.conversation.speaker_lock import FIRST, MOVED, Owner, SpeakerLock, level, slices, spoken
 from pipeline.errors import BadInput, EngineError
 from pipeline.stt import Spoken, Transcript
 from tests.dialogue import RATE_HZ, Dialogue, hold
@@ -67,6 +68,13 @@ class Alike:
             cosine = next((cosine for pitch, cosine in self.cosines.items() if abs(hz - pitch) < 20), 0.0)
             found.append((cosine, np.sqrt(1 - cosine**2)))
         return np.array(found, np.float32)
+
+
+def said(hz: float, number: int, *, quieter_db: float = 0.0, seconds: float = 2.0) -> Samples:
+    """Return an utterance of a voice. Utterances with different numbers differ, as all that a microphone hears."""
+    rng = np.random.default_rng(number)
+    noise = 1e-4 * rng.standard_normal(int(seconds * RATE_HZ)).astype(np.float32)
+    return (10 ** (-quieter_db / 20) * voice(hz, seconds) + noise).astype(np.float32)
 
 
 async def is_heard(lock: SpeakerLock, sound: Samples) -> bool:
@@ -221,6 +229,120 @@ async def test_owner_who_moves_away_becomes_the_quieter_owner() -> None:
     level_db = 10 * np.log10(0.02**2 / 2)
     assert owner.level_db == pytest.approx(level_db, abs=1.0)
     assert owner.caution(np.array([level_db]))[0] == pytest.approx(0.04, abs=0.001)
+
+
+@pytest.mark.parametrize("quieter_db", [6.0, 12.0, 25.0])
+@pytest.mark.parametrize(("cosine", "known_s"), [(0.8, 2.0), (0.8, 10.0), (0.86, 10.0)])
+async def test_owner_who_has_moved_away_is_soon_answered_again(
+    cosine: float, known_s: float, quieter_db: float
+) -> None:
+    far_hz = 1000
+    owner = Owner()
+    lock = SpeakerLock(ScriptedSTT(), Alike({OWNER_HZ: 1.0, far_hz: cosine}), owner)
+    assert await is_heard(lock, said(OWNER_HZ, 0, seconds=known_s))
+    heard = [await is_heard(lock, said(far_hz, number, quieter_db=quieter_db)) for number in range(1, 9)]
+    assert heard[MOVED - 1 :] == [True] * (9 - MOVED)
+    assert owner.level_db == pytest.approx(level(said(far_hz, 9, quieter_db=quieter_db)), abs=1.0)
+
+
+async def test_quieter_utterance_that_is_heard_counts_as_those_that_are_refused() -> None:
+    far_hz, lucky_hz = 1000, 700
+    lock = SpeakerLock(ScriptedSTT(), Alike({OWNER_HZ: 1.0, far_hz: 0.8, lucky_hz: 0.9}), Owner())
+    assert await is_heard(lock, said(OWNER_HZ, 0, seconds=10))
+    heard = [
+        await is_heard(lock, said(hz, number, quieter_db=16)) for number, hz in enumerate((far_hz, lucky_hz, far_hz), 1)
+    ]
+    assert heard == [False, True, True]
+
+
+@pytest.mark.parametrize("cosine", [0.5, 0.72])
+async def test_stranger_is_not_taken_for_the_owner_who_moved_away(cosine: float) -> None:
+    stranger_hz = 1000
+    lock = SpeakerLock(ScriptedSTT(), Alike({OWNER_HZ: 1.0, stranger_hz: cosine}), Owner())
+    assert await is_heard(lock, said(OWNER_HZ, 0))
+    for number in range(1, 30):
+        assert not await is_heard(lock, said(stranger_hz, number, quieter_db=number / 2))
+
+
+@pytest.mark.parametrize(("hz", "quieter_db"), [(OWNER_HZ, 0.0), (1500, 10.0)])
+async def test_television_with_a_similar_voice_is_not_heard_between_others(hz: int, quieter_db: float) -> None:
+    """The owner speaks, or another voice of the television, after each second sentence of the similar voice."""
+    similar_hz = 1000
+    lock = SpeakerLock(ScriptedSTT(), Alike({OWNER_HZ: 1.0, similar_hz: 0.8, 1500: 0.4}), Owner())
+    assert await is_heard(lock, said(OWNER_HZ, 0))
+    for number in range(1, 40, 3):
+        assert not await is_heard(lock, said(similar_hz, number, quieter_db=10))
+        assert not await is_heard(lock, said(similar_hz, number + 1, quieter_db=10))
+        assert await is_heard(lock, said(hz, number + 2, quieter_db=quieter_db)) == (hz == OWNER_HZ)
+
+
+async def test_utterance_that_grows_counts_once_by_its_last_transcript() -> None:
+    similar_hz = 1000
+    lock = SpeakerLock(ScriptedSTT(), Alike({OWNER_HZ: 1.0, similar_hz: 0.8, TELEVISION_HZ: 0.3}), Owner())
+    assert await is_heard(lock, said(OWNER_HZ, 0))
+
+    async def hears_growing(utterance: Samples) -> list[bool]:
+        return [await is_heard(lock, utterance[:end]) for end in range(2 * RATE_HZ, len(utterance) + 1, RATE_HZ)]
+
+    assert not any(await hears_growing(said(similar_hz, 1, quieter_db=12, seconds=8)))
+    both = [said(similar_hz, 2, quieter_db=12, seconds=3), said(TELEVISION_HZ, 3, quieter_db=12, seconds=5)]
+    assert not any(await hears_growing(np.concatenate(both)))
+    assert not any(await hears_growing(said(similar_hz, 4, quieter_db=12, seconds=8)))
+    assert not any(await hears_growing(said(similar_hz, 5, quieter_db=12, seconds=8)))
+    assert all(await hears_growing(said(similar_hz, 6, quieter_db=12, seconds=8)))
+
+
+@pytest.mark.parametrize("partial_ms", [0, 400])
+def test_user_who_walks_away_gets_replies_again(partial_ms: int) -> None:
+    far_hz = 1000
+
+    async def script(d: Dialogue) -> None:
+        await say(d, said(OWNER_HZ, 0))
+        await d.until(events.TurnCompleted)
+        for number in range(1, MOVED):
+            await say(d, said(far_hz, number, quieter_db=12))
+            await d.silence(2500)
+        assert d.kinds.count("TurnCompleted") == 1
+        await say(d, said(far_hz, MOVED, quieter_db=12))
+        await d.until(events.TurnCompleted, count=2)
+        await say(d, said(far_hz, MOVED + 1, quieter_db=12))
+        await d.until(events.TurnCompleted, count=3)
+
+    encoder = Alike({OWNER_HZ: 1.0, far_hz: 0.8})
+    hold(script, llm=ScriptedLLM("Yes."), encoder=encoder, speaker_lock=FIRST, partial_ms=partial_ms)
+
+
+def test_resumed_conversation_keeps_the_voice_but_not_its_level() -> None:
+    """The client can come back with another microphone."""
+
+    async def script(d: Dialogue) -> None:
+        await say(d, said(OWNER_HZ, 0))
+        await d.until(events.TurnCompleted)
+        owner = d.session.conversation.owner
+        assert owner.level_db is not None
+        other = restored(saved(d.session.conversation), budget_tokens=1000).owner
+        assert (other.level_db, other.seconds) == (None, owner.seconds)
+        d.resumed()
+        assert (owner.level_db, owner.seconds) == (None, other.seconds)
+        lock = SpeakerLock(ScriptedSTT(), encoder, owner)
+        assert await is_heard(lock, said(far_hz, 1, quieter_db=12))
+
+    far_hz = 1000
+    encoder = Alike({OWNER_HZ: 1.0, far_hz: 0.8})
+    hold(script, llm=ScriptedLLM("Yes."), encoder=encoder, speaker_lock=FIRST)
+
+
+async def test_short_recording_is_as_cautious_as_it_is_long(tmp_path: Path) -> None:
+    sample = tmp_path / "me.wav"
+    sample.write_bytes(encode_wav(Clip(voice(OWNER_HZ, 2.0), RATE_HZ)))
+    similar_hz, owner = 1000, Owner()
+    lock = SpeakerLock(ScriptedSTT(), Alike({OWNER_HZ: 1.0, similar_hz: 0.76}), owner, sample)
+    await lock.prepare()
+    vector = owner.vector
+    assert owner.known_caution == 0.0
+    for number in range(10):
+        assert await is_heard(lock, said(similar_hz, number))
+    assert (owner.vector is vector, owner.seconds) == (True, pytest.approx(2.0, abs=0.1))
 
 
 async def test_enrolled_recording_sets_no_level(tmp_path: Path) -> None:

@@ -85,6 +85,7 @@ class Effects(ABC):
         self.reply_options = reply_options or ReplyOptions()
         """How to reply; a change applies to later turns."""
         self.conversation = conversation
+        conversation.owner.change_microphone()
         self.voice, self.language, self.options = voice, language, options
         self.ear = Ear(activity, threshold=options.vad_threshold, preroll_ms=options.preroll_ms)
         self._wake_word = wake_word

@@ -15,7 +15,8 @@ Heard = tuple[str, str]
 
 
 def saved(conversation: Conversation, speaking: Heard | None = None) -> JsonObject:
-    """Return the conversation as JSON. Timelines are left out, so its replies cannot be truncated later.
+    """Return the conversation as JSON. Timelines are left out, so its replies cannot be truncated later; so is the
+    level of the owner's voice, because the client can come back with another microphone.
 
     speaking: a reply whose part in the conversation is not known yet.
     """
@@ -31,7 +32,7 @@ def saved(conversation: Conversation, speaking: Heard | None = None) -> JsonObje
             else {"id": item.id, "messages": [_message(one) for one in item.messages], "reply": item.reply}
             for item in conversation.items
         ],
-        "owner": voice and {"vector": voice, "seconds": owner.seconds, "level_db": owner.level_db},
+        "owner": voice and {"vector": voice, "seconds": owner.seconds},
         "reminders": [[time.time() + one.due_s - loop.time(), one.text] for one in conversation.reminders],
     }
 
@@ -46,7 +47,6 @@ def restored(data: Any, *, budget_tokens: int) -> Conversation:
     if (owner := data["owner"]) is not None:
         conversation.owner.vector = np.array(owner["vector"], np.float32)
         conversation.owner.seconds = owner["seconds"]
-        conversation.owner.level_db = owner.get("level_db")  # absent in older versions
     loop = asyncio.get_running_loop()
     conversation.reminders += [
         Reminder(loop.time() + max(0.0, due - time.time()), text) for due, text in data["reminders"]
