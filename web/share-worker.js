@@ -17,19 +17,29 @@ self.addEventListener("fetch", (event) => {
 async function take(request) {
   try {
     const form = await request.formData();
-    await caches.delete(CACHE); // only the latest share is kept
-    const cache = await caches.open(CACHE);
     const files = form.getAll("files").filter((file) => typeof file !== "string" && file.size);
-    await Promise.all(
-      files.slice(0, MOST).map((file, number) => {
+    const address = files.length ? "" : addressIn(form);
+    if (files.length || address) {
+      await caches.delete(CACHE); // only the latest share is kept
+      const cache = await caches.open(CACHE);
+      if (address) await cache.put("shared/url", new Response(address));
+      for (const file of files.slice(0, MOST)) {
         const headers = { "Content-Type": file.type, "X-Name": encodeURIComponent(file.name || "recording") };
-        return cache.put(`shared/${number}`, new Response(file, { headers }));
-      }),
-    );
-    const address = [form.get("url"), form.get("text")].map(String).find((text) => /^https?:\/\/\S+$/.test(text));
-    if (address && !files.length) await cache.put("shared/url", new Response(address));
+        // The name is the file's identity: the page sends it as the idempotency key.
+        await cache.put(`shared/${crypto.randomUUID()}`, new Response(file, { headers }));
+      }
+    }
   } catch {
     // Nothing could be put aside, because the disk is full: the page opens without it.
   }
   return Response.redirect(new URL("ui#transcribe", self.registration.scope), 303);
+}
+
+/** The first address in a share: programs put theirs into the text, among other words. @param {FormData} form */
+function addressIn(form) {
+  for (const field of ["url", "text", "title"]) {
+    const [found] = String(form.get(field) ?? "").match(/https?:\/\/[^\s<>"]+/) ?? [];
+    if (found) return found.replace(/[.,;:!?]+$/, "");
+  }
+  return "";
 }

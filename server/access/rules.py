@@ -58,6 +58,7 @@ class Rule:
 RULES = (
     Rule("/", Open.ALL, READ),
     Rule("/ui", Open.ALL, READ),
+    Rule("/share", Open.ALL, files=True),
     Rule("/web/", Open.ALL, READ),
     Rule("/health", Open.ALL, READ),
     Rule("/health/live", Open.ALL, READ),

@@ -45,10 +45,11 @@ class SafeHeaders:
 
 
 def _here(location: str) -> str:
-    """Remove the host from a redirect: it comes from the client or a proxy, so it is not trusted. Only the framework
-    redirects, to the same path with or without its last slash."""
+    """Remove the host from a redirect: it comes from the client or a proxy, so it is not trusted. The
+    framework redirects to the same path with or without its last slash, the share target to the page."""
     parts = urlsplit(location)
-    return urlunsplit(("", "", "/" + parts.path.lstrip("/"), parts.query, ""))  # two slashes would start a host name
+    path = "/" + parts.path.lstrip("/")  # two slashes would start a host name
+    return urlunsplit(("", "", path, parts.query, parts.fragment))
 
 
 def add_headers(app: FastAPI, origins: set[str]) -> None:

@@ -46,6 +46,13 @@ async def ui() -> Response:
     return page()
 
 
+@router.post("/share")
+async def share() -> Response:
+    """Lead a browser without the page's service worker, which takes what is shared, to the page. The body is not
+    read."""
+    return Response(status_code=303, headers={**HEADERS, "Location": "/ui#transcribe"})
+
+
 @router.get("/web/languages.json")
 async def languages() -> Response:
     """Return the codes of the page's languages: one for each file in `web/texts/`."""

@@ -17,6 +17,8 @@ from tests.access.calls import SECRET, Route
 OPEN = {
     "/", "/ui", "/web", "/web/anything", "/web/languages.json", "/health", "/health/live", "/health/ready",
     "/openapi.json", "/docs", "/docs/anything", "/docs/oauth2-redirect", "/redoc",
+    # Reads nothing and leads to /ui: a phone shares without a key.
+    "/share",
     "/api/v1/webhooks/transcription", "/api/v1/webhooks/transcription/{job_id}/file", "/twilio/voice", "/twilio/media",
 }  # fmt: skip
 """Routes that need no key: the public ones, two for remote workers and two for Twilio, which sign their requests. A

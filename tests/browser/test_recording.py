@@ -104,16 +104,17 @@ def test_a_tab_and_the_microphone_are_recorded_together(service: Service, visit:
 
 
 def test_the_services_limits_and_types_count_before_an_upload(visit: Visit, tmp_path: Path) -> None:
-    with in_process(tmp_path, MAX_FILE_SIZE="100000", MAX_FILE_SECONDS="3") as service:
-        visitor = visit(service.url + PAGE, microphone=said("what_time_is_it", 60.0), language="de-DE")
+    with in_process(tmp_path, MAX_FILE_SIZE="280000") as service:
+        talk = said(*["what_time_is_it", "what_is_two_plus_three"] * 5, 60.0)
+        visitor = visit(service.url + PAGE, microphone=talk, language="de-DE")
         page = visitor.page
-        visitor.until("import('/web/app.js').then(({ transcribe }) => transcribe.limits.file_seconds === 3)")
+        visitor.until("import('/web/app.js').then(({ transcribe }) => transcribe.limits.file_bytes === 280000)")
         sent: list[str] = []
         page.on("request", lambda request: sent.append(request.url) if request.method == "POST" else None)
-        give(visitor, ("long.wav", bytes(200_000)), ("empty.wav", b""))
+        give(visitor, ("long.wav", bytes(300_000)), ("empty.wav", b""))
         picture: FilePayload = {"name": "cat.png", "mimeType": "image/png", "buffer": b"\x89PNG"}
         page.set_input_files("#files", picture)
-        assert visitor.words(f"{row('long.wav')} .error") == "Die Datei hat 195 KB; der Dienst nimmt 98 KB an."
+        assert visitor.words(f"{row('long.wav')} .error") == "Die Datei hat 293 KB; der Dienst nimmt 273 KB an."
         assert visitor.words(f"{row('empty.wav')} .error") == "Die Datei ist leer."
         assert visitor.words(f"{row('cat.png')} .error") == "Das ist keine Aufnahme."
         assert page.locator("#uploads button").all_inner_texts() == ["Ausblenden"] * 3
@@ -121,18 +122,67 @@ def test_the_services_limits_and_types_count_before_an_upload(visit: Visit, tmp_
         page.click("#record")
         visitor.see("#record-trouble:has-text('Grenze des Dienstes')")  # it ends by itself
         visitor.see("#jobs .job[data-state=completed]")
-        assert 1 < jobs(service)[0]["duration"] <= 3
         assert visitor.complaints == []
 
 
-def share(page: Page, service: Service, name: str, sound: bytes) -> None:
-    """Post a file as a phone does when another program shares it; any page can do this, too."""
+def test_a_recording_ends_at_the_services_time_limit(visit: Visit, tmp_path: Path) -> None:
+    with in_process(tmp_path, MAX_FILE_SECONDS="4") as service:
+        visitor = visit(service.url + PAGE, microphone=said("what_time_is_it", 60.0))
+        page = visitor.page
+        visitor.until("import('/web/app.js').then(({ transcribe }) => transcribe.limits.file_seconds === 4)")
+        page.click("#record")
+        visitor.see("#record-trouble:has-text('limit')")
+        visitor.see("#jobs .job[data-state=completed]")
+        assert 2.5 < jobs(service)[0]["duration"] <= 4
+        assert page.is_visible("#record-idle")
+        assert visitor.complaints == []
+
+
+def test_a_recording_that_cannot_be_kept_is_offered_again(service: Service, visit: Visit) -> None:
+    visitor = visit(service.url)
+    page = visitor.page
+    page.add_init_script("delete Window.prototype.indexedDB; delete window.indexedDB")
+    page.goto(service.url + PAGE)
+    page.reload()
+    record(visitor, 2.5)
+    visitor.see("#record-trouble:has-text('leave this page open')")
+    page.route("**/jobs", lambda route: route.abort() if route.request.method == "POST" else route.continue_())
+    page.evaluate("import('/web/audio.js').then(async ({ openAudio }) => (await openAudio()).suspend())")
+    visitor.until("import('/web/audio.js').then(async ({ openAudio }) => (await openAudio()).state === 'running')")
+    page.click("#record-stop")
+    page.click("#uploads >> text=Dismiss")
+    visitor.see("#kept .job:has-text('not sent yet')")
+    page.unroute("**/jobs")
+    page.focus("#kept .sendRecording")
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    page.wait_for_timeout(300)
+    assert page.evaluate("document.activeElement.className") == "sendRecording", "the row stayed"
+    page.keyboard.press("Enter")
+    visitor.see("#jobs .job[data-state=completed]")
+    visitor.until("import('/web/app.js').then(({ transcribe }) => transcribe.recording.unkept.size === 0)")
+    assert page.locator("#kept .job").count() == 0
+    assert page.inner_text("#record-trouble") == ""
+    assert [one for one in visitor.complaints if "ERR_FAILED" not in one] == []
+
+
+def test_an_error_of_the_browser_itself_is_shown(service: Service, visit: Visit) -> None:
+    visitor = visit(service.url + PAGE)
+    page = visitor.page
+    page.evaluate("void (MediaRecorder.prototype.start = () => { throw new DOMException('no', 'NotSupportedError'); })")
+    page.click("#record")
+    visitor.see("#record-trouble:has-text('could not be started')")
+    assert visitor.complaints == []
+
+
+def share(page: Page, service: Service, words: str = "", *files: FilePayload) -> None:
+    """Post files or words as a phone does when another program shares them; any page can do this, too."""
+    page.goto("about:blank")
     page.set_content(
         f"<form action='{service.url}/share' method='post' enctype='multipart/form-data'>"
-        "<input type='file' name='files'><button>Share</button></form>"
+        "<input type='file' name='files' multiple><input name='text'><button>Share</button></form>"
     )
-    file: FilePayload = {"name": name, "mimeType": "audio/wav", "buffer": sound}
-    page.set_input_files("input", file)
+    page.set_input_files("[name=files]", files)
+    page.fill("[name=text]", words)
     page.click("button")
 
 
@@ -143,18 +193,28 @@ def test_a_shared_file_is_offered_and_sent_only_on_request(service: Service, vis
     assert manifest["share_target"]["action"] == "../share"
     visitor.until("navigator.serviceWorker.ready.then(({ active }) => active.state === 'activated')")
     before = len(jobs(service))
-    page.goto("about:blank")
-    share(page, service, "voice message.wav", recording(0))
+    file: FilePayload = {"name": "voice message.wav", "mimeType": "audio/wav", "buffer": recording(0)}
+    share(page, service, "", file)
     visitor.see("#shared .job:has-text('voice message.wav')")
     assert page.url == f"{service.url}/ui#transcribe"
     assert len(jobs(service)) == before
-    page.reload()
+    share(page, service, "nothing to keep")  # the file waits
+    page.route("**/jobs", lambda route: route.abort() if route.request.method == "POST" else route.continue_())
+    page.click("#shared >> text=Transcribe")
+    visitor.see("#uploads .job[data-state=failed]")
+    page.reload()  # it was not sent
+    page.unroute("**/jobs")
     page.click("#shared >> text=Transcribe")
     visitor.see(f"#jobs {row('voice message.wav')}[data-state=completed]")
+    visitor.until("caches.open('parley.shared').then((cache) => cache.keys()).then((keys) => !keys.length)")
     page.reload()
     visitor.see(row("voice message.wav"))
     assert page.locator("#shared .job").count() == 0
-    assert visitor.complaints == []
+    share(page, service, "Listen to this: https://example.org/a.mp3.")
+    visitor.until("document.getElementById('url').value === 'https://example.org/a.mp3'")
+    answer = httpx.post(f"{service.url}/share", content=bytes(1_000_000))  # as without the service worker
+    assert (answer.status_code, answer.headers["location"]) == (303, "/ui#transcribe")
+    assert [one for one in visitor.complaints if "ERR_FAILED" not in one] == []
 
 
 def test_voices_are_played_and_devices_are_chosen(service: Service, visit: Visit) -> None:

@@ -6,7 +6,7 @@ import { ServiceError } from "./service.js";
 
 /** Types that the service never accepts as a recording: pictures, documents, programs, and lists of other files. */
 const OTHERS =
-  /^(image|font|model)\/|^text\/(plain|html|css|csv|markdown|vtt|calendar|javascript|xml)$|^application\/(pdf|rtf|json|xml|msword|epub\+zip|x-msdownload|x-executable|java-archive|vnd\.(ms-|openxmlformats-|oasis\.|apple\.mpegurl)|x-mpegurl)|^audio\/(x-)?(mpegurl|scpls)$/;
+  /^(image|font|model)\/|^text\/(plain|html|css|csv|markdown|vtt|calendar|javascript|xml)$|^application\/(pdf|rtf|json|xml|msword|epub\+zip|x-msdownload|x-executable|java-archive|vnd\.(ms-(?!asf)|openxmlformats-|oasis\.|apple\.mpegurl)|x-mpegurl)|^audio\/(x-)?(mpegurl|scpls)$/;
 
 /**
  * @param {File} file

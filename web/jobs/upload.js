@@ -11,7 +11,7 @@ const HIDDEN = "a hidden file";
 export class Upload {
   /**
    * @param {File} file @param {Record<string, string>} fields of the form
-   * @param {string} kept id of a recording that this browser keeps until it is sent; "" for a file
+   * @param {string} kept id of a recording or a shared file that this browser keeps until it is sent; "" for a file
    */
   constructor(file, fields, kept = "") {
     this.id = `upload-${++count}`;

@@ -12,6 +12,8 @@ const BITS = 96_000;
 const CHUNK_MS = 1000;
 /** Interval of the level and the time. */
 const TICK_MS = 100;
+/** Time that the browser gets to pass on the sound again. */
+const WAKE_MS = 1000;
 
 /** Raised when nothing can be recorded; `code` is that of `NoMicrophone`, or no_sound, not_shared. */
 export class NoSource extends Error {
@@ -35,9 +37,10 @@ export class Recorder {
    * Ask the browser's user for the sources and start. Call this in the handler of a press.
    * @param {{microphone: boolean, shared: boolean}} sources
    * @param {object} told callbacks
-   * @param {(chunk: Blob) => void} told.chunk
+   * @param {(chunk: Blob, seconds: number) => void} told.chunk
    * @param {(seconds: number, level: number) => void} told.tick
    * @param {(all: boolean) => void} told.lost a source has ended; all: none is left
+   * @param {(is: boolean) => void} told.silenced the browser stops the sound, or passes it on again
    * @param {() => void} told.ended the last chunk has arrived
    * @throws {NoSource | import("../microphone.js").NoMicrophone}
    */
@@ -58,6 +61,7 @@ export class Recorder {
   constructor(context, streams, told) {
     this.told = told;
     this.streams = streams;
+    this.context = context;
     this.seconds = 0;
     this.mixed = context.createMediaStreamDestination();
     this.analyser = context.createAnalyser();
@@ -69,12 +73,17 @@ export class Recorder {
     }
     for (const track of streams.flatMap((stream) => stream.getAudioTracks())) track.onended = () => this.lose(track);
     this.recorder = new MediaRecorder(this.mixed.stream, { mimeType: format(), audioBitsPerSecond: BITS });
-    this.recorder.ondataavailable = ({ data }) => data.size && told.chunk(data);
+    this.recorder.ondataavailable = ({ data }) => {
+      this.count();
+      if (data.size) told.chunk(data, this.seconds);
+    };
     this.recorder.onstop = () => this.release();
     this.recorder.onerror = () => this.stop();
     this.recorder.start(CHUNK_MS);
     this.at = performance.now();
     this.ticking = setInterval(() => this.tick(), TICK_MS);
+    this.changed = () => this.wake();
+    context.addEventListener("statechange", this.changed);
   }
 
   /** Media type of the chunks together. */
@@ -91,29 +100,51 @@ export class Recorder {
     return this.recorder.state === "paused";
   }
 
+  /** Whether it was not stopped: the last chunk arrives later. */
+  get active() {
+    return this.recorder.state !== "inactive";
+  }
+
   pause() {
-    this.tick();
+    if (this.recorder.state !== "recording") return;
+    this.count();
     this.recorder.pause();
     this.told.tick(this.seconds, 0);
   }
 
   resume() {
+    if (!this.paused) return;
     this.at = performance.now();
     this.recorder.resume();
   }
 
   stop() {
-    if (this.recorder.state === "inactive") return;
-    this.tick();
+    if (!this.active) return;
+    this.count();
     this.recorder.stop();
+  }
+
+  /** The browser may have stopped the sound, as phones do during a call: have it passed on again, or tell. */
+  async wake() {
+    if (this.context.state !== "running") {
+      const late = new Promise((done) => setTimeout(done, WAKE_MS)); // it stays pending during a call
+      await Promise.race([this.context.resume().catch(() => {}), late]);
+    }
+    if (this.active) this.told.silenced(this.context.state !== "running");
+  }
+
+  /** @private */
+  count() {
+    if (this.recorder.state !== "recording") return;
+    const now = performance.now();
+    this.seconds += (now - this.at) / 1000;
+    this.at = now;
   }
 
   /** @private */
   tick() {
-    const now = performance.now();
     if (this.recorder.state !== "recording") return;
-    this.seconds += (now - this.at) / 1000;
-    this.at = now;
+    this.count();
     this.analyser.getFloatTimeDomainData(this.samples);
     this.told.tick(this.seconds, levelOf(this.samples));
   }
@@ -129,6 +160,7 @@ export class Recorder {
   /** @private */
   release() {
     clearInterval(this.ticking);
+    this.context.removeEventListener("statechange", this.changed);
     for (const node of this.nodes) node.disconnect();
     for (const track of this.streams.flatMap((stream) => stream.getTracks())) {
       track.onended = null;

@@ -2,13 +2,25 @@
 
 const CACHE = "parley.shared";
 
-/** @returns {Promise<{files: {file: File, request: Request}[], url: string}>} the latest share, which stays until `dropShared` */
+/**
+ * @returns {Promise<{files: {id: string, file: File, request: Request}[], url: string}>} the latest share, which stays
+ *   until `dropShared`; empty where the browser stores nothing
+ */
 export async function sharedFiles() {
   const found = { files: [], url: "" };
-  if (!("caches" in window) || !(await caches.has(CACHE))) return found;
+  try {
+    if ("caches" in window && (await caches.has(CACHE))) await read(found);
+  } catch (error) {
+    if (error.name !== "SecurityError") throw error; // the browser's user forbids storing
+  }
+  return found;
+}
+
+async function read(found) {
   const cache = await caches.open(CACHE);
   for (const request of await cache.keys()) {
     const answer = await cache.match(request);
+    if (!answer) continue; // another tab has sent it
     const name = decodeURIComponent(answer.headers.get("X-Name") ?? "");
     if (!name) {
       found.url = await answer.text();
@@ -16,9 +28,8 @@ export async function sharedFiles() {
       continue;
     }
     const file = new File([await answer.blob()], name, { type: answer.headers.get("Content-Type") ?? "" });
-    found.files.push({ file, request });
+    found.files.push({ id: new URL(request.url).pathname.split("/").pop(), file, request });
   }
-  return found;
 }
 
 /** Remove a part of the share from this browser. @param {Request} request */

@@ -408,6 +408,7 @@ export const texts = {
   record_failed: "Die Aufnahme ließ sich nicht starten. Drücken Sie noch einmal.",
   record_no_sound: "Es wurde nichts mit Ton geteilt. Wählen Sie einen Tab, und schalten Sie ein, dass auch sein Ton geteilt wird.",
   record_lost: "Der Ton ist zu Ende: Das Mikrofon wurde getrennt, oder das Teilen wurde beendet.",
+  record_silenced: "Der Browser hält den Ton zurück: Im Moment wird nichts aufgenommen. Kommen Sie nach dem Anruf auf diese Seite zurück, oder beenden Sie die Aufnahme.",
   record_lost_part: "Einer der beiden Töne ist zu Ende. Der andere wird weiter aufgenommen.",
   fileEmpty: "Die Datei ist leer.",
   fileOther: "Das ist keine Aufnahme.",

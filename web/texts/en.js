@@ -370,6 +370,7 @@ export const texts = {
   record_failed: "The recording could not be started. Press to try again.",
   record_no_sound: "Nothing with sound was shared. Choose a tab, and switch on that its sound is shared, too.",
   record_lost: "The sound has ended: the microphone was disconnected, or sharing was stopped.",
+  record_silenced: "The browser holds the sound back: nothing is recorded at present. Come back to this page when the call is over, or stop.",
   record_lost_part: "One of the two sounds has ended. The other one is still being recorded.",
   fileEmpty: "The file is empty.",
   fileOther: "This is not a recording.",

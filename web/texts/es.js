@@ -408,6 +408,7 @@ export const texts = {
   record_failed: "No se pudo iniciar la grabación. Pulse para intentarlo otra vez.",
   record_no_sound: "No se compartió nada con sonido. Elija una pestaña y active que se comparta también su sonido.",
   record_lost: "El sonido ha terminado: se desconectó el micrófono o se dejó de compartir.",
+  record_silenced: "El navegador retiene el sonido: ahora no se graba nada. Vuelva a esta página cuando termine la llamada, o detenga la grabación.",
   record_lost_part: "Uno de los dos sonidos ha terminado. El otro se sigue grabando.",
   fileEmpty: "El archivo está vacío.",
   fileOther: "Esto no es una grabación.",

@@ -408,6 +408,7 @@ export const texts = {
   record_failed: "Não foi possível iniciar a gravação. Pressione para tentar de novo.",
   record_no_sound: "Nada com som foi compartilhado. Escolha uma aba e ative o compartilhamento do som dela.",
   record_lost: "O som terminou: o microfone foi desconectado ou o compartilhamento foi encerrado.",
+  record_silenced: "O navegador retém o som: agora nada é gravado. Volte a esta página quando a ligação terminar, ou pare a gravação.",
   record_lost_part: "Um dos dois sons terminou. O outro continua sendo gravado.",
   fileEmpty: "O arquivo está vazio.",
   fileOther: "Isto não é uma gravação.",
