@@ -28,5 +28,9 @@ async function load() {
   const modules = ["./capture-worklet.js", "./playback-worklet.js"];
   await Promise.all(modules.map((module) => context.audioWorklet.addModule(new URL(module, import.meta.url).href)));
   follow(context);
+  // Phones stop the sound during a call.
+  context.addEventListener("statechange", () => {
+    if (!["running", "closed"].includes(context.state)) context.resume().catch(() => {}); // the next press tries again
+  });
   return context;
 }

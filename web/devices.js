@@ -27,7 +27,9 @@ export function follow(player) {
 /** Fill and follow the two fields of the settings. @param {HTMLFormElement} form */
 export function chooseDevices(form) {
   const fields = { audioinput: form.elements.microphone, audiooutput: form.elements.loudspeaker_device };
-  fields.audiooutput.closest("label").hidden = !("setSinkId" in HTMLMediaElement.prototype);
+  const canChoose = "setSinkId" in HTMLMediaElement.prototype;
+  fields.audiooutput.closest("label").hidden = !canChoose;
+  form.querySelector("#device-part").hidden = !canChoose || "setSinkId" in AudioContext.prototype;
   const fill = async () => {
     const devices = (await navigator.mediaDevices?.enumerateDevices().catch(() => [])) ?? [];
     // Browsers tell names and ids only once the microphone was allowed.
@@ -40,13 +42,15 @@ export function chooseDevices(form) {
     }
     form.querySelector("#devices-unknown").hidden = Boolean(known.length);
   };
-  const changed = (event) => {
-    event.stopPropagation(); // it is not a setting of conversations
-    chosen = { microphone: fields.audioinput.value, loudspeaker: fields.audiooutput.value };
-    localStorage.setItem(STORE, JSON.stringify(chosen));
-    for (const listener of listeners) listener(chosen.loudspeaker);
-  };
-  for (const select of Object.values(fields)) select.addEventListener("change", changed);
+  const keep = (name, select) =>
+    select.addEventListener("change", (event) => {
+      event.stopPropagation(); // it is not a setting of conversations
+      chosen = { ...chosen, [name]: select.value }; // the other one may be unplugged now, and is then not among the options
+      localStorage.setItem(STORE, JSON.stringify(chosen));
+      if (name === "loudspeaker") for (const listener of listeners) listener(chosen.loudspeaker);
+    });
+  keep("microphone", fields.audioinput);
+  keep("loudspeaker", fields.audiooutput);
   navigator.mediaDevices?.addEventListener?.("devicechange", fill);
   document.getElementById("settings").addEventListener("toggle", fill);
   fill();

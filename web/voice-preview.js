@@ -13,6 +13,8 @@ export class VoicePreview {
     [this.button, this.trouble, this.voice, this.key] = [button, trouble, voice, key];
     /** Languages of the speech engine; empty: unknown. @type {string[]} */
     this.languages = [];
+    /** The request whose sound the player holds, because the browser did not play it without another press. */
+    this.held = "";
     this.player = new Audio();
     follow(this.player);
     for (const end of ["ended", "pause", "error"]) this.player.addEventListener(end, () => this.show(false));
@@ -35,24 +37,35 @@ export class VoicePreview {
     const asking = (this.asking = new AbortController());
     this.show(true);
     const own = !this.languages.length || this.languages.includes(language);
-    const body = { input: own ? text("voiceSentence") : ENGLISH, voice: this.voice.value, language: own ? language : "en" };
+    const input = own ? text("voiceSentence") : ENGLISH;
+    const body = JSON.stringify({ input, voice: this.voice.value, language: own ? language : "en" });
     try {
-      const headers = { ...withKey(this.key()), "Content-Type": "application/json" };
-      const url = new URL("v1/audio/speech", document.baseURI);
-      const answer = await fetch(url, { method: "POST", headers, body: JSON.stringify(body), signal: asking.signal });
-      if (!answer.ok) throw errorOf(answer.status, await answer.text(), this.key());
-      const sound = await answer.blob();
+      if (this.held !== body) await this.load(body, asking);
       if (asking !== this.asking) return;
-      URL.revokeObjectURL(this.player.src);
-      this.player.src = URL.createObjectURL(sound);
+      this.held = body;
       await this.player.play();
+      this.held = "";
     } catch (error) {
       if (asking !== this.asking) return;
+      const waits = error.name === "NotAllowedError"; // it took too long after the press
+      if (!waits) this.held = "";
       const known = ["key", "key_needed"].includes(error.code) ? text(`trouble_${error.code}`) : "";
-      this.trouble.textContent = known || explained(error.code, "") || text("voiceFailed");
+      this.trouble.textContent = known || explained(error.code, "") || text(waits ? "voiceReady" : "voiceFailed");
       this.show(false);
     }
     if (asking === this.asking) this.asking = null;
+  }
+
+  /** @private @param {string} body of the request @param {AbortController} asking */
+  async load(body, asking) {
+    const headers = { ...withKey(this.key()), "Content-Type": "application/json" };
+    const url = new URL("v1/audio/speech", document.baseURI);
+    const answer = await fetch(url, { method: "POST", headers, body, signal: asking.signal });
+    if (!answer.ok) throw errorOf(answer.status, await answer.text(), this.key());
+    const sound = await answer.blob();
+    if (asking !== this.asking) return;
+    URL.revokeObjectURL(this.player.src);
+    this.player.src = URL.createObjectURL(sound);
   }
 
   /** @private */

@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import FilePayload, Page
+from playwright.sync_api import FilePayload, Page, Route
 
 from pipeline.audio.decode import decode_blocking
 from server.ops import upgrades
@@ -211,7 +211,7 @@ def test_a_shared_file_is_offered_and_sent_only_on_request(service: Service, vis
     visitor.see(row("voice message.wav"))
     assert page.locator("#shared .job").count() == 0
     share(page, service, "Listen to this: https://example.org/a.mp3.")
-    visitor.until("document.getElementById('url').value === 'https://example.org/a.mp3'")
+    visitor.until("document.getElementById('url')?.value === 'https://example.org/a.mp3'")
     answer = httpx.post(f"{service.url}/share", content=bytes(1_000_000))  # as without the service worker
     assert (answer.status_code, answer.headers["location"]) == (303, "/ui#transcribe")
     assert [one for one in visitor.complaints if "ERR_FAILED" not in one] == []
@@ -222,9 +222,22 @@ def test_voices_are_played_and_devices_are_chosen(service: Service, visit: Visit
     page = visitor.page
     page.click("#settings summary")
     page.select_option("#voice", "woman")
-    with page.expect_request("**/v1/audio/speech") as asked:
-        page.click("#voice-play")
-    assert '"voice":"woman"' in (asked.value.post_data or "")
+    page.evaluate(
+        """(() => {
+          const play = HTMLMediaElement.prototype.play;
+          HTMLMediaElement.prototype.play = function () {
+            HTMLMediaElement.prototype.play = play;
+            return Promise.reject(new DOMException("too long after the press", "NotAllowedError"));
+          };
+        })()"""
+    )
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.post_data or "") if "speech" in request.url else None)
+    page.click("#voice-play")
+    visitor.see("#voice-trouble:has-text('press again')")
+    page.click("#voice-play")
+    [body] = asked
+    assert '"voice":"woman"' in body
     visitor.see("#voice-play:has-text('Stop')")
     visitor.see("#voice-play:has-text('Play a sample')")  # it has ended
     assert page.inner_text("#voice-trouble") == ""
@@ -238,6 +251,16 @@ def test_voices_are_played_and_devices_are_chosen(service: Service, visit: Visit
         "Fake Audio Input 2",
         "Fake Audio Output 2",
     ]
+    page.evaluate(
+        "localStorage.setItem('parley.devices', JSON.stringify({ microphone: 'unplugged', loudspeaker: '' }))"
+    )
+    page.reload()
+    visitor.until("document.querySelectorAll('[name=microphone] option').length > 2")
+    page.click("#settings summary")
+    page.select_option("[name=loudspeaker_device]", label="Fake Audio Output 2")
+    assert page.evaluate("JSON.parse(localStorage.getItem('parley.devices')).microphone") == "unplugged"
+    visitor.until("document.getElementById('player').sinkId !== ''")  # recordings are played on it, too
+    page.select_option("[name=microphone]", label="Fake Audio Input 2")
     record(visitor, 0.5)
     tracks = "transcribe.recording.recorder.streams[0].getAudioTracks()[0].label"
     assert page.evaluate(f"import('/web/app.js').then(({{ transcribe }}) => {tracks})") == "Fake Audio Input 2"
@@ -255,7 +278,30 @@ def test_a_better_model_is_installed_from_the_card(
         known(monkeypatch, packed(index, "tested", {"weights.bin": bytes(3000)}))
         monkeypatch.setitem(upgrades.BETTER, ("stt", "scripted"), ("tested",))
         visitor = visit(service.url)
-        visitor.page.click("#upgrades >> text=Download")
+        page = visitor.page
+        page.route("**/upgrades/*", lambda route: route.fulfill(status=401))
+        page.click("#upgrades >> text=Download")
+        visitor.see("#upgrades:has-text('This service needs an access key.')")
+        page.unroute("**/upgrades/*")
+        downloading = {"state": "downloading", "done": 10, "total": 100}
+        states: list[int | dict[str, Any]] = [downloading, 502, downloading | {"done": 60}, 502]
+
+        def answer(route: Route) -> None:
+            if not states:
+                route.continue_()
+            elif isinstance(now := states.pop(0), int):
+                route.fulfill(status=now)
+            else:
+                told = httpx.get(f"{service.url}/upgrades").json()
+                told["models"][0] |= now
+                route.fulfill(json=told)
+
+        page.route("**/upgrades", answer)
+        page.click("#upgrades >> text=Download")
+        visitor.see("#upgrades:has-text('60 %')")  # although the request before has failed
+        assert page.evaluate("document.activeElement.parentElement.id") == "upgrades", "the focus stays in the row"
         visitor.see("#upgrades:has-text('Installed. Restart the service to use it.')")
+        assert page.text_content("#announcer") == "tested: Installed. Restart the service to use it."
+        assert page.evaluate("document.activeElement.parentElement.id") == "upgrades"
         assert (tmp_path / "models" / "tested" / "weights.bin").stat().st_size == 3000
-        assert visitor.complaints == []
+        assert [one for one in visitor.complaints if "status of 502" not in one and "status of 401" not in one] == []

@@ -1,5 +1,6 @@
 /** The recording's player. With a key, the recording is fetched first, because players cannot send keys. */
 
+import { follow } from "../devices.js";
 import { text } from "../texts.js";
 import { size } from "./formats.js";
 
@@ -19,6 +20,7 @@ export class Sound {
     this.service = service;
     this.id = "";
     this.blob = "";
+    follow(player);
     const step = () => {
       at(player.currentTime);
       if (!player.paused) requestAnimationFrame(step);

@@ -1,5 +1,6 @@
 /** Speaks an earlier reply again: the service's voice reads its text. One at a time. */
 
+import { follow } from "../devices.js";
 import { withKey } from "../key.js";
 import { text } from "../texts.js";
 
@@ -14,6 +15,7 @@ export class Replay {
     /** @type {HTMLButtonElement | null} */
     this.button = null;
     this.player = new Audio();
+    follow(this.player);
     this.player.addEventListener("ended", () => this.stop());
     this.player.addEventListener("error", () => {
       if (this.player.getAttribute("src")) this.fail();

@@ -166,7 +166,6 @@ export const texts = {
   skipToFiles: "Skip to choosing files",
   drop: "Drop recordings here",
   dropMore: "Audio, video, or a zip file. Files are transcribed one after the other, even while this page is closed.",
-  dropNow: "Drop to transcribe",
   choose: "Choose files",
   urlLabel: "Address of a recording",
   urlPlaceholder: "or https://…",
@@ -380,10 +379,12 @@ export const texts = {
   voicePlay: "Play a sample",
   voiceSentence: "Good morning. This is how I sound.",
   voiceFailed: "The voice could not be played.",
+  voiceReady: "The voice is ready: press again to hear it.",
   microphone: "Microphone",
   loudspeakerDevice: "Play on",
   deviceSystem: "As the system",
   devicesUnknown: "The browser lists devices once the microphone was allowed.",
+  devicePart: "Without WebRTC, conversations are played as the system plays.",
   upgrades: "Better models",
   "upgrade_whisper-base": "Understands many languages",
   "upgrade_whisper-tiny.en": "Understands English better",
@@ -391,6 +392,7 @@ export const texts = {
   upgradeDownload: "Download",
   upgradeAgain: "Download again",
   upgradeInstalled: "Installed. Restart the service to use it.",
+  upgradeRefused: "Models can be installed with a key of the 'admin' permission, or without keys on the service's own machine.",
   upgradeOllama: "Ollama has {models}. Choose one in the service's settings, and restart it:",
 
   // Status
