@@ -87,7 +87,7 @@ async def test_a_process_that_starts_meanwhile_is_replaced_too(
         assert {one.settings.silence_ms for one in service.fronts} == {900}
 
 
-async def test_a_new_process_that_dies_while_the_old_one_drains_is_started_again_at_once(
+async def test_a_new_process_that_dies_while_the_old_one_drains_is_replaced(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "drain-1").touch()
