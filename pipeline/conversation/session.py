@@ -147,7 +147,7 @@ class Session(Effects):
         Raises BadInput (no_audio) when nothing was recorded.
         """
         if isinstance(self.state, Answering) and self.state.hears:
-            self._do(claims.write_down(self.state, self.state.hears, self))
+            self._do(claims.note(self.state, self.state.hears, self))
             return
         if self.reply_options.keeps_all:
             for frame in self.ear.rest():
