@@ -166,15 +166,13 @@ class Assistant:
         if not id:
             return usual
         persona = self.personas.get(id)
-        model = persona.llm_model
-        if model and not await self.models.names():
-            model = ""
+        model = await self.models.find_if_any(persona.llm_model) if persona.llm_model else None
         return Manner(
             persona.system_prompt or usual.system_prompt,
             self.voice(persona.voice),
             persona.language or None,
             persona.id,
-            Generation(llm_model=await self.models.find(model) if model else None, temperature=persona.temperature),
+            Generation(llm_model=model, temperature=persona.temperature),
         )
 
     def conversation(self, system_prompt: str | None = None) -> Conversation:

@@ -15,6 +15,7 @@ from pipeline.audio.clip import encode_wav
 from tests.in_process import in_process
 from tests.live_client import ENDS, Live
 from tests.questions import SUM, spoken
+from tests.scripted import ScriptedSTT
 from tests.server_process import TURN_S, Service
 from tests.servers.ollama import FakeOllama
 from tests.servers.running import running
@@ -211,6 +212,10 @@ def test_only_what_was_said_can_be_restored(service: Service, ollama: FakeOllama
         for history in WRONG:
             live.tell("restore", history=history)
             assert live.until("error")["code"] == "bad_parameter", history
+        live.tell("restore", history=[{"role": "user", "content": "x" * 8000}] * 17)
+        large = live.until("error")
+        assert large["code"] == "message_too_large"
+        assert large["message"].endswith("of an earlier conversation the newest messages only.")
         say(live)
     assert last(ollama)[2] == [("system", "You are Parley."), ("user", "Are you there?")]
 
@@ -237,6 +242,26 @@ UPGRADE = {
     "Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13",
     "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
 }  # fmt: skip
+
+
+def test_settings_without_a_language_keep_that_of_the_deployment(tmp_path: Path) -> None:
+    (tmp_path / "plain.toml").write_text('system_prompt = "Sing."')
+    stt, languages = ScriptedSTT("hello"), list[str | None]()
+    changes: list[dict[str, Any]] = [
+        {"persona": "plain"},
+        {"language": None},
+        {"language": "auto"},
+        {"language": "de"},
+        {},
+    ]
+    settings = {"SPEECH_LANGUAGE": "pt", "PERSONAS_DIR": str(tmp_path)}
+    with in_process(tmp_path, heard=stt, **settings) as service, Live(service, LIVE) as live:
+        for change in changes:
+            live.tell("configure", **change)
+            live.connection.send(encode_wav(spoken(SUM)))
+            live.until(*ENDS)
+            languages.append(stt.requests[-1].language)
+    assert languages == ["pt", "pt", "pt", "de", "de"]
 
 
 def test_the_lists_need_a_key_unless_they_are_public(tmp_path: Path) -> None:

@@ -86,6 +86,23 @@ async def test_the_list_is_kept_for_a_moment_and_while_the_server_is_away(
         assert await offered.find("gemma3:4b") == "gemma3:4b"
 
 
+async def test_a_model_of_the_last_list_is_found_without_waiting_for_a_newer_one(
+    address: str, server: FakeOllama, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_engine(settings(llama_endpoint=address), quiet) as opened:
+        offered = OfferedModels(opened.engine)
+        await offered.names()
+        listed = server.listed
+        server.models.append("gemma3:4b")
+        monkeypatch.setattr("pipeline.llm.offered.FRESH_S", 0.0)
+        for _ in range(3):
+            with pytest.raises(StopIteration) as found:  # it returns without a pause
+                offered.find("qwen3:8b").send(None)
+            assert found.value.value == "qwen3:8b"
+        assert "gemma3:4b" in await offered.names()
+        assert server.listed == listed + 1, "one request for all"
+
+
 async def test_the_operator_limits_the_choice(address: str) -> None:
     async with open_engine(settings(llama_endpoint=address), quiet) as opened:
         for allowed, names in (
@@ -122,14 +139,21 @@ async def test_an_openai_server_with_a_named_model_offers_others_only_if_allowed
                 assert server.requests[-1]["model"] == "small"
 
 
-async def test_auto_offers_the_models_of_ollama_while_it_is_there(server: FakeOllama) -> None:
+async def test_auto_offers_the_models_of_ollama_and_keeps_them_while_it_is_away(
+    server: FakeOllama, monkeypatch: pytest.MonkeyPatch
+) -> None:
     port = closed_port()
     async with open_auto(settings(llama_endpoint=f"http://127.0.0.1:{port}"), quiet) as model:
         offered = OfferedModels(model, usual="llama3.2")
         assert list(await offered.names()) == []
         with pytest.raises(BadInput, match="there are: none"):
             await offered.find("llama3.2")
+        assert await offered.find_if_any("llama3.2") is None
         assert await reply(model, llm_model="qwen3:8b")  # by the built-in responder
         async with running(server.app(), port):
             offered = OfferedModels(model, usual="llama3.2")
             assert list(await offered.names()) == ["llama3.2", "qwen3:8b"]
+        monkeypatch.setattr("pipeline.llm.offered.FRESH_S", 0.0)
+        assert await reply(model, llm_model="qwen3:8b") != REPLY  # by the built-in responder
+        assert list(await offered.names()) == ["llama3.2", "qwen3:8b"], "the list is kept"
+        assert await offered.find("qwen3:8b") == await offered.find_if_any("qwen3:8b") == "qwen3:8b"

@@ -1,13 +1,15 @@
 """Another reply to the last question, and a conversation that continues an earlier one, on virtual time."""
 
+import numpy as np
 import pytest
 
+from pipeline.audio.clip import Clip
 from pipeline.conversation import events
 from pipeline.conversation.history import Conversation
 from pipeline.errors import BadInput
 from pipeline.llm import Message, ToolCall
-from tests.dialogue import Dialogue, hold
-from tests.scripted import ScriptedLLM
+from tests.dialogue import RATE_HZ, Dialogue, hold
+from tests.scripted import ScriptedLLM, ScriptedSTT
 
 HEARD = "what does the heron do"
 REPLY = ScriptedLLM().reply_text
@@ -93,6 +95,52 @@ def test_a_retry_before_the_first_question_is_refused() -> None:
         await d.until(events.TurnCompleted)
 
     assert hold(script).history == [("user", HEARD), ("assistant", REPLY)]
+
+
+def test_a_retry_before_the_question_is_transcribed_is_refused() -> None:
+    stt = ScriptedSTT("the new question")
+
+    async def script(d: Dialogue) -> None:
+        d.session.say("the old question")
+        await d.until(events.TurnCompleted)
+        stt.seconds = 3.0
+        await d.speak(1000)
+        await d.until(events.UserSpeechStopped)
+        for words in (None, "other words"):
+            with pytest.raises(BadInput, match="not transcribed yet") as refused:
+                d.session.retry(words)
+            assert refused.value.code == "nothing_to_retry"
+        await d.until(events.TurnCompleted, count=2)
+        d.session.ask(Clip(np.full(8_000, 0.3, np.float32), RATE_HZ))  # a whole recording
+        with pytest.raises(BadInput, match="not transcribed yet"):
+            d.session.retry()
+        await d.until(events.TurnCompleted, count=3)
+        d.session.retry()
+        await d.until(events.TurnCompleted, count=4)
+
+    d = hold(script, stt=stt)
+    old = [("user", "the old question"), ("assistant", REPLY)]
+    assert d.history == [*old, *[("user", "the new question"), ("assistant", REPLY)] * 2]
+    assert d.of(events.TurnInterrupted) == []
+
+
+def test_a_refused_retry_does_not_stop_what_the_assistant_says() -> None:
+    async def script(d: Dialogue) -> None:
+        await d.until(events.SpeechChunk)  # it asks whether the user is there
+        with pytest.raises(BadInput, match="There is no question to retry"):
+            d.session.retry()
+        await d.until(events.TurnCompleted)
+
+    assert hold(script, idle_prompt_s=1.0).of(events.TurnInterrupted) == []
+
+
+def test_a_typed_message_can_be_retried_at_once() -> None:
+    async def script(d: Dialogue) -> None:
+        d.session.say("one")
+        d.session.retry("two")
+        await d.until(events.TurnCompleted)
+
+    assert hold(script).history == [("user", "two"), ("assistant", REPLY)]
 
 
 def test_a_retry_while_the_user_speaks_drops_the_utterance() -> None:

@@ -171,6 +171,13 @@ class Played:
                     session.commit()
                 except BadInput as error:
                     assert error.code == "no_audio"  # noqa: PT017
+            case "note" | "respond":
+                try:
+                    getattr(session, name)()
+                except BadInput as error:
+                    assert error.code in ("no_audio", "already_answering")  # noqa: PT017
+            case "answers":
+                session.reply_options = replace(session.reply_options, answers=value)
             case "say":
                 session.say("and the fish")
             case "retry":
@@ -400,7 +407,7 @@ def busy(dialogue: Dialogue) -> bool:
         match happening:
             case events.UserSpeechStarted():
                 speaking = True
-            case events.UserSpeechStopped() | events.UtteranceIgnored():
+            case events.UserSpeechStopped() | events.UtteranceIgnored() | events.UtteranceCommitted():
                 speaking = False
             case events.TurnStarted():
                 open_turn = True
@@ -409,3 +416,66 @@ def busy(dialogue: Dialogue) -> bool:
             case _:
                 pass
     return open_turn or speaking
+
+
+client_actions = st.one_of(
+    actions,
+    st.tuples(st.sampled_from(["note", "respond", "respond"]), st.none()),
+    st.tuples(st.just("answers"), st.booleans()),
+)
+
+
+@given(script=st.lists(client_actions, min_size=3, max_size=16), chosen=options, interruptible=st.booleans())
+@settings(max_examples=40)
+def test_utterances_end_once_where_the_client_requests_the_replies(
+    script: list[tuple[str, Any]], chosen: dict[str, Any], interruptible: bool
+) -> None:
+    stt = TellingSTT(may_skip=chosen.get("half_duplex", False))
+
+    async def run(dialogue: Dialogue) -> None:
+        played = Played(dialogue, stt)
+        await played.do("answers", False, 512)
+        for name, value in script:
+            await played.do(name, value, 512)
+        await played.do("answers", False, 512)
+        if not dialogue.session.options.turn_detection:
+            await played.feed(100, loud=False, chunk=512)
+            await played.do("note", None, 512)
+        for _ in range(100):
+            await played.feed(1000, loud=False, chunk=1600)
+            if not dialogue.running.now and not busy(dialogue):
+                break
+        assert not busy(dialogue), "a turn or an utterance does not end"
+
+    dialogue = hold(
+        run, stt=stt, llm=ScriptedLLM(REPLY), tts=ScriptedTTS(), **chosen | {"interruptible": interruptible}
+    )
+    assert stt.broken == [], "audio was lost, repeated or reordered"
+    open_utterance = open_turn = False
+    ended, written = list[str](), list[str]()
+    for happening in (happening for _, happening in dialogue.log):
+        match happening:
+            case events.UserSpeechStarted():
+                assert not open_utterance
+                open_utterance = True
+            case events.UserSpeechStopped(_, item) | events.UtteranceCommitted(item):
+                assert open_utterance or isinstance(happening, events.UtteranceCommitted)
+                open_utterance = False
+                ended.append(item)
+            case events.UtteranceIgnored("cleared"):
+                open_utterance = False
+            case events.UtteranceTranscribed() | events.UtteranceFailed():
+                written.append(happening.item_id)
+            case events.TurnStarted():
+                assert not open_turn, "two turns at once"
+                open_turn = True
+            case events.TurnCompleted() | events.TurnInterrupted() | events.TurnFailed():
+                assert open_turn
+                open_turn = False
+            case _:
+                pass
+    assert len(set(ended)) == len(ended)
+    assert len(set(written)) == len(written)
+    assert set(written) <= set(ended)
+    if ("answers", True) not in script:
+        assert set(written) == set(ended), "an utterance without a transcript"

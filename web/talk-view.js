@@ -27,6 +27,11 @@ export class TalkView {
     });
   }
 
+  /** Show words that could not be sent in the field for typing. @param {string} words */
+  keepUnsent(words) {
+    find("words").value ||= words;
+  }
+
   onNew(pressed) {
     find("new").addEventListener("click", () => {
       this.closeSettings();

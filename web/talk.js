@@ -136,14 +136,15 @@ export class Talk {
     if (["thinking", "speaking"].includes(this.turns.phase)) this.connection.send({ type: "interrupt" });
   }
 
-  startOver() {
+  /** Begin another conversation. @param {boolean} opens whether to connect at once */
+  startOver(opens = Boolean(this.microphone)) {
     this.connection.close();
     this.connection.token = this.keeping.token = "";
     this.happened({ type: "connection_lost" });
     this.view.transcript.clear();
     this.talks.fresh();
     this.view.announce("fresh");
-    if (this.microphone) this.connection.open();
+    if (opens) this.connection.open();
     this.show();
   }
 
@@ -211,7 +212,6 @@ export class Talk {
   connected(status, trouble) {
     this.link = status;
     if (status === "open") this.turns.clock.restart();
-    if (trouble?.code === "unknown_voice") this.choices.forgetVoice();
     if (trouble) this.talks.refused(trouble.code);
     if (trouble) {
       const again = { name: "tryNow", act: () => this.connection.open() };

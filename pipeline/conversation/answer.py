@@ -105,6 +105,11 @@ class Answer:
         return self.said is not None and bool(self.said.text)
 
     @property
+    def asked(self) -> bool:
+        """Whether it replies to typed words, which the conversation gets at once."""
+        return self._typed is not None
+
+    @property
     def saying(self) -> str:
         """The text around the playback position, which an echo can contain."""
         if not self._aloud or not self.playback.sent_ms:

@@ -135,9 +135,10 @@ def carried_over(state: State, part: asyncio.Task[Transcript], c: Context) -> St
 
 
 def _follow(state: Answering, turn: UserTurn, c: Context) -> Step:
-    """Follow an utterance during the reply up to its endpoint. Its words are not known there."""
+    """Follow an utterance during the reply up to its endpoint. Its words are not known there. If it is to get a reply
+    after all, because the options have changed since it began, its endpoint is after the present reply."""
     detector = c.ear.detector
-    over = not detector.speaking and detector.silence_ms >= delay(None, None, c.options)
+    over = not c.reply_options.answers and not detector.speaking and detector.silence_ms >= delay(None, None, c.options)
     if over or c.ear.kept_s >= c.options.max_utterance_s:
         return write_down(state, turn, c)
     return state, [c.make_partial]
@@ -148,6 +149,12 @@ def write_down(state: Answering, turn: UserTurn, c: Context) -> Step:
     write = partial(c.write_down, turn, read=False)
     ending: list[Effect] = [partial(c.stop_utterance, turn), c.partials.end, write, c.ear.leave_utterance_behind]
     return replace(state, claim=None), [c.stop_judging, *ending, partial(c.keep_preroll, None)]
+
+
+def note(state: Answering, turn: UserTurn, c: Context) -> Step:
+    """Turn an utterance during the reply into a user message, because the client has ended it."""
+    noting: list[Effect] = [c.stop_judging, c.partials.end, partial(c.note_down, turn), partial(c.keep_preroll, None)]
+    return replace(state, claim=None), noting
 
 
 def forget(state: Answering, c: Context) -> Step:

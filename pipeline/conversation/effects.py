@@ -297,7 +297,7 @@ class Effects(ABC):
             is_echo=self._echo_of_last(of),
         )
         self._tasks.keep(answer.task)
-        return Reply(answer, options, sound if of is not None else None)
+        return Reply(answer, options, sound)
 
     def _emit_of_reply(self, event: Event) -> None:
         """Send an event of a reply. The microphone can pick up its sound."""

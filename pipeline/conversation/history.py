@@ -151,9 +151,9 @@ class Conversation:
         for message in messages:
             self.place(message)
 
-    def retract(self) -> Message:
-        """Remove the user's last message and all items after it; return the message. Raises BadInput
-        (nothing_to_retry) if there is none."""
+    def question(self) -> tuple[str, Message]:
+        """Return the id of the item with the user's last message, and the message. Raises BadInput (nothing_to_retry)
+        if there is none."""
         asked = [
             (id, message)
             for id, item in self._items.items()
@@ -162,7 +162,12 @@ class Conversation:
         ]
         if not asked:
             raise BadInput("There is no question to retry.", code="nothing_to_retry")
-        last, question = asked[-1]
+        return asked[-1]
+
+    def retract(self) -> Message:
+        """Remove the user's last message and all items after it; return the message. Raises BadInput
+        (nothing_to_retry) if there is none."""
+        last, question = self.question()
         for id in self._from(last):
             self._drop(id)
         return question

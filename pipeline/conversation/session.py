@@ -147,7 +147,7 @@ class Session(Effects):
         Raises BadInput (no_audio) when nothing was recorded.
         """
         if isinstance(self.state, Answering) and self.state.hears:
-            self._do(claims.write_down(self.state, self.state.hears, self))
+            self._do(claims.note(self.state, self.state.hears, self))
             return
         if self.reply_options.keeps_all:
             for frame in self.ear.rest():
@@ -234,8 +234,14 @@ class Session(Effects):
         """Reply to the user's last words again; they and all that followed leave the conversation first. A running
         reply is interrupted, and functions are called again.
 
-        text: other words in their place. Raises BadInput (nothing_to_retry) without words of the user.
+        text: other words in their place. Raises BadInput (nothing_to_retry), and interrupts nothing, without words of
+        the user, or while the last ones are not transcribed yet.
         """
+        reply = self.state.reply if isinstance(self.state, Answering) else None
+        if reply is not None and reply.sound is not None and reply.answer.said is None:
+            raise BadInput("The question is not transcribed yet.", code="nothing_to_retry")
+        if reply is None or not reply.answer.asked:
+            self.conversation.question()
         self.interrupt()
         question = self.conversation.retract()
         language = question.language if text is None else self.language

@@ -56,7 +56,7 @@ class Reply:
     answer: Answer
     options: ReplyOptions
     sound: Clip | None = None
-    """Audio of the user turn that it replies to."""
+    """Audio of the user's utterance that it replies to."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -326,6 +326,8 @@ def stalled(state: State, c: Context) -> Step:
     match state:
         case Hearing() | Paused():
             return endpoint(state, c)
+        case Answering(claim=Claim(turn=UserTurn())) if c.reply_options.answers:
+            return state, []  # it is answered after the present reply
         case Answering(claim=Claim() as claim):
             return claims.refuse(state, claim, c)
         case _:

@@ -9,7 +9,7 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 
 from pipeline.engines import EngineInfo, Running, load, note, open_best, open_named
-from pipeline.errors import EngineError, ParleyError
+from pipeline.errors import EngineError, EngineUnavailable, ParleyError
 from pipeline.llm import AS_SET, AUTO_ORDER, ENGINES, Generation, LanguageModel, Message, ReplyDelta, Tool
 from pipeline.llm.offered import OffersModels
 from pipeline.settings import Settings
@@ -128,10 +128,13 @@ class AutoLanguageModel:
                 yield delta
 
     async def models(self) -> Sequence[str]:
-        """Return the models of the better engine while it is open; see `pipeline.llm.offered`."""
+        """Return the models of the better engine; see `pipeline.llm.offered`. Raises EngineUnavailable while it is
+        away."""
         await self.look()
         better = self._better
-        return await better.engine.models() if better is not None and isinstance(better.engine, OffersModels) else ()
+        if better is None:
+            raise EngineUnavailable("There is no language model at present.", remedy=self._why_not)
+        return await better.engine.models() if isinstance(better.engine, OffersModels) else ()
 
     async def model_reply(self, messages: Sequence[Message]) -> AsyncGenerator[ReplyDelta, None]:
         """Stream the reply of a language model, never that of the built-in responder. Raises EngineError without

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
-from pipeline.errors import BadInput, ParleyError
+from pipeline.errors import BadInput, EngineUnavailable, ParleyError
 
 log = logging.getLogger(__name__)
 
@@ -42,21 +42,30 @@ class OfferedModels:
         self._allowed = [_plain(name.strip()) for name in allowed.split(",") if name.strip()]
         self._names: Sequence[str] = ()
         self._looked = -math.inf
-        self._look = asyncio.Lock()
+        self._look: asyncio.Task[None] | None = None
 
     async def names(self) -> Sequence[str]:
         """Return the names that can be chosen, in the server's order; empty without a server that has a choice. The
         last list is used while the server does not respond."""
-        if isinstance(self._engine, OffersModels):
-            async with self._look:
-                if time.monotonic() - self._looked >= FRESH_S:
-                    await self._update(self._engine)
+        if (look := self._looking()) is not None:
+            await asyncio.shield(look)
         return self._names
+
+    def _looking(self) -> asyncio.Task[None] | None:
+        """Return the request for a newer list, one for all that want it; None while the list is new enough."""
+        if self._look is not None and not self._look.done():
+            return self._look
+        if not isinstance(self._engine, OffersModels) or time.monotonic() - self._looked < FRESH_S:
+            return None
+        self._look = asyncio.create_task(self._update(self._engine))
+        return self._look
 
     async def _update(self, engine: OffersModels) -> None:
         try:
             async with asyncio.timeout(DEADLINE_S):
                 found = await engine.models()
+        except EngineUnavailable as error:
+            log.debug("there are no language models to list: %s", error)
         except (ParleyError, TimeoutError) as error:
             log.warning("the language models cannot be listed: %s", error)
         else:
@@ -68,16 +77,23 @@ class OfferedModels:
         return not self._allowed or EVERY in self._allowed or name in self._allowed or name == self.usual
 
     async def find(self, name: str) -> str:
-        """Return the name of a model as the server knows it. Raises BadInput (unknown_model)."""
-        names = await self.names()
-        if (found := _plain(name.strip())) in names:
+        """Return the name of a model as the server knows it: at once if it is in the last list. Raises BadInput
+        (unknown_model)."""
+        self._looking()  # for the next ones
+        if (found := _plain(name.strip())) in self._names or found in await self.names():
             return found
+        names = self._names
         there = ", ".join(names[:20]) or "none"
         raise BadInput(
             f"There is no language model {name[:60]!r} to choose; there are: {there}.",
             code="unknown_model",
             param="llm_model",
         )
+
+    async def find_if_any(self, name: str) -> str | None:
+        """Return the name of a model as the server knows it; None if there is no server that has a choice. Raises
+        BadInput (unknown_model)."""
+        return await self.find(name) if self._names or await self.names() else None
 
 
 def _plain(name: str) -> str:

@@ -234,7 +234,8 @@ class LiveSocket(WebSocketSession):
     async def _obey(self, text: str) -> None:
         if len(text) > MAX_COMMAND_CHARS:
             raise BadInput(
-                f"A text message has at most {MAX_COMMAND_CHARS} characters; send sound as bytes.",
+                f"A text message has at most {MAX_COMMAND_CHARS} characters. Send sound as bytes, and of an earlier "
+                "conversation the newest messages only.",
                 code="message_too_large",
             )
         try:
@@ -278,8 +279,7 @@ class LiveSocket(WebSocketSession):
         changed = session.options.changed(options)
         wishes = {name: command[name] for name in FIELDS if name in command}
         manner = await self._assistant.manner(wishes, self._manner)
-        # Without a language of its own, the session has that of SPEECH_LANGUAGE.
-        language = manner.language if {"language", "persona"} & wishes.keys() else session.language
+        language = manner.language or self._assistant.settings.speech_language or None
         session.configure(changed, voice=manner.voice, language=language)
         if {"system", "persona"} & wishes.keys():
             self._conversation.instruct(manner.system_prompt)

@@ -100,6 +100,76 @@ def test_a_reply_is_retried_and_a_question_edited(service: Service, visit: Visit
     assert visitor.complaints == []
 
 
+def test_a_turn_ends_the_editing_and_keeps_its_words(service: Service, visit: Visit, ollama: FakeOllama) -> None:
+    visitor = visit(service.url)
+    ask(visitor, "one")
+    visitor.page.click("#turns >> text=Edit")
+    visitor.page.fill(".turn-edit input", "half a que")
+    ask(visitor, "two")
+    assert visitor.page.locator(".turn-edit").count() == 0
+    assert shown(visitor) == ["one", REPLY, "two", REPLY]
+    assert visitor.page.input_value("#words") == "half a que"
+    # Submitted in the moment in which a turn begins.
+    visitor.page.fill("#words", "")
+    visitor.talk("void (talk.turns.phase = 'thinking')")
+    visitor.page.click("#turns >> text=Edit")
+    visitor.page.fill(".turn-edit input", "three")
+    visitor.page.press(".turn-edit input", "Enter")
+    visitor.until("document.getElementById('words').value === 'three'")
+    assert shown(visitor) == ["one", REPLY, "two", REPLY]
+    assert told(ollama)[-1] == "two"
+    assert visitor.complaints == []
+
+
+RECORDED = """async (happenings) => {
+  const { TalkRecord } = await import("/web/talks/record.js");
+  const { TalkStore } = await import("/web/talks/store.js");
+  const store = new TalkStore();
+  let record = new TalkRecord(store);
+  for (const happening of happenings) {
+    if (happening === "reloaded") record = new TalkRecord(store);
+    else if (happening === "retry sent") record.retries = true;
+    else if (happening.type === "session_started") record.started(happening, false);
+    else record.happened(happening, happening.heard ?? "");
+  }
+  return record.kept.messages;
+}"""
+
+
+def turn(question: str, reply: str) -> list[dict[str, str]]:
+    return [
+        {"type": "turn_started"},
+        {"type": "transcript_final", "text": question},
+        {"type": "reply_delta", "text": reply},
+    ]
+
+
+def test_what_a_lost_connection_a_reload_and_a_failure_leave_is_kept(service: Service, visit: Visit) -> None:
+    visitor = visit(service.url)
+    told = [{"role": "user", "content": "one"}, {"role": "assistant", "content": "1"}]
+    resumed = {"type": "session_started", "session": "s", "recorded": False, "resumed": True}
+    cut = [*told, {"role": "user", "content": "two"}, {"role": "assistant", "content": "2 and …"}]
+    happenings = [
+        *turn("one", "1"),
+        {"type": "turn_completed", "reply": "1"},
+        "retry sent",
+        {"type": "connection_lost"},
+        resumed | {"history": told},
+        *turn("two", "2 and more"),
+        "reloaded",
+        resumed | {"history": cut},
+        *turn("three", "3 and more"),
+        {"type": "turn_failed", "heard": "3 and"},
+    ]
+    assert visitor.page.evaluate(RECORDED, happenings) == [
+        *told,
+        {"role": "user", "content": "two"},
+        {"role": "assistant", "content": "2 and"},
+        {"role": "user", "content": "three"},
+        {"role": "assistant", "content": "3 and", "rest": " more"},
+    ]
+
+
 def test_only_the_heard_part_of_a_reply_is_kept(service: Service, visit: Visit, ollama: FakeOllama) -> None:
     visitor = visit(service.url)
     ollama.reply = STORY
@@ -238,6 +308,12 @@ def test_personas_and_models_are_chosen(service: Service, visit: Visit, ollama: 
     ask(visitor, "two")
     assert (ollama.requests[-1]["model"], told(ollama)[0]) == ("qwen3:8b", "Usual.")
     page.select_option("#llm-model", "")
+    # After a reload, in the resumed conversation, whose connection is older than the list.
+    page.select_option("#persona", label="Ms. Teacher")
+    page.reload()
+    visitor.until("document.querySelectorAll('#persona option').length === 2")
+    ask(visitor, "two again")
+    assert told(ollama)[0] == "You teach."
     # The user's own.
     page.click("#personas-edit")
     page.fill("#persona-form [name=name]", "Pirate")
@@ -253,6 +329,16 @@ def test_personas_and_models_are_chosen(service: Service, visit: Visit, ollama: 
     assert page.evaluate(NAMELESS) == []
     page.set_viewport_size({"width": 1100, "height": 800})
     page.click("#personas-close")
+    # A conversation continues with its persona.
+    ask(visitor, "aye")
+    startover(visitor)
+    page.select_option("#persona", label="Usual assistant")
+    page.click("#talks-open")
+    page.click(".talk-item")
+    page.click("#talk-continue")
+    assert page.eval_on_selector("#persona", "select => select.selectedOptions[0].text") == "Pirate"
+    ask(visitor, "two and a half")
+    assert told(ollama)[0] == ("Arr. " * 1600).strip()
     # In a new conversation after a reload: its prompt is longer than an address can be.
     page.reload()
     visitor.until("document.querySelectorAll('#persona option').length === 3")
@@ -260,7 +346,7 @@ def test_personas_and_models_are_chosen(service: Service, visit: Visit, ollama: 
     ask(visitor, "three")
     assert (ollama.requests[-1]["model"], ollama.requests[-1]["options"]["temperature"]) == ("qwen3:8b", 0.2)
     assert told(ollama) == [("Arr. " * 1600).strip(), "three"]
-    assert {one["persona"] for one in kept(visitor)} == {"", "Pirate"}, "the last one of each conversation"
+    assert [one["persona"] for one in kept(visitor)] == ["Pirate"] * 2, "the last one of each conversation"
     page.click("#personas-edit")
     assert page.input_value("#persona-form [name=name]") == "Pirate"
     page.click("#persona-delete")
@@ -281,3 +367,17 @@ def test_a_choice_that_the_service_lost_is_forgotten(service: Service, visit: Vi
     visitor.page.click("#trouble-action")
     ended(visitor, "hello")
     assert ollama.requests[-1]["model"] == "llama3.2"
+
+
+def test_a_choice_lost_during_a_conversation_blocks_no_other(
+    service: Service, visit: Visit, ollama: FakeOllama
+) -> None:
+    visitor = visit(service.url)
+    ask(visitor, "one")
+    lost = {"id": "lost", "name": "Lost", "voice": "", "language": "", "llm_model": ""}  # the operator has removed it
+    visitor.talk(f"void talk.talks.personas.served.push({json.dumps(lost)})")
+    visitor.talk("talk.talks.personas.choose('lost', 'gone:1b')")
+    visitor.until("localStorage.getItem('parley.manner') === JSON.stringify({ persona: '', model: '' })")
+    visitor.page.select_option("#llm-model", "qwen3:8b")
+    ask(visitor, "two")
+    assert ollama.requests[-1]["model"] == "qwen3:8b"

@@ -277,8 +277,27 @@ def test_a_client_ends_an_utterance_during_a_response(sent: str, told: str) -> N
         await d.until(f"input_audio_buffer.{told}", count=2 if told == "committed" else 1)
         await d.until("response.done", count=1)
         assert d.kinds[before:].count("conversation.item.input_audio_transcription.completed") == (sent == "commit")
+        assert "input_audio_buffer.speech_stopped" not in d.kinds[before:], "the client has ended it"
 
     hold(script, llm=long())
+
+
+@pytest.mark.parametrize("interrupts", [True, False])
+def test_an_utterance_during_a_response_is_answered_after_a_change_to_that(interrupts: bool) -> None:
+    later = {"type": "server_vad", "interrupt_response": interrupts, "create_response": True}
+
+    async def script(d: Desk) -> None:
+        await to_a_requested_reply(d)
+        await d.speak(1500)
+        await d.until("input_audio_buffer.speech_started", count=2)
+        await d.update(audio={"input": {"turn_detection": later}})
+        await d.silence(900)
+        await d.until("response.done", count=2)
+
+    d = hold(script, llm=ScriptedLLM(LONG[:120], tokens_per_s=1000))
+    assert [role for role, _ in d.told[1:]] == ["user", "assistant", "user"]
+    assert [done["response"]["status"] for done in d.of("response.done")] == ["completed"] * 2
+    assert len(d.of("conversation.item.input_audio_transcription.completed")) == 2
 
 
 def test_the_client_controls_manual_turns() -> None:

@@ -8,6 +8,8 @@ const CHOSEN = "parley.manner";
 const OWN = "parley.personas";
 const OWN_PREFIX = "own:";
 const MOST = 50;
+/** Errors that a persona can cause. */
+const OF_PERSONAS = ["unknown_persona", "unknown_model", "unknown_voice"];
 
 const find = (id) => document.getElementById(id);
 
@@ -72,16 +74,33 @@ export class Personas {
 
   /** Fetch what the service offers. @param {string} key */
   async load(key) {
+    const before = this.persona;
     const [personas, models] = await Promise.all(["personas", "llm-models"].map((path) => asked(path, key)));
     this.served = personas?.personas ?? [];
     this.models = models?.models ?? [];
     this.usual = models?.default ?? "";
     this.fillSelects();
+    if (this.persona && !before) this.changed(); // the connection can be older than the list
   }
 
-  /** Return to the usual assistant: the service does not have what was chosen. */
-  forget() {
-    this.choose("", "");
+  /**
+   * Forget what the service does not have, or it would refuse all other settings, too.
+   *
+   * @param {string} code of its error @returns {boolean} whether the choice was the cause
+   */
+  forget(code) {
+    const { chosen, model, persona } = this;
+    if (code === "unknown_model" && model) this.choose(chosen, "");
+    else if (chosen && OF_PERSONAS.includes(code) && (code !== "unknown_voice" || persona?.voice)) this.choose("", model);
+    else return false;
+    this.fillSelects();
+    return true;
+  }
+
+  /** Choose that of a conversation again, if it still exists. @param {string} [id] undefined: it is not known */
+  resume(id) {
+    const known = id === "" || this.served.some((one) => one.id === id) || this.own.some((one) => OWN_PREFIX + one.id === id);
+    if (known && id !== this.chosen) this.choose(id, this.model);
     this.fillSelects();
   }
 

@@ -34,14 +34,17 @@ export class TalkRecord {
     if (recorded && !this.kept.recorded.includes(session)) this.kept.recorded.push(session);
     if (!resumed) return;
     if (!this.kept.messages.length) this.kept.messages = history.map(({ role, content }) => ({ role, content: plain(content) }));
-    else this.settle(history.at(-1));
+    else this.settle(history);
     this.store.put(this.kept);
   }
 
   /** Take over what the service knows of a reply during which the connection was lost. @private */
-  settle(last) {
+  settle(history) {
+    const last = history.at(-1);
     const own = this.kept.messages.at(-1);
-    if (!own?.rest || own.role !== "assistant" || last?.role !== "assistant") return;
+    if (last?.role !== "assistant") return;
+    if (own.role === "user" && history.at(-2)?.content === own.content) this.add({ role: "assistant", content: plain(last.content) });
+    if (!own.rest || own.role !== "assistant") return;
     const whole = own.content + own.rest;
     const heard = plain(last.content);
     if (whole.startsWith(heard)) Object.assign(own, { content: heard, rest: whole.slice(heard.length) });
@@ -73,9 +76,10 @@ export class TalkRecord {
         this.corrected(event.heard_text);
         break;
       case "turn_failed":
-        this.interrupted("");
+        this.interrupted(heard);
         break;
       case "connection_lost":
+        this.retries = false;
         if (this.reply) this.interrupted(heard);
         break;
     }

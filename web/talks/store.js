@@ -11,8 +11,8 @@ const MOST_CHARS = 2_000_000;
 /**
  * @typedef {{role: "user" | "assistant", content: string, rest?: string, language?: string}} Said content: what was
  *   said or heard; rest: the part of a reply that was not heard
- * @typedef {{id: string, began: number, changed: number, recorded: string[], persona: string, messages: Said[]}} Kept
- *   recorded: ids of the sessions that the service has recorded
+ * @typedef {{id: string, began: number, changed: number, recorded: string[], persona: string, personaId?: string, messages: Said[]}} Kept
+ *   recorded: ids of the sessions that the service has recorded; personaId: of `Personas.chosen`
  */
 
 export class TalkStore {

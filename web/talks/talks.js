@@ -8,8 +8,6 @@ import { Replay } from "./replay.js";
 import { TalkStore } from "./store.js";
 import { TurnTools } from "./turn-tools.js";
 
-/** Errors after which the choice of persona and model is reset. */
-const UNKNOWN = ["unknown_persona", "unknown_model"];
 const ENDS = ["turn_completed", "turn_interrupted", "turn_failed", "utterance_ignored", "heard_corrected"];
 
 export class Talks {
@@ -24,10 +22,10 @@ export class Talks {
       () => view.trouble.show({ code: "replay" }),
     );
     this.personas = new Personas(() => {
-      this.record.kept.persona = this.personas.persona?.name ?? "";
+      this.note();
       talk.configure();
     });
-    this.tools = new TurnTools(view.transcript.list, this.replay, (words) => this.retry(words));
+    this.tools = new TurnTools(view.transcript.list, this.replay, (words) => this.retry(words), view.keepUnsent);
     this.history = new TalkHistory(this.store, this.replay, {
       continued: (kept) => this.continue(kept),
       removed: (id) => {
@@ -66,14 +64,18 @@ export class Talks {
     const { transcript } = this.talk.view;
     if (event.type === "session_started") {
       this.voice = event.voice;
+      const { continues } = this.record;
       this.record.started(event, transcript.empty);
-      if (!event.resumed) this.record.kept.persona = this.personas.persona?.name ?? "";
+      if (!event.resumed && !continues) this.note();
       this.begun(event);
       return;
     }
     if (event.type === "turn_started" || event.type === "user_speech_started") this.tools.hide();
     if (event.type === "transcript_final" && this.record.retries) this.tools.cut();
-    if (event.type === "error") this.record.retries = false;
+    if (event.type === "error") {
+      this.record.retries = false;
+      this.refused(event.code);
+    }
     const { reply } = transcript;
     this.record.happened(event, reply?.words.split(reply.words.spoken)[0] ?? "");
   }
@@ -95,18 +97,28 @@ export class Talks {
 
   /** @private @param {string} [words] in place of the last ones */
   async retry(words) {
-    if (this.talk.turns.phase !== "rest") return;
-    await this.talk.turns.openPlayer(); // first, because the reply can arrive at once
-    this.record.retries = this.talk.connection.send({ type: "retry", ...(words && { text: words }) });
+    const { turns, connection, view } = this.talk;
+    if (turns.phase === "rest") {
+      await turns.openPlayer(); // first, because the reply can arrive at once
+      this.record.retries = turns.phase === "rest" && connection.send({ type: "retry", ...(words && { text: words }) });
+    }
+    if (words && !this.record.retries) view.keepUnsent(words);
+  }
+
+  /** Write the chosen persona to the conversation. @private */
+  note() {
+    const { chosen, persona } = this.personas;
+    Object.assign(this.record.kept, { persona: persona?.name ?? "", personaId: persona ? chosen : "" });
   }
 
   /** @private @param {import("./store.js").Kept} kept */
   continue(kept) {
     const { talk } = this;
-    talk.startOver();
+    talk.startOver(false);
     const told = history(kept);
     this.record.begin(kept);
     this.record.continues = true;
+    this.personas.resume(kept.personaId);
     this.waiting = told.length ? told : null;
     talk.view.transcript.restore(told);
     talk.connection.open();
@@ -120,9 +132,9 @@ export class Talks {
     this.record.begin();
   }
 
-  /** @param {string} code of the error with which a connection was refused */
-  refused(code) {
-    if (UNKNOWN.includes(code)) this.personas.forget();
+  /** Forget what the service does not have. @param {string} code of an error, also one that refused a connection */
+  refused(code = "") {
+    if (!this.personas.forget(code) && code === "unknown_voice") this.talk.choices.forgetVoice();
   }
 
   /** Stop hearing a reply again. */

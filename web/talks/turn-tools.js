@@ -7,16 +7,21 @@ export class TurnTools {
   /**
    * @param {HTMLElement} list of the turns @param {import("./replay.js").Replay} replay
    * @param {(words?: string) => void} retry asks for another reply, to other words if they are given
+   * @param {(words: string) => void} unsent takes words that were being edited when a turn began
    */
-  constructor(list, replay, retry) {
+  constructor(list, replay, retry, unsent) {
     this.list = list;
     this.replay = replay;
     this.retry = retry;
+    this.unsent = unsent;
+    /** Ends the editing of the question. */
+    this.close = () => {};
   }
 
   /** Remove the tools: a turn is running. */
   hide() {
     this.replay.stop();
+    this.close();
     for (const tools of this.list.querySelectorAll(".turn-tools")) tools.remove();
   }
 
@@ -55,9 +60,15 @@ export class TurnTools {
     input.ariaLabel = text("editQuestion");
     const send = part("button", "", text("send"));
     const cancel = this.button("editCancel", () => done());
-    const done = () => {
+    this.close = () => {
+      this.close = () => {};
+      const typed = input.value.trim();
+      if (typed !== words.textContent.trim()) this.unsent(typed);
       form.remove();
       words.hidden = false;
+    };
+    const done = () => {
+      input.value = words.textContent;
       this.show(true);
     };
     form.append(input, send, cancel);
