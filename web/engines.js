@@ -73,10 +73,10 @@ function showLimits(list, engines, key) {
 }
 
 /** @returns {HTMLElement[]} the limits of an engine, with the ways to a better one */
-function limits({ stage, engine, notes }) {
+function limits({ stage, engine, model, notes }) {
   const basic = BASIC.includes(engine);
   if (!basic && !notes?.length) return [];
-  const words = basic ? text(`basic_${stage}`) : text(`engine_${stage}`);
+  const words = basic ? text(`basic_${stage}`) : `${text(`engine_${stage}`)}: ${engine}, ${model}.`;
   return [line(words, notes)];
 }
 

@@ -182,8 +182,8 @@ async def upgrades(request: Request) -> UpgradesResponse:
     """List models that are better than the loaded ones and can be installed, and the models of Ollama."""
     state = state_of(request)
     settings, engines = state.assistant.settings, state.assistant.engines
-    offers = _offers(settings, engines)
-    models = await asyncio.to_thread(lambda: [_shown(settings, state.upgrades, *one) for one in offers])
+    offered = offers(settings, engines)
+    models = await asyncio.to_thread(lambda: [_shown(settings, state.upgrades, *one) for one in offered])
     basic_llm = any(info.stage == "llm" and info.engine == "builtin" for info in engines)
     asks = basic_llm and settings.llm_engine in ("auto", "ollama")
     return UpgradesResponse(
@@ -202,7 +202,7 @@ async def install(request: Request, name: str) -> UpgradesResponse:
         raise ParleyError("Models can be installed with a key, or from the service's own machine without "
                           "ALLOW_ANONYMOUS.", code="forbidden")  # fmt: skip
     state = state_of(request)
-    if name not in [one for _, one in _offers(state.assistant.settings, state.assistant.engines)]:
+    if name not in [one for _, one in offers(state.assistant.settings, state.assistant.engines)]:
         raise ParleyError("There is no such model among the upgrades.", code="model_not_found")
     state.upgrades.begin(name)
     return await upgrades(request)
@@ -217,14 +217,17 @@ def _can_install(request: Request) -> bool:
     return (caller.known or here) and settings.processes == 1
 
 
-def _offers(settings: Settings, engines: Sequence[EngineInfo]) -> list[tuple[str, str]]:
-    """Return stage and name of each better model; none for a stage whose engine is set by name."""
+def offers(settings: Settings, engines: Sequence[EngineInfo]) -> list[tuple[str, str]]:
+    """Return stage and name of each better model; none for a stage whose engine is set by name, and only those that the
+    next start uses: Whisper base only where SPEECH_LANGUAGE is not English (`pipeline.stt.weights.choose`)."""
     chosen = {"stt": settings.stt_engine, "tts": settings.tts_engine}
+    english = settings.speech_language.partition("-")[0] in ("", "en")
     return [
         (info.stage, name)
         for info in engines
         if chosen.get(info.stage) == "auto"
         for name in BETTER.get((info.stage, info.engine), ()) or BETTER.get((info.stage, info.name), ())
+        if not (english and name == WHISPER_BASE.name)
     ]
 
 
