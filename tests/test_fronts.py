@@ -203,8 +203,12 @@ def test_sighup_replaces_the_processes_and_the_model_and_cuts_no_turn(tmp_path: 
     def write(silence_ms: str, model: str) -> None:
         (tmp_path / ".env").write_text(f"SILENCE_MS={silence_ms}\nWHISPER_MODEL={tmp_path / model}\n")
 
+    def ended(talk: Live) -> tuple[str, str]:
+        return talk.until(*ENDS)["type"], talk.until("session_ended")["code"]
+
     write("600", "one")
-    with serving(tmp_path, PROCESSES="2", STT_ENGINE="whisper", STT_REPLICAS="1") as service, ExitStack() as stack:
+    settings = {"PROCESSES": "2", "STT_ENGINE": "whisper", "STT_REPLICAS": "1", "DRAIN_SECONDS": "120"}  # a long story
+    with serving(tmp_path, **settings) as service, ExitStack() as stack:
         old = fronts(service)
         [old_model] = [one for one in service.workers() if "whisper" in one.name()]
         talks = [stack.enter_context(live(service, headers={})) for _ in old]
@@ -215,6 +219,8 @@ def test_sighup_replaces_the_processes_and_the_model_and_cuts_no_turn(tmp_path: 
             talk.until(*ENDS)
             talk.tell("say", text="tell me a story")
             talk.until("speech_started")
+        pool = stack.enter_context(ThreadPoolExecutor(len(talks)))
+        ends = [pool.submit(ended, talk) for talk in talks]  # a client that does not read is disconnected
 
         write("many", "two")
         service.process.send_signal(signal.SIGHUP)
@@ -222,9 +228,7 @@ def test_sighup_replaces_the_processes_and_the_model_and_cuts_no_turn(tmp_path: 
         assert fronts(service) == old
         write("900", "two")
         service.process.send_signal(signal.SIGHUP)
-        for talk in talks:
-            assert talk.until(*ENDS)["type"] == "turn_completed"
-            assert talk.until("session_ended")["code"] == "draining"
+        assert [end.result() for end in ends] == [("turn_completed", "draining")] * len(talks)
         until(lambda: "processes that serve connections are new" in service.text, TURN_S)
 
         assert len(fronts(service)) == 2
