@@ -25,6 +25,7 @@ export class TalkView {
       if (words) typed(words);
       find("words").value = "";
     });
+    find("words").disabled = false; // until now the browser would send the form itself, and lose the words
   }
 
   /** Show words that could not be sent in the field for typing. @param {string} words */
