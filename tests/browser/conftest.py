@@ -206,6 +206,8 @@ def low_contrasts(visitor: Visitor) -> list[Any]:
     """Texts whose contrast with their background is below WCAG's 4.5 to 1."""
     found: list[Any] = visitor.page.evaluate(
         """(() => {
+          // A colour halfway from the dark to the light theme is not what a user reads.
+          for (const one of document.getAnimations()) if (one instanceof CSSTransition) one.finish();
           const channels = (color) => {
             const canvas = document.createElement('canvas').getContext('2d');
             canvas.fillStyle = color;
