@@ -19,11 +19,11 @@ from pathlib import Path
 
 from bench.rows import Rows
 from jobs.database import open_database
-from jobs.library.passages import add_passages, passages_of
-from jobs.library.search import search
 from jobs.result import FORMATS, download, store_form
 from jobs.schema import Options, Submission
 from jobs.store import JobStore
+from jobs.transcript_library.passages import add_passages, passages_of
+from jobs.transcript_library.search import search
 from pipeline.stt import Segment, Word
 from pipeline.transcripts.subtitles import Layout
 

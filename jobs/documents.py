@@ -17,10 +17,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from jobs import schema
 from jobs.editing import Change, Document, Edited, Operation, applied, difference, edited
 from jobs.errors import JobNotFound, NotPossible, Refused, VersionConflict, VersionNotFound
-from jobs.library.passages import passages_of, replace_passages
 from jobs.result import named
 from jobs.schema import Job, jobs
 from jobs.store import JobStore
+from jobs.transcript_library.passages import passages_of, replace_passages
 from jobs.turns import Turns
 from pipeline.support.encodable import encodable
 from pipeline.transcripts.subtitles import joined

@@ -208,7 +208,7 @@ passages = Table(
     Column("tokens", Text, nullable=False),
     Index("passages_by_job", "job_id"),
 )
-"""Transcripts for search: `jobs.library.passages`. The full-text index itself is made by the migration."""
+"""Transcripts for search: `jobs.transcript_library.passages`. The full-text index itself is made by the migration."""
 
 FULL_TEXT = "passages_words"
 """Prefix of what the migration makes in addition: SQLite's FTS5 table, or the index of PostgreSQL's column `words`."""
@@ -221,7 +221,7 @@ search_backlog = Table(
     Column("done", Integer, nullable=False),
     Column("total", Integer, nullable=False),
 )
-"""One row while transcripts from before the search are added to it: `jobs.library.backlog`."""
+"""One row while transcripts from before the search are added to it: `jobs.transcript_library.backlog`."""
 
 watched_files = Table(
     "watched_files",

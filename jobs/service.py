@@ -21,8 +21,6 @@ from jobs.folders.watcher import Doors, Folder
 from jobs.insights.prompts import kinds_after
 from jobs.insights.rows import InsightStore
 from jobs.janitor import Janitor
-from jobs.library.backlog import Backlog
-from jobs.library.search import Hits, search
 from jobs.listing import Page, list_jobs, numbers, tags_of
 from jobs.other_processes import join_others
 from jobs.outbox import Outbox
@@ -35,6 +33,8 @@ from jobs.schema import Job, Options, Submission
 from jobs.sound import Sound
 from jobs.states import Status
 from jobs.store import JobStore
+from jobs.transcript_library.backlog import Backlog
+from jobs.transcript_library.search import Hits, search
 from jobs.turns import Turns
 from jobs.voiceprints import Voiceprints
 from jobs.watching import Watching
@@ -227,7 +227,7 @@ class Jobs:
         return job
 
     async def search(self, query: str, **wanted: Any) -> Hits:
-        """Call `jobs.library.search.search`."""
+        """Call `jobs.transcript_library.search.search`."""
         return await search(self._store.database, query, **wanted)
 
     async def tags(self, owner: str | None) -> dict[str, int]:

@@ -12,7 +12,7 @@ from commands.logs import CONTROL
 from commands.redaction import Redaction
 from jobs import addresses, fetch, names, webhooks
 from jobs.folders import looking
-from jobs.library import passages, search, words
+from jobs.transcript_library import passages, search, words
 from pipeline import languages
 from pipeline.conversation.partials import LocalAgreement
 from pipeline.conversation.timeline import Timeline
@@ -179,19 +179,21 @@ CASES: dict[str, Callable[[str], object]] = {
     "jobs.addresses:Reachable.check": quietly(REACHABLE.check),
     "jobs.addresses:counted_host": addresses.counted_host,
     "jobs.fetch:_joined": quietly(lambda text: fetch._joined("http://example.org/a", text)),
-    "jobs.library.passages:passages_of": lambda text: passages.passages_of(
+    "jobs.transcript_library.passages:passages_of": lambda text: passages.passages_of(
         json.dumps(
             {"segments": [{"text": text[at : at + 90], "start": at, "end": at} for at in range(0, len(text), 90)]}
         )
     ),
-    "jobs.library.passages:passages_of, one segment": lambda text: passages.passages_of(
+    "jobs.transcript_library.passages:passages_of, one segment": lambda text: passages.passages_of(
         json.dumps({"segments": [{"text": text, "start": 0, "end": 9}]})
     ),
-    "jobs.library.search:_snippet": lambda text: search._snippet(text, "[[0, 0.0]]", words.terms("alpha bravo a n")),
-    "jobs.library.words:places": lambda text: words.places(text, words.terms('alpha bravo "a a a" a n')),
-    "jobs.library.words:terms": words.terms,
-    "jobs.library.words:tokens": words.tokens,
-    "jobs.library.words:units": words.units,
+    "jobs.transcript_library.search:_snippet": lambda text: search._snippet(
+        text, "[[0, 0.0]]", words.terms("alpha bravo a n")
+    ),
+    "jobs.transcript_library.words:places": lambda text: words.places(text, words.terms('alpha bravo "a a a" a n')),
+    "jobs.transcript_library.words:terms": words.terms,
+    "jobs.transcript_library.words:tokens": words.tokens,
+    "jobs.transcript_library.words:units": words.units,
     "jobs.names:name_in_disposition": names.name_in_disposition,
     "jobs.names:name_in_url": names.name_in_url,
     "jobs.folders.looking:is_ignored": looking.is_ignored,

@@ -31,8 +31,8 @@ OWN_TEXTS = {
 }  # fmt: skip
 """Functions that read only settings or text of the program itself."""
 NAMES_ONLY = {
-    "jobs.fetch:fetch", "jobs.insights.prompts:prompt", "jobs.library.passages:owner_token",
-    "jobs.library.passages:passage_row", "jobs.metrics:ended", "jobs.remote_worker:file_signature",
+    "jobs.fetch:fetch", "jobs.insights.prompts:prompt", "jobs.transcript_library.passages:owner_token",
+    "jobs.transcript_library.passages:passage_row", "jobs.metrics:ended", "jobs.remote_worker:file_signature",
     "jobs.remote_worker:updates_signature",
     "jobs.result:download", "jobs.result:key_of", "pipeline.telemetry.prometheus:gauge",
     "pipeline.llm.builtin.patterns:jsgf",

@@ -9,10 +9,10 @@ from fastapi.responses import Response
 
 from jobs.errors import JobNotFound, NotPossible
 from jobs.insights.prompts import PROMPTS
-from jobs.library.bundle import bundle
-from jobs.library.search import MAX_LIMIT, MAX_QUERY_CHARS
 from jobs.schema import Job
 from jobs.service import Jobs
+from jobs.transcript_library.bundle import bundle
+from jobs.transcript_library.search import MAX_LIMIT, MAX_QUERY_CHARS
 from pipeline.errors import BadInput
 from pipeline.support.encodable import encodable
 from pipeline.transcripts.subtitles import Layout

@@ -16,12 +16,12 @@ from jobs import schema
 from jobs.database import Database, address, open_database
 from jobs.documents import Documents
 from jobs.editing import SetText
-from jobs.library import backlog as module
-from jobs.library.backlog import Backlog
-from jobs.library.search import search
 from jobs.result import store_form
 from jobs.schema import passages
 from jobs.store import JobStore
+from jobs.transcript_library import backlog as module
+from jobs.transcript_library.backlog import Backlog
+from jobs.transcript_library.search import search
 from pipeline.stt import Segment
 from tests.jobs.test_library import found, transcribed
 

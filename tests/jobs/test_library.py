@@ -9,12 +9,12 @@ from sqlalchemy import func, select, update
 from jobs.database import Database
 from jobs.files import FileStore
 from jobs.janitor import Janitor
-from jobs.library.passages import LONGEST, passages_of
-from jobs.library.search import search
 from jobs.listing import list_jobs, tags_of
 from jobs.result import store_form
 from jobs.schema import Job, jobs, passages, results
 from jobs.store import JobStore
+from jobs.transcript_library.passages import LONGEST, passages_of
+from jobs.transcript_library.search import search
 from pipeline.settings import Settings
 from pipeline.stt import Segment
 from tests.jobs.conftest import submission
@@ -98,7 +98,7 @@ async def test_search_finds_only_the_callers_transcripts(store: JobStore) -> Non
 
 
 async def test_search_goes_on_from_page_to_page(store: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jobs.library.search.WINDOW", 3)
+    monkeypatch.setattr("jobs.transcript_library.search.WINDOW", 3)
     long = ["A heron waits. " + "It has much time. " * 40] * 8
     made = [await transcribed(store, *long, key=f"{number}" * 64) for number in range(3)]
     seen, cursor = [], None

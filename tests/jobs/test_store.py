@@ -14,13 +14,13 @@ from sqlalchemy import Connection, func, select, text, update
 from jobs import schema
 from jobs.database import Database, address, open_database
 from jobs.errors import JobNotFound, KeyReused, NotPossible, Refused
-from jobs.library.backlog import Backlog
-from jobs.library.search import search
 from jobs.listing import list_jobs, numbers
 from jobs.result import store_form
 from jobs.schema import Job, new_id
 from jobs.states import ALLOWED, FINAL, Status
 from jobs.store import MAX_INTERRUPTIONS, JobStore
+from jobs.transcript_library.backlog import Backlog
+from jobs.transcript_library.search import search
 from pipeline.errors import ConfigError, Overloaded
 from pipeline.stt import Segment
 from tests.jobs.conftest import submission

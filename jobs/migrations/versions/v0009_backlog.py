@@ -1,4 +1,4 @@
-"""Transcripts from before the search, which are still to be added to it: `jobs.library.backlog`."""
+"""Transcripts from before the search, which are still to be added to it: `jobs.transcript_library.backlog`."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from sqlalchemy import delete, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from jobs.library.words import tokens
 from jobs.schema import passages
+from jobs.transcript_library.words import tokens
 from pipeline.transcripts.subtitles import separator
 
 FULL, LONGEST = 400, 800

@@ -13,10 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from jobs.database import Database
 from jobs.errors import Refused
-from jobs.library.backlog import indexed
-from jobs.library.passages import owner_token
-from jobs.library.words import Term, places, terms
 from jobs.schema import Job, jobs
+from jobs.transcript_library.backlog import indexed
+from jobs.transcript_library.passages import owner_token
+from jobs.transcript_library.words import Term, places, terms
 
 MAX_QUERY_CHARS = 200
 MAX_LIMIT = 50

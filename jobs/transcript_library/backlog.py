@@ -16,9 +16,9 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from jobs.database import Database
-from jobs.library.passages import Passage, add_older_passages, passages_of
 from jobs.schema import documents, jobs, passages, results, search_backlog
 from jobs.states import Status
+from jobs.transcript_library.passages import Passage, add_older_passages, passages_of
 from pipeline.errors import StorageError
 from pipeline.support.file_lock import locked, open_lock
 
