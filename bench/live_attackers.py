@@ -10,20 +10,10 @@ from bench.attacker import Attacker
 from pipeline.audio.decode import decode_blocking
 from tests.questions import sample
 from tests.telephone.twilio import FORM, signed
-from tests.webrtc.caller import CALLS, Caller
+from tests.webrtc.caller import CALLS, offer
 
 ID, SOUND = 0x01, 0x10
 """Kinds of AudioSocket's frames."""
-
-
-async def offer() -> str:
-    """Return an SDP offer with addresses that do not respond."""
-    caller = Caller()
-    try:
-        await caller.peer.setLocalDescription(await caller.peer.createOffer())
-        return str(caller.peer.localDescription.sdp)
-    finally:
-        await caller.close()
 
 
 async def sdp_offers(attacker: Attacker) -> None:

@@ -23,6 +23,17 @@ class Clock:
         return self.now
 
 
+def unloading(clock: Clock) -> Versions:
+    """A record that has told a process to unload a model which none used for 60 s."""
+    record = Versions(60.0, clock)
+    record.report([], ["old"])
+    clock.now += 31
+    assert record.report([], ["old"]) == []
+    clock.now += 31
+    assert record.report([], ["old"]) == ["old"]
+    return record
+
+
 def test_a_model_is_unloaded_once_when_no_process_uses_it() -> None:
     clock = Clock()
     record = Versions(60.0, clock)
@@ -38,12 +49,7 @@ def test_a_model_is_unloaded_once_when_no_process_uses_it() -> None:
 
 def test_a_model_that_is_unloaded_is_not_used_meanwhile() -> None:
     clock = Clock()
-    record = Versions(60.0, clock)
-    record.report([], ["old"])
-    clock.now += 31
-    assert record.report([], ["old"]) == []
-    clock.now += 31
-    assert record.report([], ["old"]) == ["old"]
+    record = unloading(clock)
     assert not record.claim("old")
     record.report([], [])
     assert record.claim("old")
@@ -51,12 +57,7 @@ def test_a_model_that_is_unloaded_is_not_used_meanwhile() -> None:
 
 def test_a_process_that_dies_before_it_unloads_a_model_blocks_nothing() -> None:
     clock = Clock()
-    record = Versions(60.0, clock)
-    record.report([], ["old"])
-    clock.now += 31
-    assert record.report([], ["old"]) == []
-    clock.now += 31
-    assert record.report([], ["old"]) == ["old"]
+    record = unloading(clock)
     for _ in range(2):
         clock.now += LEAVING_S / 2 + 1
         assert record.report([], ["old"]) == []

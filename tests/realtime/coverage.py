@@ -3,11 +3,10 @@
 python -m tests.realtime.coverage    write the table into the document
 """
 
-import sys
-
 from pipeline.settings import HOME
 from server.realtime.parsing import EVENTS
 from tests.realtime.client import SERVER_EVENTS
+from tests.realtime.document_part import write
 
 DOCUMENT = HOME / "docs" / "realtime.md"
 BEGIN, END = "<!-- events: made by python -m tests.realtime.coverage -->", "<!-- end of events -->"
@@ -42,10 +41,7 @@ def render() -> str:
 
 
 def main() -> None:
-    head, _, rest = DOCUMENT.read_text(encoding="utf-8").partition(BEGIN)
-    _, _, tail = rest.partition(END)
-    DOCUMENT.write_text(f"{head}{BEGIN}\n{render()}\n{END}{tail}", encoding="utf-8")
-    sys.stdout.write(render())
+    write(DOCUMENT, BEGIN, END, render())
 
 
 if __name__ == "__main__":

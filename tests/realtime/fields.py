@@ -8,7 +8,6 @@ import asyncio
 import importlib
 import json
 import pkgutil
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
@@ -38,9 +37,10 @@ from server.realtime.translations.config import EVENTS as TRANSLATION_EVENTS
 from server.realtime.translations.config import TranslationConfig
 from tests import virtual_time
 from tests.realtime.desk import Desk, assistant, hold
+from tests.realtime.document_part import write
 from tests.scripted import ScriptedLLM, ScriptedSTT, ScriptedTTS
 from tests.server_process import Service
-from tests.webrtc.caller import Caller
+from tests.webrtc.caller import offer
 
 DOCUMENT = HOME / "docs" / "openai-fields.md"
 BEGIN, END = "<!-- realtime: made by python -m tests.realtime.fields -->", "<!-- end of realtime -->"
@@ -332,15 +332,6 @@ def form(**fields: str) -> Trial:
 
 def call(**fields: str) -> Trial:
     """Open a call with an offer that is valid."""
-
-    async def offer() -> str:
-        caller = Caller()
-        try:
-            await caller.peer.setLocalDescription(await caller.peer.createOffer())
-            return str(caller.peer.localDescription.sdp)
-        finally:
-            await caller.close()
-
     return lambda service: form(sdp=asyncio.run(offer()), **fields)(service)
 
 
@@ -836,10 +827,7 @@ def all_fields() -> Sequence[tuple[str, str]]:
 
 
 def main() -> None:
-    head, _, rest = DOCUMENT.read_text(encoding="utf-8").partition(BEGIN)
-    _, _, tail = rest.partition(END)
-    DOCUMENT.write_text(f"{head}{BEGIN}\n{render()}\n{END}{tail}", encoding="utf-8")
-    sys.stdout.write(render())
+    write(DOCUMENT, BEGIN, END, render())
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from server.realtime.parsing import EVENTS
 from tests.realtime.client import SERVER_EVENTS
 from tests.realtime.coverage import BEGIN, DOCUMENT, END, NOT_SENT, REFUSED, render
 from tests.realtime.desk import Desk, hold
+from tests.realtime.document_part import read
 from tests.scripted import ScriptedSTT
 from tests.test_tools import CallingLLM
 
@@ -30,8 +31,7 @@ PLAUSIBLE: dict[str, dict[str, Any]] = {
 
 
 def test_the_document_contains_the_table() -> None:
-    text = DOCUMENT.read_text(encoding="utf-8")
-    assert text.partition(BEGIN)[2].partition(END)[0].strip() == render().strip(), "python -m tests.realtime.coverage"
+    assert read(DOCUMENT, BEGIN, END) == render().strip(), "python -m tests.realtime.coverage"
 
 
 def test_the_table_lists_only_existing_events() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from pipeline.listening import noise
 from tests.in_process import in_process
+from tests.realtime.document_part import read
 from tests.realtime.fields import BEGIN, DOCUMENT, END, REFUSED, TABLE, all_fields, render, types
 from tests.server_process import Service
 
@@ -26,8 +27,7 @@ def test_the_table_has_every_field_of_the_sdk() -> None:
 
 
 def test_the_document_contains_the_table() -> None:
-    text = DOCUMENT.read_text(encoding="utf-8")
-    assert text.partition(BEGIN)[2].partition(END)[0].strip() == render().strip(), "python -m tests.realtime.fields"
+    assert read(DOCUMENT, BEGIN, END) == render().strip(), "python -m tests.realtime.fields"
 
 
 @pytest.mark.parametrize(("name", "field"), all_fields())

@@ -119,16 +119,21 @@ async def _post(url: str, sdp: str, session: str | None, key: str = "", at: str 
         return await client.post(f"{url}{at}", files=form)
 
 
+async def offer() -> str:
+    """Return a valid SDP offer, with addresses that do not respond."""
+    caller = Caller()
+    try:
+        await caller.peer.setLocalDescription(await caller.peer.createOffer())
+        return str(caller.peer.localDescription.sdp)
+    finally:
+        await caller.close()
+
+
 async def offered(
     url: str, session: str | None, *, change: Callable[[str], str] = lambda sdp: sdp, at: str = CALLS
 ) -> httpx.Response:
     """Send an offer, changed, and return the response without connecting. at: the path."""
-    caller = Caller()
-    try:
-        await caller.peer.setLocalDescription(await caller.peer.createOffer())
-        return await _post(url, change(caller.peer.localDescription.sdp), session, at=at)
-    finally:
-        await caller.close()
+    return await _post(url, change(await offer()), session, at=at)
 
 
 def without_addresses(sdp: str) -> str:
