@@ -207,9 +207,10 @@ def test_options_are_sent_remembered_and_shown(hears: ServerProcess, visit: Visi
     page.check("#job-options [name=diarize]")
     page.select_option("#job-options [name=speakers]", "2")
     assert visitor.words("#options-summary") == "Options: Portuguese, Who said what (2)"
-    give(visitor, ("wanted.wav", recording(0)))
-    visitor.see(f"#jobs {row('wanted.wav')}")
-    [job] = httpx.get(f"{hears.url}/jobs?search=wanted").json()["items"]
+    with page.expect_response(re.compile("/jobs$")) as answer:
+        give(visitor, ("wanted.wav", recording(0)))
+    [made] = answer.value.json()["jobs"]
+    job = httpx.get(f"{hears.url}/jobs/{made['job_id']}").json()
     assert (job["language"], job["diarize"]) == ("pt", True)
     page.reload()
     assert visitor.words("#options-summary") == "Options: Portuguese, Who said what (2)"
