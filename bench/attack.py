@@ -155,17 +155,16 @@ def measure(name: str, seconds: float, quiet_s: float, rows: Rows) -> bool:
                     pass
         turns(server, after(5), question)
         calm = np.percentile(turns(server, after(quiet_s), question), 95)
-        before = memory_mb(server)
-        peak = [before]
-        over = threading.Event()
+        over, peak = threading.Event(), [0.0]
 
         def watch() -> None:
             while not over.wait(0.25):
                 peak[0] = max(peak[0], memory_mb(server))
 
         watching = threading.Thread(target=watch)
-        watching.start()
         with attacking(name, ports) as attacker:
+            before = memory_mb(server)  # after its preparations, for which models may be loaded
+            watching.start()
             began, loop = time.monotonic(), loop_s(server)
             attacked = np.percentile(turns(server, after(seconds), question), 95)
             busy = (loop_s(server) - loop) / (time.monotonic() - began)

@@ -16,11 +16,14 @@ FINAL = ("completed", "failed", "cancelled")
 
 
 async def prepare(attacker: Attacker) -> None:
-    """Let the service transcribe some recordings, and make their transcripts as long as edits can."""
+    """Let the service transcribe some recordings, one of them with speakers, and make their transcripts as long as
+    edits can."""
     async with attacker.client() as client:
         for number in range(JOBS):
             files = {"files": (f"{number}.wav", recording(0, silence_s=1 + number / 10))}
-            made = await client.post("/jobs", files=files, headers={"Idempotency-Key": f"attack-{number}"})
+            made = await client.post(
+                "/jobs", files=files, data={"diarize": str(not number)}, headers={"Idempotency-Key": f"attack-{number}"}
+            )
             attacker.jobs.append(made.raise_for_status().json()["jobs"][0]["job_id"])
         for job in attacker.jobs:
             while (await client.get(f"/jobs/{job}")).json()["status"] not in FINAL:  # noqa: ASYNC110

@@ -16,7 +16,7 @@ from server.access import Access, AccessMiddleware, check_exposure
 from server.errors import add_error_handlers
 from server.http import headers
 from server.http.draining import ASIDE, Draining, DrainingMiddleware
-from server.http.message_memory import return_large_blocks
+from server.http.message_memory import return_large_blocks, small_blocks_returned
 from server.http.paths import OneSlash
 from server.http.shutdown import adopted
 from server.http.upgrade import add_upgrade_errors
@@ -67,6 +67,7 @@ def create_app(
             for slots in (access.budgets.conversations, access.budgets.wyoming):
                 slots.lag_s = lambda: max((info.load.lag_s for info in opened.engines if info.load), default=0.0)
             async with (
+                small_blocks_returned(),
                 nullcontext(kept) if kept else open_jobs(settings, opened.transcriber) as jobs,
                 open_wyoming(settings, opened, access.budgets, draining),
                 open_audiosocket(settings, opened, access.budgets, draining),

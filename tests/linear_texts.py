@@ -23,7 +23,7 @@ from pipeline.listening.options import LiveOptions
 from pipeline.llm import Message, markers, reading, written
 from pipeline.llm.builtin import numbers, patterns, understanding
 from pipeline.llm.builtin.english import ENGLISH
-from pipeline.llm.prompt import estimated_tokens
+from pipeline.llm.prompt import alternating, estimated_tokens, shortened
 from pipeline.llm.reply import ReplyText
 from pipeline.llm.streaming import one_line
 from pipeline.speech import clauses, detector
@@ -165,6 +165,11 @@ def many_mistakes(value: str) -> None:
     parsing.parse(json.dumps({"type": "conversation.item.create", "item": {"type": "message", "content": content}}))
 
 
+def many_messages(text: str) -> list[Message]:
+    """Return a conversation with one long message of the user for every ten characters of the text."""
+    return [Message("user", text[at] * 500) for at in range(0, len(text), 10)]
+
+
 def written_reply(said: str) -> None:
     """Read the chunks of a reply of a model that was offered a function."""
     reply = ReplyText(["get_time"])
@@ -207,6 +212,8 @@ CASES: dict[str, Callable[[str], object]] = {
         [word_times.Timed(word, None) for word in text.split()], 0.0, 9.0
     ),
     "pipeline.llm.prompt:estimated_tokens": quietly(lambda text: estimated_tokens(Message("user", text))),
+    "pipeline.llm.prompt:alternating, many messages": lambda text: alternating(many_messages(text)),
+    "pipeline.llm.prompt:shortened, many messages": quietly(lambda text: shortened(many_messages(text), 10**9)),
     "pipeline.listening.endpointing:completeness": lambda text: [
         endpointing.completeness(text, language) for language in ("en", "pt", "es")
     ],

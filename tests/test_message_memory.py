@@ -55,3 +55,27 @@ print((before - psutil.Process().memory_info().rss) // 1_000_000)
 def test_freed_large_blocks_are_returned_to_the_system() -> None:
     told = subprocess.run([sys.executable, "-c", FREED], capture_output=True, text=True, check=True).stdout
     assert int(told) > 120
+
+
+TRIMMED = """
+import asyncio, psutil
+from server.http import message_memory
+message_memory.TRIM_S = 0.05
+blocks = [bytearray(50_000) for _ in range(4000)]
+kept = blocks[::20]  # between those that are freed
+last = bytearray(50_000)
+before = psutil.Process().memory_info().rss
+blocks.clear()
+
+async def main():
+    async with message_memory.small_blocks_returned():
+        await asyncio.sleep(1)
+
+asyncio.run(main())
+print((before - psutil.Process().memory_info().rss) // 1_000_000)
+"""
+
+
+def test_freed_small_blocks_between_others_are_returned_to_the_system() -> None:
+    told = subprocess.run([sys.executable, "-c", TRIMMED], capture_output=True, text=True, check=True).stdout
+    assert int(told) > 150

@@ -6,6 +6,7 @@ role, a conversation that does not begin with the user, and results without thei
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 
 from pipeline.llm import Message
 from pipeline.llm.languages import NAMES
@@ -61,37 +62,37 @@ def alternating(messages: Sequence[Message]) -> list[Message]:
     """
     messages = in_order(messages)
     system = "\n\n".join(message.content for message in messages if message.role == "system" and message.content)
-    told = [Message("system", system)] if system else []
-    first = len(told)
+    runs: list[list[Message]] = []
+    """Consecutive messages of one side."""
     for message in messages:
-        before = told[-1] if len(told) > first else None
+        side = runs[-1][0].role if runs else None
+        said = bool(message.content.strip())
         match message.role:
             case "system":
                 continue
-            case "tool":
-                told.append(message)
-            case "user":
-                if not message.content.strip():
-                    continue
-                if before is not None and before.role == "user":
-                    told[-1] = replace(message, content=f"{before.content}\n{message.content}")
-                    continue
-                if before is not None and before.role == "tool":
-                    told.append(Message("assistant", NOTHING_SAID))
-                told.append(message)
-            case "assistant":
-                if not message.content.strip() and not message.calls:
-                    continue
-                if before is None:
-                    told.append(Message("user", NOTHING_SAID))
-                elif before.role == "assistant":
-                    content = "\n".join(filter(None, (before.content, message.content)))
-                    told[-1] = replace(before, content=content, calls=(*before.calls, *message.calls))
-                    continue
-                told.append(message)
-    if len(told) == first or told[-1].role == "assistant":
-        told.append(Message("user", NOTHING_SAID))
-    return told
+            case "user" if not said:
+                continue
+            case "user" if side == "tool":
+                runs.append([Message("assistant", NOTHING_SAID)])
+            case "assistant" if not said and not message.calls:
+                continue
+            case "assistant" if side is None:
+                runs.append([Message("user", NOTHING_SAID)])
+        if side == message.role and side != "tool":
+            runs[-1].append(message)
+        else:
+            runs.append([message])
+    if not runs or runs[-1][0].role == "assistant":
+        runs.append([Message("user", NOTHING_SAID)])
+    return [*([Message("system", system)] if system else []), *map(_merged, runs)]
+
+
+def _merged(run: Sequence[Message]) -> Message:
+    """Merge messages of one side, whose language is that of the last."""
+    if len(run) == 1:
+        return run[0]
+    content = "\n".join(message.content for message in run if message.content)
+    return replace(run[-1], content=content, calls=tuple(call for message in run for call in message.calls))
 
 
 def shortened(messages: Sequence[Message], limit: int) -> list[Message]:
@@ -102,13 +103,13 @@ def shortened(messages: Sequence[Message], limit: int) -> list[Message]:
     system = [message for message in messages[:1] if message.role == "system"]
     turns = list(_turns(messages[len(system) :]))
     room = limit - sum(map(estimated_tokens, system))
-    kept: list[Message] = []
-    for number, turn in enumerate(reversed(turns)):
+    kept = 0
+    for turn in reversed(turns):
         room -= sum(map(estimated_tokens, turn))
-        if room < 0 and number:
+        if room < 0 and kept:
             break
-        kept = [*turn, *kept]
-    return [*system, *kept]
+        kept += 1
+    return [*system, *chain.from_iterable(turns[len(turns) - kept :])]
 
 
 def _turns(messages: Sequence[Message]) -> Iterator[list[Message]]:

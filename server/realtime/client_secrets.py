@@ -55,6 +55,7 @@ async def client_secret(request: Request, wanted: Wanted) -> Made:
         lives_s=wanted.expires_after.seconds,
     )  # fmt: skip
     if session:
+        state.access.client_secrets.check_room(caller_of(request), session)
         initial.begin_with(config, session)
     value, expires_at = state.access.client_secrets.make(caller_of(request), session, wanted.expires_after.seconds)
     await state.access.client_secrets.tell(value)
