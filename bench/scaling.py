@@ -37,6 +37,10 @@ from tests.server_process import ServerProcess, killed
 
 SERVICES = {"one": "one process", "two": "two fronts", "ray": "two Ray nodes"}
 CLIENTS_A_REPLICA = 4
+COPIES = "4"
+"""Copies of each model: enough for 64 speakers, and Ray starts them in time on two cores."""
+MOST_FAILED = 0.05
+"""Share of failed turns above which a row is not in the plot."""
 SLOW_STT_S = 1.0
 COLOURS = {"one": "#c0392b", "two": "#2471a3", "ray": "#1e8449"}
 
@@ -47,7 +51,7 @@ def service(kind: str) -> Iterator[ServerProcess]:
     enough for all speakers."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        settings = waiting.settings() | {"STT_REPLICAS": "8", "TTS_REPLICAS": "8"}
+        settings = waiting.settings() | {"STT_REPLICAS": COPIES, "TTS_REPLICAS": COPIES}
         if kind == "two":
             settings["PROCESSES"] = "2"
         if kind == "ray":
@@ -126,7 +130,8 @@ def by_speakers(
                 took = time.monotonic() - began
                 first_ms = 1000 * np.array(seen.first_audio_s or [float("nan")])
                 p50, p95 = np.percentile(first_ms, [50, 95])
-                found.setdefault(kind, []).append((speakers, float(p50), float(p95)))
+                if sum(seen.failed.values()) <= MOST_FAILED * seen.completed:  # those that fail are not in the times
+                    found.setdefault(kind, []).append((speakers, float(p50), float(p95)))
                 rows.add(
                     SERVICES[kind], str(speakers), f"{p50:.0f} ms", f"{p95:.0f} ms",
                     f"{seen.completed * 60 / took:.0f}", str(seen.refused), str(sum(seen.failed.values())),
@@ -212,7 +217,7 @@ def svg(found: dict[str, list[tuple[int, float, float]]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--speakers", type=int, nargs="+", default=[1, 8, 32, 64, 128])
+    parser.add_argument("--speakers", type=int, nargs="+", default=[1, 8, 32, 48, 64])
     parser.add_argument("--services", nargs="+", choices=SERVICES, default=["one", "two"])
     parser.add_argument("--replicas", type=int, nargs="+", help="measure this instead")
     parser.add_argument("--seconds", type=float, default=20.0)

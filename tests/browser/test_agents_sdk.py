@@ -123,6 +123,8 @@ def test_speech_interrupts_a_reply_and_is_answered(
     ollama.calls, ollama.reply = [], LONG
     visitor = visit(page, microphone=said(QUIET_S, spoken(SUM), 12.0, spoken(INTERRUPTION), 60.0))
     call(server, visitor, transport)
+    visitor.until("seen.loudest > 0.02")
+    ollama.reply = "Ten past nine."
     visitor.wait(lambda: len(transcripts(visitor, "user")) == 2)
     visitor.wait(lambda: len(transcripts(visitor, "assistant")) == 2)
     assert visitor.page.evaluate("seen.cancelled") == ["turn_detected"]
