@@ -46,12 +46,20 @@ def test_a_spoken_question_gets_a_written_and_spoken_reply(
     assert visitor.complaints == []
 
 
+LOOK = """(selector) => {
+  const one = document.querySelector(selector);
+  return [Math.round(one.getBoundingClientRect().right), getComputedStyle(one).font];
+}"""
+
+
 def test_partial_transcripts_appear_during_speech(server: ServerProcess, visit: Visit) -> None:
     visitor = visit(server.url, microphone=SUM)
     visitor.page.click("#press")
     visitor.see("#talk[data-state=hearing]")
     visitor.see(".you.partial")
+    partial = visitor.page.evaluate(LOOK, ".you")
     visitor.see(".you:not(.partial)")
+    assert visitor.page.evaluate(LOOK, ".you") == partial, "at the same edge, in the same type"
 
 
 @both
