@@ -20,7 +20,7 @@ from pipeline.errors import ParleyError
 from pipeline.listening import endpointing, interruption
 from pipeline.listening.dictated_text import dictated
 from pipeline.listening.options import LiveOptions
-from pipeline.llm import Message, markers, reading, written
+from pipeline.llm import Message, ToolCall, markers, reading, written
 from pipeline.llm.builtin import numbers, patterns, understanding
 from pipeline.llm.builtin.english import ENGLISH
 from pipeline.llm.prompt import alternating, estimated_tokens, shortened
@@ -170,6 +170,11 @@ def many_messages(text: str) -> list[Message]:
     return [Message("user", text[at] * 500) for at in range(0, len(text), 10)]
 
 
+def many_calls(text: str) -> tuple[ToolCall, ...]:
+    """Return a call for every ten characters of the text, all with the same id."""
+    return tuple(ToolCall("a", "get_time", "{}") for _ in range(0, len(text), 10))
+
+
 def written_reply(said: str) -> None:
     """Read the chunks of a reply of a model that was offered a function."""
     reply = ReplyText(["get_time"])
@@ -213,6 +218,9 @@ CASES: dict[str, Callable[[str], object]] = {
     ),
     "pipeline.llm.prompt:estimated_tokens": quietly(lambda text: estimated_tokens(Message("user", text))),
     "pipeline.llm.prompt:alternating, many messages": lambda text: alternating(many_messages(text)),
+    "pipeline.llm.prompt:alternating, many calls of one id": lambda text: alternating(
+        [Message("user", "hi"), Message("assistant", "", calls=many_calls(text)), Message("tool", text, call_id="a")]
+    ),
     "pipeline.llm.prompt:shortened, many messages": quietly(lambda text: shortened(many_messages(text), 10**9)),
     "pipeline.listening.endpointing:completeness": lambda text: [
         endpointing.completeness(text, language) for language in ("en", "pt", "es")

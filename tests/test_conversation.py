@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from pipeline.conversation.history import FIRST, Conversation
 from pipeline.errors import BadInput
-from pipeline.llm import Message
-from pipeline.llm.prompt import estimated_tokens
+from pipeline.llm import Message, ToolCall
+from pipeline.llm.prompt import NO_RESULT, estimated_tokens
 
 TEXT = st.text(max_size=300)
 
@@ -26,6 +26,15 @@ def test_prompt_is_the_history_in_order() -> None:
         ("assistant", "Once upon …"),
         ("user", "what is my name"),
     ]
+
+
+def test_results_of_calls_with_one_id_are_told_once_each() -> None:
+    conversation = Conversation("s", budget_tokens=3000)
+    calls = tuple(ToolCall("a", "get_time", "{}") for _ in range(100))
+    steps = [(Message("assistant", "", calls=calls), *(Message("tool", one, call_id="a") for one in ("first", "then")))]
+    conversation.record("what time is it", "en", "Noon.", steps=steps)
+    results = [message.content for message in conversation.prompt("thanks", "en") if message.role == "tool"]
+    assert results == ["first", "then", *[NO_RESULT] * 98]
 
 
 def test_unheard_reply_is_not_kept_in_the_history() -> None:

@@ -4,6 +4,7 @@ These templates refuse (with 400, at every turn) a system message that is not th
 role, a conversation that does not begin with the user, and results without their calls.
 """
 
+from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
@@ -42,15 +43,19 @@ def in_the_users_language(messages: Sequence[Message]) -> list[Message]:
 
 def in_order(messages: Sequence[Message]) -> list[Message]:
     """Put the result of each call right after it, as the models require. A call without a result gets `NO_RESULT`; a
-    result without its call is left out."""
-    results = {message.call_id: message for message in messages if message.role == "tool"}
+    result without its call is left out. Some models give several calls the same id: their results come in order."""
+    results = defaultdict[str | None, deque[Message]](deque)
+    for message in messages:
+        if message.role == "tool":
+            results[message.call_id].append(message)
     ordered: list[Message] = []
     for message in messages:
         if message.role == "tool":
             continue
         ordered.append(message)
         for call in message.calls:
-            ordered.append(results.get(call.id) or Message("tool", NO_RESULT, call_id=call.id))
+            found = results[call.id]
+            ordered.append(found.popleft() if found else Message("tool", NO_RESULT, call_id=call.id))
     return ordered
 
 

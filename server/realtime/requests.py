@@ -14,6 +14,9 @@ from server.realtime.parsing import check_known
 from server.realtime.responses import Wanted
 from server.realtime.session import RealtimeSession
 
+MAX_INPUT_CHARS = 500_000
+"""Longest input of one response, with the items that it refers to."""
+
 
 def requested(session: RealtimeSession, params: RealtimeResponseCreateParams | None, sent: Sequence[Json]) -> Wanted:
     """Return the session's options with the changes for this response. sent: the items of its input as they were sent.
@@ -78,7 +81,7 @@ def _messages(
     conversation, translation = session.live.conversation, session.translation
     messages = [Message("system", conversation.instructions)]
     limit_s = session.assistant.settings.max_audio_seconds
-    items = iter(params.input)
+    items, referred = iter(params.input), set[str]()
     for index, raw in enumerate(sent):
         where = f"response.input[{index}]"
         if isinstance(raw, dict) and raw.get("type") == "item_reference":
@@ -87,6 +90,11 @@ def _messages(
                 raise RealtimeError(
                     f"Item with ID {str(id)[:64]!r} not found in conversation.", code="invalid_value", param=where
                 )
+            if id in referred:
+                raise RealtimeError(
+                    f"The input refers to item {id!r} more than once.", code="invalid_value", param=where
+                )
+            referred.add(id)
             messages += conversation.get(id).messages
             continue
         new = given(next(items), session.config.input_format, where, limit_s=limit_s)
@@ -97,4 +105,10 @@ def _messages(
                 param=where,
             )
         messages.append(new.message)
+    if sum(len(message.content) for message in messages[1:]) > MAX_INPUT_CHARS:
+        raise RealtimeError(
+            f"'response.input' is longer than {MAX_INPUT_CHARS} characters.",
+            code="string_above_max_length",
+            param="response.input",
+        )
     return messages

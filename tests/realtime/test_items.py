@@ -11,6 +11,7 @@ from pipeline.audio.clip import Clip
 from pipeline.llm import ToolCall
 from pipeline.stt import Spoken, Transcript
 from pipeline.tools import Function, Toolbox, function_of
+from server.realtime import requests
 from server.realtime import session as realtime_session
 from tests.realtime.desk import Desk, hold
 from tests.scripted import ScriptedLLM, ScriptedSTT, ScriptedTTS
@@ -255,6 +256,27 @@ def test_an_out_of_band_response_leaves_no_trace() -> None:
     d = hold(script)
     assert d.told[1:] == [("user", "the secret is 42")]
     assert d.kinds.count("conversation.item.added") == 2  # the user's message and the second response's
+
+
+def test_the_input_of_a_response_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requests, "MAX_INPUT_CHARS", 500)
+
+    async def script(d: Desk) -> None:
+        await create(d, message("user", "hello", id="one"))
+
+        def response(*items: dict[str, Any]) -> dict[str, Any]:
+            return {"conversation": "none", "input": [*items]}
+
+        one = {"type": "item_reference", "id": "one"}
+        twice = await d.error(d.send("response.create", response=response(one, message("user", "hi"), one)))
+        assert (twice["code"], twice["param"]) == ("invalid_value", "response.input[2]")
+        parts = [message("user", "a" * 90) for _ in range(6)]
+        long = await d.error(d.send("response.create", response=response(*parts)))
+        assert (long["code"], long["param"]) == ("string_above_max_length", "response.input")
+        d.send("response.create", response=response(one, *parts[:5]))
+        assert (await d.until("response.done"))["response"]["status"] == "completed"
+
+    hold(script)
 
 
 def test_out_of_band_responses_run_beside_the_conversation() -> None:
