@@ -114,4 +114,4 @@ def _microphone() -> tuple[str, ...]:
 
 
 def _row(what: str, state: str, detail: str, remedy: str = "") -> dict[str, object]:
-    return {"what": what, "state": state, "detail": detail, "mend": remedy}  # language: allow
+    return {"what": what, "state": state, "detail": detail, "remedy": remedy}

@@ -48,7 +48,7 @@ def listed(file: FileOption = None, as_json: JsonOption = False) -> None:
     rows = [
         {
             "name": key.name,
-            "rights": "+".join(sorted(key.permissions)),
+            "permissions": "+".join(sorted(key.permissions)),
             "rotated": "" if having[key.name] == 1 else "new" if key is newest[key.name] else "old",
         }
         for key in found

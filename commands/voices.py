@@ -5,7 +5,8 @@ from pipeline.voices.catalogue import Voices
 
 
 def voices(as_json: JsonOption = False) -> None:
-    """List the voices, and their equivalents on each engine."""
+    """List the voices in folders, and their equivalents on each engine. Engines such as Kokoro have further ones, which
+    the running service lists at /v1/audio/voices."""
     rows = [
         {
             "voice": voice.name,

@@ -161,14 +161,14 @@ def test_doctor_names_what_is_missing_and_how_to_fix_it(tmp_path: Path) -> None:
         assert rows[runs]["state"] == "ok"
     assert rows["llm ollama"]["state"] == "missing"
     assert nowhere in rows["llm ollama"]["detail"]
-    assert "ollama serve" in rows["llm ollama"]["mend"]  # language: allow
+    assert "ollama serve" in rows["llm ollama"]["remedy"]
     assert rows["stt whisper"]["state"] == "missing"
-    assert rows["stt whisper"]["mend"]  # language: allow
+    assert rows["stt whisper"]["remedy"]
     assert rows["turn smart-turn"]["state"] == "missing"
     assert {what for what in rows if what.startswith("model")} == {"model words", "model kokoro-82m"}
     assert (rows["model words"]["state"], rows["model words"]["detail"]) == ("ok", "2 MB, folder")
     assert (rows["model kokoro-82m"]["state"], rows["model kokoro-82m"]["detail"]) == ("incomplete", "0 MB")
-    assert all(row["mend"] for row in rows.values() if row["state"] == "missing")  # language: allow
+    assert all(row["remedy"] for row in rows.values() if row["state"] == "missing")
 
 
 # --- serve ---
