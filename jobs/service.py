@@ -16,8 +16,9 @@ from jobs.editing import Operation
 from jobs.errors import FetchFailed, JobNotFound, NotPossible, Refused
 from jobs.files import FileStore
 from jobs.folders.configured import configured
+from jobs.folders.folder import Doors, Folder
 from jobs.folders.rows import Recorder
-from jobs.folders.watcher import Doors, Folder
+from jobs.folders.watcher import Watcher
 from jobs.insights.prompts import kinds_after
 from jobs.insights.rows import InsightStore
 from jobs.janitor import Janitor
@@ -353,7 +354,7 @@ async def open_jobs(settings: Settings, transcriber: Transcriber) -> AsyncIterat
                 )
                 opened.relay_added = join_others(notices, queue)
                 opened.folders = [Folder(place, _doors(opened, database)) for place in places]
-                tasks += [group.create_task(folder.run()) for folder in opened.folders]
+                tasks += [group.create_task(Watcher(folder).run()) for folder in opened.folders]
                 yield opened
             finally:
                 for task in tasks:

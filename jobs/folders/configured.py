@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from jobs.folders.watcher import Place, Wanted
+from jobs.folders.folder import Place, Wanted
 from jobs.result import FORMATS
 from jobs.schema import Options
 from pipeline.errors import BadInput, ConfigError
