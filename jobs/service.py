@@ -22,6 +22,7 @@ from jobs.folders.watcher import Watcher
 from jobs.insights.prompts import kinds_after
 from jobs.insights.rows import InsightStore
 from jobs.janitor import Janitor
+from jobs.job import Job, Options, Submission
 from jobs.listing import Page, list_jobs, numbers, tags_of
 from jobs.other_processes import join_others
 from jobs.outbox import Outbox
@@ -30,7 +31,6 @@ from jobs.queue.local import LocalQueue
 from jobs.remote_worker import RemoteWorker, Updates
 from jobs.result import download, key_of
 from jobs.run import Runner, engine_of
-from jobs.schema import Job, Options, Submission
 from jobs.sound import Sound
 from jobs.states import Status
 from jobs.store import JobStore

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from jobs.database import Database
 from jobs.files import FileStore
 from jobs.folders.rows import Recorder, WatchedFiles
-from jobs.schema import Job, Options, Submission
+from jobs.job import Job, Options, Submission
 from pipeline.support.encodable import encodable
 
 log = logging.getLogger(__name__)

@@ -23,8 +23,8 @@ from jobs.folders.looking import Stamp
 from jobs.folders.result_writer import Away, CannotWrite, ResultWriter
 from jobs.folders.rows import Known
 from jobs.folders.settling import Settling
+from jobs.job import Submission
 from jobs.names import safe_name
-from jobs.schema import Submission
 from pipeline.errors import Overloaded, ParleyError, StorageError
 from pipeline.support.encodable import encodable
 from pipeline.support.file_lock import locked, open_lock
