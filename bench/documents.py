@@ -23,8 +23,8 @@ from playwright.sync_api import sync_playwright
 
 from bench.rows import Rows
 from jobs.database import open_database
+from jobs.job import Options, Submission
 from jobs.result import FORMATS, store_form
-from jobs.schema import Options, Submission
 from jobs.store import JobStore
 from pipeline.stt import Segment, Word
 from tests.server_process import serving

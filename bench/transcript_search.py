@@ -19,8 +19,8 @@ from pathlib import Path
 
 from bench.rows import Rows
 from jobs.database import open_database
+from jobs.job import Options, Submission
 from jobs.result import FORMATS, download, store_form
-from jobs.schema import Options, Submission
 from jobs.store import JobStore
 from jobs.transcript_library.passages import add_passages, passages_of
 from jobs.transcript_library.search import search

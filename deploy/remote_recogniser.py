@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.remote_worker import Transcribe
-from jobs.schema import Options
+from jobs.job import Options
 from pipeline.assistant import open_stt
 from pipeline.settings import Settings
 from pipeline.transcripts.long_files import Progress

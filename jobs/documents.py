@@ -17,8 +17,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from jobs import schema
 from jobs.editing import Change, Document, Edited, Operation, applied, difference, edited
 from jobs.errors import JobNotFound, NotPossible, Refused, VersionConflict, VersionNotFound
+from jobs.job import Job
 from jobs.result import named
-from jobs.schema import Job, jobs
+from jobs.schema import jobs
 from jobs.store import JobStore
 from jobs.transcript_library.passages import passages_of, replace_passages
 from jobs.turns import Turns

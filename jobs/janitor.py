@@ -9,7 +9,8 @@ from sqlalchemy import delete, exists, select, update
 from jobs import schema
 from jobs.database import Database
 from jobs.files import FileStore
-from jobs.schema import Job, jobs
+from jobs.job import Job
+from jobs.schema import jobs
 from jobs.states import FINAL, Status
 from jobs.store import remove
 from jobs.transitions import move

@@ -11,7 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from jobs.database import Database
 from jobs.errors import Refused
-from jobs.schema import Job, jobs, owner_tallies, tallies
+from jobs.job import Job
+from jobs.schema import jobs, owner_tallies, tallies
 from jobs.states import Status
 
 MAX_LIMIT = 200

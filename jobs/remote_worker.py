@@ -17,9 +17,9 @@ import httpx
 from standardwebhooks import WebhookVerificationError
 
 from jobs.errors import FetchFailed, JobNotFound, Refused
+from jobs.job import Job
 from jobs.result import key_of, store_form
 from jobs.run import PROGRESS_S
-from jobs.schema import Job
 from jobs.store import JobStore
 from jobs.webhooks import sign, signer
 from pipeline.errors import ConfigError, ParleyError

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from jobs.schema import Options
+from jobs.job import Options
 from pipeline.stt import Segment, Word
 from pipeline.support.encodable import encodable
 from pipeline.support.json_types import JsonObject

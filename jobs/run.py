@@ -14,8 +14,8 @@ from jobs.addresses import Reachable
 from jobs.errors import FetchFailed, Refused
 from jobs.fetch import fetch
 from jobs.files import FileStore
+from jobs.job import Job
 from jobs.result import key_of, store_form
-from jobs.schema import Job
 from jobs.store import JobStore
 from pipeline.errors import BadInput, EngineUnavailable, Overloaded, ParleyError, StorageError, StorageFull
 from pipeline.settings import Settings

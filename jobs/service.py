@@ -16,11 +16,13 @@ from jobs.editing import Operation
 from jobs.errors import FetchFailed, JobNotFound, NotPossible, Refused
 from jobs.files import FileStore
 from jobs.folders.configured import configured
+from jobs.folders.folder import Doors, Folder
 from jobs.folders.rows import Recorder
-from jobs.folders.watcher import Doors, Folder
+from jobs.folders.watcher import Watcher
 from jobs.insights.prompts import kinds_after
 from jobs.insights.rows import InsightStore
 from jobs.janitor import Janitor
+from jobs.job import Job, Options, Submission
 from jobs.listing import Page, list_jobs, numbers, tags_of
 from jobs.other_processes import join_others
 from jobs.outbox import Outbox
@@ -29,7 +31,6 @@ from jobs.queue.local import LocalQueue
 from jobs.remote_worker import RemoteWorker, Updates
 from jobs.result import download, key_of
 from jobs.run import Runner, engine_of
-from jobs.schema import Job, Options, Submission
 from jobs.sound import Sound
 from jobs.states import Status
 from jobs.store import JobStore
@@ -353,7 +354,7 @@ async def open_jobs(settings: Settings, transcriber: Transcriber) -> AsyncIterat
                 )
                 opened.relay_added = join_others(notices, queue)
                 opened.folders = [Folder(place, _doors(opened, database)) for place in places]
-                tasks += [group.create_task(folder.run()) for folder in opened.folders]
+                tasks += [group.create_task(Watcher(folder).run()) for folder in opened.folders]
                 yield opened
             finally:
                 for task in tasks:

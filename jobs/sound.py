@@ -11,7 +11,7 @@ from jobs import schema
 from jobs.database import Database
 from jobs.errors import JobNotFound
 from jobs.files import FileStore
-from jobs.schema import Job
+from jobs.job import Job
 from jobs.turns import Turns
 from pipeline.audio.decode import Recording
 from pipeline.audio.waveform import waveform

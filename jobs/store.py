@@ -17,8 +17,9 @@ from jobs.cache import Cache, NoCache
 from jobs.database import Database
 from jobs.errors import JobNotFound, KeyReused, NotPossible
 from jobs.insights.rows import add_insights, remove_insights
+from jobs.job import Job, Submission
 from jobs.rows import Changes, JobRow
-from jobs.schema import Job, Submission, jobs, new_id
+from jobs.schema import jobs, new_id
 from jobs.states import FINAL, Status
 from jobs.transcript_library.passages import Passage, add_passages, passages_of, remove_passages
 from jobs.transitions import count, create, move

@@ -16,8 +16,9 @@ from sqlalchemy.sql.elements import ColumnElement
 from jobs import schema
 from jobs.addresses import counted_host
 from jobs.database import Database
+from jobs.job import Job
 from jobs.rows import Changes, JobRow
-from jobs.schema import Job, jobs
+from jobs.schema import jobs
 from jobs.states import FINAL, Status, sources
 
 EVENTS = {

@@ -19,8 +19,9 @@ from jobs import schema
 from jobs.database import Database
 from jobs.documents import Documents
 from jobs.errors import NotPossible, Refused, VoiceprintNotFound
+from jobs.job import Job
 from jobs.result import segments_of
-from jobs.schema import Job, new_id
+from jobs.schema import new_id
 from jobs.sound import Sound
 from pipeline.stt import Segment
 from pipeline.transcripts.refine import Refiners

@@ -9,7 +9,8 @@ from collections.abc import AsyncGenerator
 from sqlalchemy import select
 
 from jobs.change_signal import Notices
-from jobs.schema import Job, jobs
+from jobs.job import Job
+from jobs.schema import jobs
 from jobs.store import JobStore
 from pipeline.conversation.tasks import let_go
 

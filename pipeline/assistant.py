@@ -30,7 +30,7 @@ from pipeline.listening.options import LiveOptions
 from pipeline.llm import AS_SET, Generation, Message, ReplyDelta
 from pipeline.llm.auto import AutoLanguageModel, open_auto
 from pipeline.llm.offered import OfferedModels
-from pipeline.personas import Manner, Personas, prompt_of, temperature_of
+from pipeline.personas import ConversationOptions, Personas, prompt_of, temperature_of
 from pipeline.settings import Settings
 from pipeline.speech.lexicon import LexicalSpeech, read_lexicon
 from pipeline.stt import SpeechToText, Transcript
@@ -134,40 +134,42 @@ class Assistant:
         (unknown_voice)."""
         return self.voice(None if name in VOICES and name not in self.voices.names() else name)
 
-    async def manner(self, wishes: Mapping[str, Json], before: Manner | None = None) -> Manner:
-        """Return the manner of a conversation with a client's wishes: persona, system, voice, language, llm_model,
+    async def conversation_options(
+        self, wishes: Mapping[str, Json], before: ConversationOptions | None = None
+    ) -> ConversationOptions:
+        """Return the options of a conversation with a client's wishes: persona, system, voice, language, llm_model,
         temperature. A persona sets all of them, the other wishes change it; an empty one means the deployment's.
 
-        before: the manner so far; None: the conversation begins. Raises BadInput: unknown_persona, unknown_voice,
+        before: the options so far; None: the conversation begins. Raises BadInput: unknown_persona, unknown_voice,
         unsupported_language, unknown_model, bad_parameter.
         """
-        usual = Manner(self.settings.system_prompt, self.voice())
-        manner = before or usual
+        usual = ConversationOptions(self.settings.system_prompt, self.voice())
+        options = before or usual
         if "persona" in wishes:
-            manner = await self._of_persona(str(wishes["persona"] or ""), usual)
+            options = await self._of_persona(str(wishes["persona"] or ""), usual)
         if "system" in wishes:
             prompt = prompt_of(wishes["system"] or "") or usual.system_prompt
-            manner = replace(manner, system_prompt=prompt)
+            options = replace(options, system_prompt=prompt)
         if "voice" in wishes:
-            manner = replace(manner, voice=self.voice(str(wishes["voice"] or "")))
+            options = replace(options, voice=self.voice(str(wishes["voice"] or "")))
         if "language" in wishes:
-            manner = replace(manner, language=language_code(str(wishes["language"] or "")))
-        generation = manner.generation
+            options = replace(options, language=language_code(str(wishes["language"] or "")))
+        generation = options.generation
         if "llm_model" in wishes:
             name = str(wishes["llm_model"] or "")
             generation = replace(generation, llm_model=await self.models.find(name) if name else None)
         if "temperature" in wishes:
             generation = replace(generation, temperature=temperature_of(wishes["temperature"]))
-        return replace(manner, generation=generation)
+        return replace(options, generation=generation)
 
-    async def _of_persona(self, id: str, usual: Manner) -> Manner:
-        """Return the manner of a persona; "": the deployment's. While there is no server with a choice of models, the
+    async def _of_persona(self, id: str, usual: ConversationOptions) -> ConversationOptions:
+        """Return the options of a persona; "": the deployment's. While there is no server with a choice of models, the
         model that there is replies. Raises BadInput: unknown_persona, unknown_voice, unknown_model."""
         if not id:
             return usual
         persona = self.personas.get(id)
         model = await self.models.find_if_any(persona.llm_model) if persona.llm_model else None
-        return Manner(
+        return ConversationOptions(
             persona.system_prompt or usual.system_prompt,
             self.voice(persona.voice),
             persona.language or None,

@@ -1,4 +1,4 @@
-"""Personas: ready-made assistants, one TOML file each, and the manner of a conversation that follows from a choice.
+"""Personas: ready-made assistants, one TOML file each, and the options of a conversation that follow from a choice.
 
 PERSONAS_DIR/NAME.toml: `name`, `description`, `system_prompt`, `voice`, `language`, `llm_model`, `temperature`; all are
 optional. The files are read once, at the start, and the first mistake ends it with one sentence.
@@ -49,8 +49,8 @@ class Persona:
 
 
 @dataclass(frozen=True, slots=True)
-class Manner:
-    """How the assistant conducts one conversation."""
+class ConversationOptions:
+    """The options of one conversation."""
 
     system_prompt: str
     voice: Voice

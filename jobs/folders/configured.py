@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from jobs.folders.watcher import Place, Wanted
+from jobs.folders.folder import Place, Wanted
+from jobs.job import Options
 from jobs.result import FORMATS
-from jobs.schema import Options
 from pipeline.errors import BadInput, ConfigError
 from pipeline.languages import language_code
 from pipeline.settings import Settings

@@ -14,7 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from jobs.database import Database
 from jobs.folders.looking import Stamp
 from jobs.folders.results import Written
-from jobs.schema import Job, jobs, watched_files
+from jobs.job import Job
+from jobs.schema import jobs, watched_files
 from jobs.states import FINAL, Status
 from pipeline.support.encodable import encodable
 

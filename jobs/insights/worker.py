@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from jobs.change_signal import Notice
 from jobs.insights.rows import Insight, InsightStore
 from jobs.insights.writing import Writer
-from jobs.schema import Job
+from jobs.job import Job
 from pipeline.errors import EngineError, Overloaded, ParleyError, StorageError
 from pipeline.support.background import background
 from pipeline.workers.scheduler import Urgency, calling

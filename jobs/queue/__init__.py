@@ -3,7 +3,7 @@
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-from jobs.schema import Job
+from jobs.job import Job
 
 
 class Queue(Protocol):

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import IO
 
 from jobs.change_signal import Notice
+from jobs.job import Job
 from jobs.queue.running import Running
 from jobs.run import SILENT_S, Runner
-from jobs.schema import Job
 from jobs.store import JobStore
 from pipeline.errors import StorageError
 from pipeline.support.file_lock import locked, open_lock

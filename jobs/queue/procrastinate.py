@@ -17,9 +17,9 @@ from procrastinate.types import TimeDeltaParams
 from sqlalchemy import text
 
 from jobs.database import MIGRATION_LOCK, address
+from jobs.job import Job
 from jobs.queue.running import Running
 from jobs.run import SILENT_S, Runner
-from jobs.schema import Job
 from jobs.store import JobStore
 from pipeline.errors import StorageError
 

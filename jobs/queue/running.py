@@ -3,8 +3,8 @@
 import asyncio
 import logging
 
+from jobs.job import Job
 from jobs.run import Runner
-from jobs.schema import Job
 from pipeline.errors import StorageError
 
 log = logging.getLogger(__name__)

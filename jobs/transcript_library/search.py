@@ -13,7 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from jobs.database import Database
 from jobs.errors import Refused
-from jobs.schema import Job, jobs
+from jobs.job import Job
+from jobs.schema import jobs
 from jobs.transcript_library.backlog import indexed
 from jobs.transcript_library.passages import owner_token
 from jobs.transcript_library.words import Term, places, terms

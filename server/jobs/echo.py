@@ -7,8 +7,8 @@ from fastapi.responses import Response
 from pydantic import Field
 
 from jobs.errors import Refused
+from jobs.job import Job, Submission
 from jobs.names import name_in_url
-from jobs.schema import Job, Submission
 from jobs.states import Status
 from server.access import require_key
 from server.http.uploads import parse

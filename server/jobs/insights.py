@@ -12,7 +12,7 @@ from jobs.insights.prompts import MAX_PROMPT_CHARS, MAX_QUESTION_CHARS
 from jobs.insights.rows import Insight
 from jobs.insights.worker import InsightWorker
 from jobs.insights.writing import Writer
-from jobs.schema import Job
+from jobs.job import Job
 from jobs.service import Jobs
 from pipeline.assistant import Assistant
 from pipeline.languages import language_code

@@ -9,7 +9,7 @@ from fastapi.responses import Response
 
 from jobs.errors import JobNotFound, NotPossible
 from jobs.insights.prompts import PROMPTS
-from jobs.schema import Job
+from jobs.job import Job
 from jobs.service import Jobs
 from jobs.transcript_library.bundle import bundle
 from jobs.transcript_library.search import MAX_LIMIT, MAX_QUERY_CHARS

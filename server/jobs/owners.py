@@ -9,7 +9,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from jobs.errors import JobNotFound
-from jobs.schema import Job
+from jobs.job import Job
 from server.access import Permission, caller_of
 from server.state import state_of
 

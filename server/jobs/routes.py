@@ -11,7 +11,7 @@ from fastapi.responses import FileResponse, Response
 from pydantic import BeforeValidator, Field
 
 from jobs.errors import JobNotFound
-from jobs.schema import Job, Submission
+from jobs.job import Job, Submission
 from jobs.service import Jobs
 from jobs.states import Status
 from pipeline.errors import StorageError

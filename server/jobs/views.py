@@ -15,9 +15,9 @@ from pydantic import AliasChoices, BaseModel, Field, field_validator
 from pydantic_core import PydanticCustomError, PydanticUseDefault
 
 from jobs.errors import JobNotFound, Refused
+from jobs.job import Job, Options
 from jobs.outbox import Attempt, Delivery
 from jobs.result import FORMATS
-from jobs.schema import Job, Options
 from jobs.service import Jobs
 from jobs.states import Status
 from pipeline.transcripts.subtitles import Layout

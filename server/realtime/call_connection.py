@@ -11,7 +11,7 @@ from starlette.websockets import WebSocket
 from pipeline.assistant import Assistant
 from pipeline.audio.clip import Clip
 from pipeline.errors import ParleyError
-from pipeline.personas import Manner
+from pipeline.personas import ConversationOptions
 from pipeline.support.background import background
 from server.access import bound_session
 from server.ops.kept_conversations import agreed
@@ -38,12 +38,12 @@ class CallConnection(Connection):
         model: str,
         record: bool,
         speaker_lock: str | None,
-        manner: Manner,
+        conversation_options: ConversationOptions,
     ) -> None:
-        """model, record, speaker_lock, manner: see `RealtimeSession`."""
+        """model, record, speaker_lock, conversation_options: see `RealtimeSession`."""
         super().__init__(
             socket, assistant, model=model, transcription=False, record=record, timings=False, lead_ms=LEAD_MS,
-            speaker_lock=speaker_lock, manner=manner,
+            speaker_lock=speaker_lock, conversation_options=conversation_options,
         )  # fmt: skip
         self.session.player = self
         self._tracks = tracks
@@ -119,14 +119,15 @@ def connection(
     model: str,
     session: str | None,
     speaker_lock: str | None,
-    manner: Manner,
+    conversation_options: ConversationOptions,
 ) -> CallConnection:
     """Return the session of the call that this request opens. session: JSON of its configuration, in addition to that
     of a client secret. Raises BadInput."""
     assistant = state_of(request).assistant
     made = CallConnection(
-        socket, assistant, tracks, model=model, record=agreed(request), speaker_lock=speaker_lock, manner=manner
-    )
+        socket, assistant, tracks, model=model, record=agreed(request), speaker_lock=speaker_lock,
+        conversation_options=conversation_options,
+    )  # fmt: skip
     if bound := bound_session(request):
         made.begin_with(bound)
     if session is not None and (given := session_of(session)) != {}:

@@ -67,12 +67,13 @@ async def call(
         wishes["llm_model"] = llm_model
     if temperature is not None:
         wishes["temperature"] = temperature
-    manner = await state_of(request).assistant.manner(wishes)
+    conversation_options = await state_of(request).assistant.conversation_options(wishes)
 
     def session_on(socket: WebSocket, tracks: "Tracks") -> "CallConnection":
         made: CallConnection = module.connection(
             request, socket, tracks,
-            model=model.strip() or DEFAULT_MODEL, session=session, speaker_lock=speaker_lock, manner=manner,
+            model=model.strip() or DEFAULT_MODEL, session=session, speaker_lock=speaker_lock,
+            conversation_options=conversation_options,
         )  # fmt: skip
         return made
 

@@ -17,7 +17,7 @@ from pipeline.errors import BadInput
 from pipeline.listening import noise
 from pipeline.listening.options import LIMITS, LiveOptions
 from pipeline.llm import Tool
-from pipeline.personas import Manner
+from pipeline.personas import ConversationOptions
 from pipeline.tools import Choice, Toolbox
 from pipeline.voices.catalogue import Voice
 from server.realtime.audio import Format, as_json
@@ -71,21 +71,23 @@ class Config:
         timings: bool = False,
         lead_ms: int | None = None,
         speaker_lock: str | None = None,
-        manner: Manner | None = None,
+        conversation_options: ConversationOptions | None = None,
     ) -> None:
         """model: the model name that the client requested; it is only echoed. lives_s: seconds until the session
         expires. timings: whether each response reports the times of its turn. lead_ms: for sound on the tracks of a
         call, whose formats are not the session's: how far ahead of real time it is passed to the track. speaker_lock,
-        manner: None: the deployment's. Raises BadInput."""
+        conversation_options: None: the deployment's. Raises BadInput."""
         self._lead_ms, self._speaker_lock = lead_ms, speaker_lock
         self._assistant = assistant
         self.timings = timings
-        manner = manner or Manner(assistant.settings.system_prompt, assistant.voice())
-        self._generation = manner.generation
+        conversation_options = conversation_options or ConversationOptions(
+            assistant.settings.system_prompt, assistant.voice()
+        )
+        self._generation = conversation_options.generation
         self._hears = next((engine.model or engine.engine for engine in assistant.engines), "")
         hearing: Transcription = {"model": self._hears}
-        if manner.language:
-            hearing["language"] = manner.language
+        if conversation_options.language:
+            hearing["language"] = conversation_options.language
         self.json: SessionJson = {
             "id": f"sess_{secrets.token_hex(10)}",
             "object": "realtime.transcription_session" if transcription else "realtime.session",
@@ -104,7 +106,7 @@ class Config:
         if not transcription:
             self.json |= {
                 "model": model,
-                "instructions": manner.system_prompt,
+                "instructions": conversation_options.system_prompt,
                 "output_modalities": ["audio"],
                 "max_output_tokens": "inf",
                 "tools": [],
@@ -115,7 +117,7 @@ class Config:
             }
             self.json["audio"]["output"] = {
                 "format": as_json("audio/pcm"),
-                "voice": manner.voice.name,
+                "voice": conversation_options.voice.name,
                 "speed": 1.0,
             }
         self._derive(self.json)

@@ -10,7 +10,7 @@ from starlette.types import Message
 
 from pipeline.assistant import Assistant
 from pipeline.errors import ParleyError
-from pipeline.personas import Manner
+from pipeline.personas import ConversationOptions
 from pipeline.support.json_types import Json
 from server.access import Revoked, held_of
 from server.http.websocket_session import WebSocketSession
@@ -35,7 +35,7 @@ class Connection(WebSocketSession):
         timings: bool,
         lead_ms: int | None = None,
         speaker_lock: str | None = None,
-        manner: Manner | None = None,
+        conversation_options: ConversationOptions | None = None,
     ) -> None:
         """See `RealtimeSession`."""
         self.session = RealtimeSession(
@@ -47,7 +47,7 @@ class Connection(WebSocketSession):
             room=held_of(socket),
             lead_ms=lead_ms,
             speaker_lock=speaker_lock,
-            manner=manner,
+            conversation_options=conversation_options,
         )
         super().__init__(socket, ended=self.session.translation.closed)
 

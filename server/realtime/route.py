@@ -22,7 +22,7 @@ DEFAULT_MODEL = "gpt-realtime"
 """The model name of a session without `?model=`."""
 MAX_MODEL_CHARS = 200
 BEGINNING = ("persona", "llm_model", "temperature")
-"""Query parameters of `Assistant.manner`; `session.update` has the other wishes."""
+"""Query parameters of `Assistant.conversation_options`; `session.update` has the other wishes."""
 TRUE = ("1", "true", "yes")
 
 
@@ -39,7 +39,9 @@ async def realtime(socket: WebSocket) -> None:
     bound = bound_session(socket)
     make = await imported("server.realtime.connection", "Connection")
     try:
-        manner = await assistant.manner({name: query[name] for name in BEGINNING if name in query})
+        conversation_options = await assistant.conversation_options(
+            {name: query[name] for name in BEGINNING if name in query}
+        )
         connection: Connection = make(
             socket,
             assistant,
@@ -48,7 +50,7 @@ async def realtime(socket: WebSocket) -> None:
             record=agreed(socket),
             timings=query.get("timings", "").lower() in TRUE,
             speaker_lock=query.get("speaker_lock"),
-            manner=manner,
+            conversation_options=conversation_options,
         )
         if bound:
             connection.begin_with(bound)

@@ -4,7 +4,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from pipeline.assistant import Assistant
-from pipeline.personas import Manner
+from pipeline.personas import ConversationOptions
 from pipeline.support.channel import Channel
 from server.access.limits import Share
 from server.realtime.audio import SoundIn
@@ -39,11 +39,11 @@ class RealtimeSession:
         room: Share | None = None,
         lead_ms: int | None = None,
         speaker_lock: str | None = None,
-        manner: Manner | None = None,
+        conversation_options: ConversationOptions | None = None,
     ) -> None:
-        """model, transcription, timings, lead_ms, speaker_lock, manner: see `Config`. record: whether the client agrees
-        to be recorded. room: budget for audio that waits for its transcript, and its pace. Raises BadInput if the
-        speaker lock cannot be used."""
+        """model, transcription, timings, lead_ms, speaker_lock, conversation_options: see `Config`. record:
+        whether the client agrees to be recorded. room: budget for audio that waits for its transcript, and its pace.
+        Raises BadInput if the speaker lock cannot be used."""
         self.assistant = assistant
         self._room = room
         self.player: Player | None = None
@@ -57,7 +57,7 @@ class RealtimeSession:
             timings=timings,
             lead_ms=lead_ms,
             speaker_lock=speaker_lock,
-            manner=manner,
+            conversation_options=conversation_options,
         )
         self.sound = SoundIn(self.config.input_format)
         self.outbox: Channel[ServerEvent] = Channel(OUTBOX)

@@ -10,7 +10,7 @@ from pipeline.audio.clip import Clip
 from pipeline.conversation import events
 from pipeline.conversation.events import Event
 from pipeline.errors import ParleyError
-from pipeline.personas import Manner
+from pipeline.personas import ConversationOptions
 from pipeline.support.background import background
 from server.talk.live import LiveSocket
 from server.talk.resume import Resuming
@@ -23,10 +23,11 @@ class LiveCall(LiveSocket):
     """One call's conversation: `socket` is its data channel."""
 
     def __init__(
-        self, socket: WebSocket, assistant: Assistant, manner: Manner, tracks: Tracks, resuming: Resuming
-    ) -> None:
-        """manner, resuming: see LiveSocket. Raises BadInput for invalid query parameters."""
-        super().__init__(socket, assistant, manner, resuming, lead_ms=LEAD_MS)
+        self, socket: WebSocket, assistant: Assistant, conversation_options: ConversationOptions, tracks: Tracks,
+        resuming: Resuming,
+    ) -> None:  # fmt: skip
+        """conversation_options, resuming: see LiveSocket. Raises BadInput for invalid query parameters."""
+        super().__init__(socket, assistant, conversation_options, resuming, lead_ms=LEAD_MS)
         self._tracks = tracks
         self.register()  # some seconds can pass until the call is connected
 

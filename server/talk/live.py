@@ -21,7 +21,7 @@ from pipeline.conversation.saved import saved
 from pipeline.errors import BadInput, ParleyError
 from pipeline.listening.detector import RATE_HZ
 from pipeline.listening.options import LiveOptions
-from pipeline.personas import Manner
+from pipeline.personas import ConversationOptions
 from pipeline.support.json_text import BadJson, BadNumber, parsed
 from pipeline.support.json_types import JsonObject
 from server.access import caller_of, held_of
@@ -30,7 +30,7 @@ from server.http.websocket_session import WebSocketSession
 from server.ops.kept_conversations import agreed
 from server.state import state_of
 from server.talk.audio import LiveSound, WholeFile
-from server.talk.manners import FIELDS, history_of
+from server.talk.conversation_options import FIELDS, history_of
 from server.talk.resume import RESUME_S, Resuming
 
 MAX_TEXT_CHARS = 8_000
@@ -79,18 +79,18 @@ class LiveSocket(WebSocketSession):
         self,
         socket: WebSocket,
         assistant: Assistant,
-        manner: Manner,
+        conversation_options: ConversationOptions,
         resuming: Resuming,
         *,
         lead_ms: int | None = None,
     ) -> None:
-        """manner: that of the query. resuming: finds the conversation to resume. lead_ms: how far ahead of real time
-        sound is sent, if the transport decides it. Raises BadInput for invalid query parameters."""
+        """conversation_options: those of the query. resuming: finds the conversation to resume. lead_ms: how far
+        ahead of real time sound is sent, if the transport decides it. Raises BadInput for invalid query parameters."""
         query = dict(socket.query_params)
         query.pop("stream", None)
         self._assistant = assistant
         self._store = state_of(socket).resumable
-        self._manner = manner
+        self._conversation_options = conversation_options
         self._sound = LiveSound(query.pop("rate", None))
         for name in FIELDS:
             query.pop(name, None)
@@ -105,7 +105,7 @@ class LiveSocket(WebSocketSession):
         kept = resuming.take()
         self._resuming = resuming
         self._resumed = kept is not None
-        self._conversation = kept or assistant.conversation(manner.system_prompt)
+        self._conversation = kept or assistant.conversation(conversation_options.system_prompt)
         self._token = self._store.token()
         self._earlier_token = token if self._resumed else None
         self.session_id = self._conversation.id
@@ -113,9 +113,9 @@ class LiveSocket(WebSocketSession):
         self._session = assistant.session(
             self._options,
             self._conversation,
-            voice=manner.voice,
-            language=manner.language,
-            reply_options=ReplyOptions(tools=assistant.tools, generation=manner.generation),
+            voice=conversation_options.voice,
+            language=conversation_options.language,
+            reply_options=ReplyOptions(tools=assistant.tools, generation=conversation_options.generation),
             record=self.recorded,
             room=held_of(socket),
         )
@@ -186,11 +186,11 @@ class LiveSocket(WebSocketSession):
             "resume": self._token,
             "resumed": self._resumed,
             "resume_seconds": RESUME_S,
-            "persona": self._manner.persona,
-            "voice": self._manner.voice.name,
-            "language": self._manner.language,
-            "llm_model": self._manner.generation.llm_model,
-            "temperature": self._manner.generation.temperature,
+            "persona": self._conversation_options.persona,
+            "voice": self._conversation_options.voice.name,
+            "language": self._conversation_options.language,
+            "llm_model": self._conversation_options.generation.llm_model,
+            "temperature": self._conversation_options.generation.temperature,
             "options": asdict(self._options),
             "history": [
                 {"role": m.role, "content": m.content}
@@ -278,13 +278,13 @@ class LiveSocket(WebSocketSession):
         session = self._session
         changed = session.options.changed(options)
         wishes = {name: command[name] for name in FIELDS if name in command}
-        manner = await self._assistant.manner(wishes, self._manner)
-        language = manner.language or self._assistant.settings.speech_language or None
-        session.configure(changed, voice=manner.voice, language=language)
+        conversation_options = await self._assistant.conversation_options(wishes, self._conversation_options)
+        language = conversation_options.language or self._assistant.settings.speech_language or None
+        session.configure(changed, voice=conversation_options.voice, language=language)
         if {"system", "persona"} & wishes.keys():
-            self._conversation.instruct(manner.system_prompt)
-        session.reply_options = replace(session.reply_options, generation=manner.generation)
-        self._manner = manner
+            self._conversation.instruct(conversation_options.system_prompt)
+        session.reply_options = replace(session.reply_options, generation=conversation_options.generation)
+        self._conversation_options = conversation_options
 
     # --- out ---
 

@@ -19,7 +19,7 @@ from pipeline.audio.clip import Clip, encode_wav
 from pipeline.audio.decode import decode
 from pipeline.conversation import events
 from pipeline.errors import BadInput, Overloaded, ParleyError
-from pipeline.personas import Manner
+from pipeline.personas import ConversationOptions
 from pipeline.support.channel import Channel
 from server.access import caller_of, require_key
 from server.http.upgrade import UpgradeRequired
@@ -27,8 +27,8 @@ from server.http.websocket_protocol import limit_text
 from server.http.websocket_session import WebSocketSession, refuse
 from server.ops.kept_conversations import agreed, told
 from server.state import state_of
+from server.talk.conversation_options import requested_options
 from server.talk.live import MAX_COMMAND_CHARS, LiveSocket
-from server.talk.manners import manner_asked
 from server.talk.resume import resuming
 from server.webrtc.opening import open_call
 
@@ -64,13 +64,13 @@ async def voice_socket(socket: WebSocket) -> None:
     protocol = PROTOCOL if PROTOCOL in socket.scope.get("subprotocols", ()) else None
     live = socket.query_params.get("stream", "").lower() in ("1", "true", "yes")
     try:
-        manner = await manner_asked(socket, assistant)
+        options = await requested_options(socket, assistant)
         if live:
             async with resuming(socket) as one:
-                conversation: LiveSocket | VoiceSocket = LiveSocket(socket, assistant, manner, one)
+                conversation: LiveSocket | VoiceSocket = LiveSocket(socket, assistant, options, one)
                 await _accept(socket, conversation, protocol)
         else:
-            conversation = VoiceSocket(socket, assistant, manner)
+            conversation = VoiceSocket(socket, assistant, options)
             await _accept(socket, conversation, protocol)
     except ParleyError as error:
         await refuse(socket, error, protocol)
@@ -88,12 +88,12 @@ async def voice_call(request: Request) -> Response:
     """Open a live conversation over WebRTC: an SDP offer in, the SDP answer out."""
     sdp = (await request.body()).decode("utf-8", "replace")
     module = await asyncio.to_thread(importlib.import_module, "server.talk.call")
-    manner = await manner_asked(request, state_of(request).assistant)
+    options = await requested_options(request, state_of(request).assistant)
 
     async with resuming(request) as one:
 
         def session_on(socket: WebSocket, tracks: "Tracks") -> "LiveCall":
-            made: LiveCall = module.LiveCall(socket, state_of(request).assistant, manner, tracks, one)
+            made: LiveCall = module.LiveCall(socket, state_of(request).assistant, options, tracks, one)
             return made
 
         return await open_call(request, sdp, session_on)
@@ -102,12 +102,12 @@ async def voice_call(request: Request) -> Response:
 class VoiceSocket(WebSocketSession):
     """A connection: while a turn runs, the next messages wait in an inbox."""
 
-    def __init__(self, socket: WebSocket, assistant: Assistant, manner: Manner) -> None:
-        """manner: that of the query."""
+    def __init__(self, socket: WebSocket, assistant: Assistant, options: ConversationOptions) -> None:
+        """options: those of the query."""
         super().__init__(socket, idle_s=assistant.settings.idle_timeout_s)
         self._assistant = assistant
-        self._manner = manner
-        self._conversation = assistant.conversation(manner.system_prompt)
+        self._options = options
+        self._conversation = assistant.conversation(options.system_prompt)
         self.session_id = self._conversation.id
         self.recorded = agreed(socket) and assistant.recorder is not None
         self._inbox: Channel[bytes | BadInput] = Channel(MESSAGES_AHEAD)
@@ -173,10 +173,10 @@ class VoiceSocket(WebSocketSession):
         turn = self._assistant.answer(
             utterance,
             self._conversation,
-            voice=self._manner.voice,
-            language=self._manner.language,
+            voice=self._options.voice,
+            language=self._options.language,
             record=self.recorded,
-            generation=self._manner.generation,
+            generation=self._options.generation,
         )
         async with contextlib.aclosing(turn) as happenings:
             async for event in happenings:

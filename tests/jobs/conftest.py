@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from jobs.database import Database, open_database
-from jobs.schema import Options, Submission
+from jobs.job import Options, Submission
 from jobs.store import JobStore
 from pipeline.audio.clip import encode_wav
 from tests.servers import postgres

@@ -29,8 +29,8 @@ from jobs.editing import (
     edited,
 )
 from jobs.errors import JobNotFound, NotPossible, Refused, VersionConflict, VersionNotFound
+from jobs.job import Job
 from jobs.result import download, store_form, stored_segment
-from jobs.schema import Job
 from jobs.store import JobStore
 from jobs.transcript_library.search import search
 from pipeline.errors import BadInput

@@ -10,7 +10,7 @@ from sqlalchemy import Engine, event
 
 from jobs.change_signal import Notices
 from jobs.database import Database
-from jobs.schema import Job
+from jobs.job import Job
 from jobs.store import JobStore
 from jobs.watching import Watching
 from tests.in_process import in_process

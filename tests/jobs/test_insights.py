@@ -13,8 +13,8 @@ from jobs.insights.prompts import kinds_after
 from jobs.insights.rows import Insight, InsightStore
 from jobs.insights.worker import InsightWorker
 from jobs.insights.writing import Writer
+from jobs.job import Job
 from jobs.result import store_form
-from jobs.schema import Job
 from jobs.store import JobStore
 from pipeline.errors import ConfigError, EngineError
 from pipeline.llm import Message, ReplyDelta

@@ -9,9 +9,10 @@ from sqlalchemy import func, select, update
 from jobs.database import Database
 from jobs.files import FileStore
 from jobs.janitor import Janitor
+from jobs.job import Job
 from jobs.listing import list_jobs, tags_of
 from jobs.result import store_form
-from jobs.schema import Job, jobs, passages, results
+from jobs.schema import jobs, passages, results
 from jobs.store import JobStore
 from jobs.transcript_library.passages import LONGEST, passages_of
 from jobs.transcript_library.search import search

@@ -14,9 +14,10 @@ from sqlalchemy import Connection, func, select, text, update
 from jobs import schema
 from jobs.database import Database, address, open_database
 from jobs.errors import JobNotFound, KeyReused, NotPossible, Refused
+from jobs.job import Job
 from jobs.listing import list_jobs, numbers
 from jobs.result import store_form
-from jobs.schema import Job, new_id
+from jobs.schema import new_id
 from jobs.states import ALLOWED, FINAL, Status
 from jobs.store import MAX_INTERRUPTIONS, JobStore
 from jobs.transcript_library.backlog import Backlog

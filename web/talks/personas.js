@@ -4,6 +4,7 @@ import { withKey } from "../key.js";
 import { text } from "../texts.js";
 import { part } from "./history.js";
 
+/** Key of the choice in the browser's storage. Users would lose their choice if it changed. */
 const CHOSEN = "parley.manner";
 const OWN = "parley.personas";
 const OWN_PREFIX = "own:";

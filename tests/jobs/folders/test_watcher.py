@@ -63,8 +63,9 @@ def watching(folder: Path, *, heard: str | ScriptedSTT = SAID, **settings: str) 
     root = folder / "in"
     root.mkdir(exist_ok=True)
     quick = {
-        f"jobs.folders.watcher:{name}": value
-        for name, value in {"LOOK_S": 0.05, "RETRY_S": 0.1, "ASIDE_S": 0.2}.items()
+        "jobs.folders.watcher:LOOK_S": 0.05,
+        "jobs.folders.watcher:RETRY_S": 0.1,
+        "jobs.folders.result_writer:ASIDE_S": 0.2,
     }
     own = {"WATCH_DIR": str(root), "WATCH_SETTLE_SECONDS": "0.5", **constants(quick), **settings}
     with (

@@ -40,7 +40,7 @@ def ollama() -> FakeOllama:
 
 @pytest.fixture(scope="module")
 def service(ollama: FakeOllama, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    folder = tmp_path_factory.mktemp("manners")
+    folder = tmp_path_factory.mktemp("conversation_options")
     (folder / "personas").mkdir()
     (folder / "personas" / "teacher.toml").write_text(TEACHER)
     (folder / "personas" / "lost.toml").write_text('llm_model = "not-installed"')
@@ -84,7 +84,7 @@ def test_the_choices_are_listed(service: Service) -> None:
     }  # fmt: skip
 
 
-def test_a_persona_sets_the_manner_of_a_conversation(service: Service, ollama: FakeOllama) -> None:
+def test_a_persona_sets_the_options_of_a_conversation(service: Service, ollama: FakeOllama) -> None:
     with Live(service, f"{LIVE}&persona=teacher") as live:
         started = {name: live.started[name] for name in ("persona", "voice", "language", "llm_model", "temperature")}
         assert started == {
@@ -103,7 +103,7 @@ def test_other_parameters_change_a_persona(service: Service, ollama: FakeOllama)
     assert last(ollama) == ("llama3.2", 0.7, [("system", "Sing."), ("user", "Are you there?")])
 
 
-def test_the_manner_changes_during_a_conversation(service: Service, ollama: FakeOllama) -> None:
+def test_the_options_change_during_a_conversation(service: Service, ollama: FakeOllama) -> None:
     with Live(service, f"{LIVE}&llm_model=qwen3:8b&voice=woman") as live:
         say(live, "one")
         assert last(ollama)[0] == "qwen3:8b"
@@ -155,7 +155,7 @@ def test_a_model_that_was_removed_fails_the_turn_clearly(service: Service, ollam
     assert failed["message"] == "Ollama does not have the model gone:1b; run: ollama pull gone:1b"
 
 
-def test_the_simple_exchange_has_the_same_manner(service: Service, ollama: FakeOllama) -> None:
+def test_the_simple_exchange_has_the_same_options(service: Service, ollama: FakeOllama) -> None:
     with service.connect("?persona=teacher") as connection:
         connection.send(encode_wav(spoken(SUM)))
         assert json.loads(connection.recv(timeout=TURN_S)) == {"transcription": "hello", "llama": "Yes."}

@@ -1,25 +1,25 @@
-"""How a client asks for the manner of a conversation, and for one to continue from an earlier one."""
+"""How a client asks for the options of a conversation, and for one to continue from an earlier one."""
 
 from starlette.requests import HTTPConnection
 
 from pipeline.assistant import Assistant
 from pipeline.errors import BadInput
 from pipeline.llm import Message
-from pipeline.personas import Manner
+from pipeline.personas import ConversationOptions
 from pipeline.support.json_types import JsonObject
 
 FIELDS = ("persona", "system", "voice", "language", "llm_model", "temperature")
-"""The wishes of `Assistant.manner`, as query parameters and as fields of `configure`."""
+"""The wishes of `Assistant.conversation_options`, as query parameters and as fields of `configure`."""
 MAX_HISTORY = 200
 """Maximum number of messages of an earlier conversation."""
 MAX_MESSAGE_CHARS = 8_000
 """Maximum length of each."""
 
 
-async def manner_asked(connection: HTTPConnection, assistant: Assistant) -> Manner:
-    """Return the manner of the query. Raises BadInput."""
+async def requested_options(connection: HTTPConnection, assistant: Assistant) -> ConversationOptions:
+    """Return the conversation options of the query. Raises BadInput."""
     query = connection.query_params
-    return await assistant.manner({name: query[name] for name in FIELDS if name in query})
+    return await assistant.conversation_options({name: query[name] for name in FIELDS if name in query})
 
 
 def history_of(command: JsonObject) -> list[Message]:
