@@ -81,6 +81,14 @@ class Visitor:
                 self.page.emulate_media(color_scheme=scheme)
                 yield f"{width}x{height}-{scheme}"
 
+    def started(self) -> None:
+        """Wait until the page's program runs: the load event does not wait for it, and clicks before it are lost."""
+        self.until("!document.getElementById('words')?.disabled")
+
+    def reload(self) -> None:
+        self.page.reload()
+        self.started()
+
     def see(self, selector: str, **options: Any) -> None:
         self.page.wait_for_selector(selector, timeout=DEADLINE_MS, **options)
 
@@ -192,6 +200,7 @@ def visit(chromium: BrowserType, usual: Callable[[], Browser], tmp_path: Path) -
             page.on("pageerror", lambda error: visitor.complaints.append(str(error)))
             page.on("console", lambda told: _complain(visitor, told.type, told.text))
             page.goto(url)
+            visitor.started()
             return visitor
 
         yield open_page
