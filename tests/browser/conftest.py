@@ -133,15 +133,15 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
         yield running
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def chromium() -> Iterator[BrowserType]:
-    """Ends with the module: while Chromium's event loop runs, asynchronous tests cannot."""
+    """Ends with this folder's tests: while Chromium's event loop runs, asynchronous tests cannot."""
     chromium_path()
     with sync_playwright() as playwright:
         yield playwright.chromium
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def usual(chromium: BrowserType) -> Iterator[Callable[[], Browser]]:
     """One browser for all pages that need no flags."""
     running: list[Browser] = []
@@ -217,11 +217,15 @@ def low_contrasts(visitor: Visitor) -> list[Any]:
         """(() => {
           // A colour halfway from the dark to the light theme is not what a user reads.
           for (const one of document.getAnimations()) if (one instanceof CSSTransition) one.finish();
+          const known = new Map();
           const channels = (color) => {
-            const canvas = document.createElement('canvas').getContext('2d');
-            canvas.fillStyle = color;
-            canvas.fillRect(0, 0, 1, 1);
-            return [...canvas.getImageData(0, 0, 1, 1).data];
+            if (!known.has(color)) {
+              const canvas = document.createElement('canvas').getContext('2d');
+              canvas.fillStyle = color;
+              canvas.fillRect(0, 0, 1, 1);
+              known.set(color, [...canvas.getImageData(0, 0, 1, 1).data]);
+            }
+            return known.get(color);
           };
           const light = (color) => {
             const [r, g, b] = channels(color).map((value) => {
