@@ -42,10 +42,11 @@ collect_ignore = ["homeassistant"]
 
 LONGEST = (
     "test_xtts.py", "test_real_whisper.py", "test_kokoro.py", "test_talk.py", "test_real_service.py",
-    "test_commands.py", "test_local_llm.py", "test_endpoints.py", "test_pocket.py", "test_draining.py",
-    "test_live_ws.py", "test_crash.py", "test_procrastinate.py", "test_transcribe.py", "test_workers.py",
-    "test_openai_audio.py", "test_calls.py", "test_sphinx.py", "test_linear_texts.py", "test_budgets.py",
-    "test_file_batches.py", "test_agents_sdk.py", "test_network.py", "test_full_disk.py", "test_hostile_models.py",
+    "test_commands.py", "test_local_llm.py", "test_endpoints.py", "test_fronts.py", "test_pocket.py",
+    "test_draining.py", "test_live_ws.py", "test_crash.py", "test_procrastinate.py", "test_transcribe.py",
+    "test_recording.py", "test_talks.py", "test_workers.py", "test_openai_audio.py", "test_calls.py",
+    "test_sphinx.py", "test_linear_texts.py", "test_budgets.py", "test_file_batches.py", "test_network.py",
+    "test_full_disk.py", "test_hostile_models.py",
 )  # fmt: skip
 """Files to start first, in this order, so that the other processes do not wait for one of them at the end."""
 BROWSER = Path(__file__).parent / "browser"

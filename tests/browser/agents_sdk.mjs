@@ -1,4 +1,7 @@
-/** A program with OpenAI's Agents SDK, as its documentation shows it. `talk` runs it in the page; `seen` is what came. */
+/**
+ * A program with OpenAI's Agents SDK, as its documentation shows it. `talk` runs it in the page, `say` speaks into its
+ * microphone, and `seen` is what came.
+ */
 
 import {
   OpenAIRealtimeWebRTC,
@@ -24,9 +27,7 @@ globalThis.talk = async (service, secret, transport) => {
     },
   });
   const agent = new RealtimeAgent({ name: "Parley", instructions: "Be brief.", tools: [weather] });
-  // Without the processing that changes a synthetic voice.
-  const audio = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
-  const mediaStream = await navigator.mediaDevices.getUserMedia({ audio });
+  const mediaStream = openMicrophone();
   const audioElement = document.createElement("audio");
   const layer =
     transport === "webrtc"
@@ -45,6 +46,25 @@ globalThis.talk = async (service, secret, transport) => {
   if (transport === "webrtc") listen(audioElement, loud);
   else speak(session, mediaStream);
   globalThis.session = session;
+};
+
+/** Return the stream of a microphone that hears what is said by `say`, and silence otherwise. */
+function openMicrophone() {
+  const context = new AudioContext();
+  const microphone = (globalThis.microphone = context.createMediaStreamDestination());
+  const silence = new ConstantSourceNode(context, { offset: 0 });
+  silence.connect(microphone);
+  silence.start();
+  return microphone.stream;
+}
+
+/** Say what a WAV file contains. @param {string} wav in base64 */
+globalThis.say = async (wav) => {
+  const { context } = microphone;
+  const source = context.createBufferSource();
+  source.buffer = await context.decodeAudioData(Uint8Array.from(atob(wav), (one) => one.charCodeAt(0)).buffer);
+  source.connect(microphone);
+  source.start();
 };
 
 /** Note the loudest sample that the SDK's element plays. */

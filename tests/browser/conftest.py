@@ -81,6 +81,14 @@ class Visitor:
                 self.page.emulate_media(color_scheme=scheme)
                 yield f"{width}x{height}-{scheme}"
 
+    def started(self) -> None:
+        """Wait until the page's program runs: the load event does not wait for it, and clicks before it are lost."""
+        self.until("!document.getElementById('words')?.disabled")
+
+    def reload(self) -> None:
+        self.page.reload()
+        self.started()
+
     def see(self, selector: str, **options: Any) -> None:
         self.page.wait_for_selector(selector, timeout=DEADLINE_MS, **options)
 
@@ -125,15 +133,15 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
         yield running
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def chromium() -> Iterator[BrowserType]:
-    """Ends with the module: while Chromium's event loop runs, asynchronous tests cannot."""
+    """Ends with this folder's tests: while Chromium's event loop runs, asynchronous tests cannot."""
     chromium_path()
     with sync_playwright() as playwright:
         yield playwright.chromium
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def usual(chromium: BrowserType) -> Iterator[Callable[[], Browser]]:
     """One browser for all pages that need no flags."""
     running: list[Browser] = []
@@ -192,6 +200,7 @@ def visit(chromium: BrowserType, usual: Callable[[], Browser], tmp_path: Path) -
             page.on("pageerror", lambda error: visitor.complaints.append(str(error)))
             page.on("console", lambda told: _complain(visitor, told.type, told.text))
             page.goto(url)
+            visitor.started()
             return visitor
 
         yield open_page
@@ -208,11 +217,15 @@ def low_contrasts(visitor: Visitor) -> list[Any]:
         """(() => {
           // A colour halfway from the dark to the light theme is not what a user reads.
           for (const one of document.getAnimations()) if (one instanceof CSSTransition) one.finish();
+          const known = new Map();
           const channels = (color) => {
-            const canvas = document.createElement('canvas').getContext('2d');
-            canvas.fillStyle = color;
-            canvas.fillRect(0, 0, 1, 1);
-            return [...canvas.getImageData(0, 0, 1, 1).data];
+            if (!known.has(color)) {
+              const canvas = document.createElement('canvas').getContext('2d');
+              canvas.fillStyle = color;
+              canvas.fillRect(0, 0, 1, 1);
+              known.set(color, [...canvas.getImageData(0, 0, 1, 1).data]);
+            }
+            return known.get(color);
           };
           const light = (color) => {
             const [r, g, b] = channels(color).map((value) => {

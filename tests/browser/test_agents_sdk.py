@@ -1,5 +1,6 @@
 """OpenAI's Agents SDK for JavaScript, unmodified, in Chromium: from npm, with an ephemeral key, on another origin."""
 
+import base64
 import functools
 import http.server
 import shutil
@@ -13,6 +14,7 @@ import httpx
 import pytest
 from anyio.from_thread import start_blocking_portal
 
+from pipeline.audio.clip import encode_wav
 from pipeline.settings import HOME
 from tests import npm
 from tests.browser.conftest import Visit, Visitor, said
@@ -20,15 +22,15 @@ from tests.questions import SUM, spoken
 from tests.server_process import ServerProcess, serving
 from tests.servers.ollama import FakeOllama
 from tests.servers.running import running
+from tests.stt.recordings import TRAINED
 
 pytestmark = pytest.mark.real_time
 KEY = "a-key-of-thirty-two-characters-01"
 PACKAGES = ("@openai/agents-realtime@0.20.0", "zod@4", "esbuild@0.28.2")
 PROGRAM = HOME / "tests" / "browser" / "agents_sdk.mjs"
 LONG = " ".join(["The heron stands at the pond and waits for a small and careless fish."] * 12)
-QUIET_S = 10.0
-"""Silence before the first question: the program connects meanwhile, also on a busy machine."""
 INTERRUPTION = "what time is it in london today please"
+SHORT = "It is noon."
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +75,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, page: str, ollama: FakeOlla
         start_blocking_portal() as portal,
         portal.wrap_async_context_manager(running(ollama.app())) as url,
         serving(
-            tmp_path_factory.mktemp("sdk"),
+            tmp_path_factory.mktemp("sdk"), **TRAINED,
             API_KEYS=KEY, ALLOWED_ORIGINS=page, LLM_ENGINE="ollama", LLAMA_ENDPOINT=url, LLAMA_MODEL="llama3.2",
         ) as server,
     ):  # fmt: skip
@@ -93,6 +95,11 @@ def call(server: ServerProcess, visitor: Visitor, transport: str) -> None:
     visitor.page.evaluate("([...given]) => talk(...given)", [server.url, made["value"], transport])
 
 
+def say(visitor: Visitor, words: str) -> None:
+    """Speak into the program's microphone."""
+    visitor.page.evaluate("wav => say(wav)", base64.b64encode(encode_wav(said(spoken(words)))).decode())
+
+
 def transcripts(visitor: Visitor, role: str) -> list[str]:
     """Return what this party said, as the SDK's history has it."""
     history = visitor.page.evaluate("seen.history")
@@ -107,8 +114,9 @@ def test_a_question_is_answered_after_a_tool_was_called(
     server: ServerProcess, page: str, ollama: FakeOllama, visit: Visit, transport: str
 ) -> None:
     ollama.calls, ollama.reply = [("get_weather", {"city": "Paris"})], "Take a hat with you."
-    visitor = visit(page, microphone=said(QUIET_S, spoken(SUM), 60.0))
+    visitor = visit(page)
     call(server, visitor, transport)
+    say(visitor, SUM)
     visitor.wait(lambda: "Take a hat with you." in transcripts(visitor, "assistant"))
     assert visitor.page.evaluate("seen.cities") == ["Paris"]
     assert transcripts(visitor, "user") == [SUM]
@@ -121,12 +129,14 @@ def test_speech_interrupts_a_reply_and_is_answered(
     server: ServerProcess, page: str, ollama: FakeOllama, visit: Visit, transport: str
 ) -> None:
     ollama.calls, ollama.reply = [], LONG
-    visitor = visit(page, microphone=said(QUIET_S, spoken(SUM), 12.0, spoken(INTERRUPTION), 60.0))
+    visitor = visit(page)
     call(server, visitor, transport)
+    say(visitor, SUM)
     visitor.until("seen.loudest > 0.02")
-    ollama.reply = "Ten past nine."
+    ollama.reply = SHORT
+    say(visitor, INTERRUPTION)
     visitor.wait(lambda: len(transcripts(visitor, "user")) == 2)
-    visitor.wait(lambda: len(transcripts(visitor, "assistant")) == 2)
+    visitor.wait(lambda: transcripts(visitor, "assistant")[1:] == [SHORT])
     assert visitor.page.evaluate("seen.cancelled") == ["turn_detected"]
     if transport == "webrtc":  # the service stops the sound, and says so
         assert visitor.page.evaluate("seen.kinds.includes('output_audio_buffer.cleared')")

@@ -143,7 +143,7 @@ def test_a_recording_that_cannot_be_kept_is_offered_again(service: Service, visi
     page = visitor.page
     page.add_init_script("delete Window.prototype.indexedDB; delete window.indexedDB")
     page.goto(service.url + PAGE)
-    page.reload()
+    visitor.reload()
     record(visitor, 2.5)
     visitor.see("#record-trouble:has-text('leave this page open')")
     page.route("**/jobs", lambda route: route.abort() if route.request.method == "POST" else route.continue_())
@@ -175,7 +175,8 @@ def test_an_error_of_the_browser_itself_is_shown(service: Service, visit: Visit)
 
 
 def share(page: Page, service: Service, words: str = "", *files: FilePayload) -> None:
-    """Post files or words as a phone does when another program shares them; any page can do this, too."""
+    """Post files or words as a phone does when another program shares them; any page can do this, too. Wait until the
+    page has opened: a route that is set before has no effect on it."""
     page.goto("about:blank")
     page.set_content(
         f"<form action='{service.url}/share' method='post' enctype='multipart/form-data'>"
@@ -183,7 +184,8 @@ def share(page: Page, service: Service, words: str = "", *files: FilePayload) ->
     )
     page.set_input_files("[name=files]", files)
     page.fill("[name=text]", words)
-    page.click("button")
+    with page.expect_navigation(url="**/ui#transcribe"):
+        page.click("button")
 
 
 def test_a_shared_file_is_offered_and_sent_only_on_request(service: Service, visit: Visit) -> None:

@@ -218,7 +218,7 @@ def test_the_page_waits_for_the_chosen_wake_word(server: ServerProcess, visit: V
     called = spoken("Okay Nabu", "en-us")
     question = said(2.0, "what_is_two_plus_three")
     visitor = visit(
-        server.url, microphone=Clip.join([question, said(4.0, called, "what_time_is_it", AFTER_S)], RATE_HZ)
+        server.url, microphone=Clip.join([question, said(1.5, called, "what_time_is_it", AFTER_S)], RATE_HZ)
     )
     visitor.page.click("#settings summary")
     visitor.see("#wake-choice")

@@ -270,7 +270,7 @@ def test_conversations_are_searched_exported_heard_continued_and_deleted(
     ask(visitor, "Are you there?")
     assert kept(visitor) == []
     assert page.is_hidden("#recorded"), "the user does not allow it"
-    page.reload()
+    visitor.reload()
     page.click("#talks-open")
     assert visitor.words("#talks-none") == "Conversations are not kept."
     assert not page.is_checked("#talks-keep")

@@ -212,7 +212,7 @@ def test_options_are_sent_remembered_and_shown(hears: ServerProcess, visit: Visi
     [made] = answer.value.json()["jobs"]
     job = httpx.get(f"{hears.url}/jobs/{made['job_id']}").json()
     assert (job["language"], job["diarize"]) == ("pt", True)
-    page.reload()
+    visitor.reload()
     assert visitor.words("#options-summary") == "Options: Portuguese, Who said what (2)"
 
 
