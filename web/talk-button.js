@@ -28,6 +28,7 @@ export class TalkButton {
     });
     window.addEventListener("blur", () => this.release()); // the key is released in another window
     document.addEventListener("keydown", (event) => this.key(event));
+    button.disabled = false; // a press before the page has started would be lost
     document.addEventListener("keyup", ({ key }) => {
       if (key === " " || key === "Enter") this.release();
     });
