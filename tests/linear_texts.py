@@ -58,6 +58,8 @@ from server.wyoming.wire import Broken
 
 LAYOUT = subtitles.Layout(line_width=42, max_lines=2, max_chars_per_s=17, max_cue_s=6, highlight_words=True)
 """Layout that cuts a segment of any length into cues of a few seconds."""
+LARGE = subtitles.Layout(line_width=500, max_lines=10)
+"""Layout with the largest cues that a caller can get."""
 REACHABLE = addresses.Reachable("")
 
 
@@ -245,6 +247,7 @@ CASES: dict[str, Callable[[str], object]] = {
     "pipeline.transcripts.subtitles:render": lambda text: [
         subtitles.render("vtt", [segment(text)], layout=LAYOUT),
         subtitles.render("srt", [without_times(text)], layout=LAYOUT),
+        subtitles.render("srt", [segment(text)], layout=LARGE),
     ],
     "pipeline.transcripts.subtitles:joined": lambda text: subtitles.joined(text.split()),
     "pipeline.speech.clauses:ClauseSplitter": letter_by_letter,
