@@ -119,6 +119,12 @@ def diarized(said: str) -> None:
     assigning.with_speakers([without_times(said)], turns)
 
 
+def renamed(said: str) -> None:
+    """Give names to two alternating speakers, with one turn for each character of the text."""
+    turns = [SpeakerTurn(at / 2, at / 2 + 0.5, "AB"[at % 2]) for at in range(len(said))]
+    assigning.with_names(turns, turns, ["A"])
+
+
 def normal(said: str) -> None:
     """Normalise a transcript and map it back to the original text."""
     found = patterns.normal(said, ENGLISH.contractions)
@@ -237,6 +243,7 @@ CASES: dict[str, Callable[[str], object]] = {
     ),
     "pipeline.llm.builtin.understanding:understand": lambda text: understanding.understand(text, ENGLISH),
     "pipeline.llm.streaming:one_line": one_line,
+    "pipeline.transcripts.speakers.assigning:with_names": renamed,
     "pipeline.transcripts.speakers.assigning:with_speakers": diarized,
     "pipeline.speech.normalise.__init__:for_voice": lambda text: [
         for_voice(clause, "en") for clause in (text[at : at + 220] for at in range(0, len(text), 220))
@@ -317,6 +324,7 @@ CASES: dict[str, Callable[[str], object]] = {
 """Functions by module and name."""
 SLOW = {
     "pipeline.transcripts.line_breaks:by_characters", "pipeline.transcripts.speakers.assigning:with_speakers",
+    "pipeline.transcripts.speakers.assigning:with_names",
     "pipeline.speech.normalise.__init__:for_voice", "pipeline.transcripts.subtitles:render",
     "pipeline.speech.clauses:ClauseSplitter", "pipeline.translation.clauses:ClauseCutter",
     "pipeline.conversation.timeline:Timeline.heard_text", "pipeline.transcripts.line_breaks:pieces",
