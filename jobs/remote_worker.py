@@ -187,7 +187,7 @@ class Updates:
 
     async def _complete(self, job: Job, result: Any) -> None:
         try:
-            segments = _segments(result["segments"])
+            segments = await asyncio.to_thread(_segments, result["segments"])
             language = result.get("language")
             duration_s = _seconds(result["duration"])
         except (KeyError, TypeError, ValueError, AttributeError):
@@ -195,9 +195,8 @@ class Updates:
                 "result must be an object with duration, language and segments.", code="bad_parameter"
             ) from None
         engine = _engine_of(job.options.model_id)
-        body = store_form(
-            segments, language=str(language)[:10] if language else None, duration_s=duration_s, engine=engine
-        )
+        language = str(language)[:10] if language else None
+        body = await asyncio.to_thread(store_form, segments, language=language, duration_s=duration_s, engine=engine)
         await self._store.complete(job, key_of(job.sha256 or "", job.options, engine), body, duration_s)
 
 

@@ -208,7 +208,9 @@ class Runner:
             found = await self._heard(job, file)
         finally:
             file.close()
-        body = store_form(found.segments, language=found.language, duration_s=found.duration_s, engine=engine)
+        body = await asyncio.to_thread(
+            store_form, found.segments, language=found.language, duration_s=found.duration_s, engine=engine
+        )
         await self._store.complete(job, key, body, found.duration_s)
 
     async def _heard(self, job: Job, file: IO[bytes]) -> Transcription:

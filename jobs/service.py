@@ -49,9 +49,9 @@ from pipeline.transcripts.transcriber import Transcriber
 MAX_JOBS = 100_000
 """Maximum number of waiting jobs; further ones are refused at once. One takes a few KB in the database."""
 MAX_RENDERING = 2
-"""Maximum number of transcripts that are converted to PDF or DOCX at a time, one of each owner; others wait."""
-SLOW_FORMATS = ("pdf", "docx")
-"""Formats that take seconds for a long transcript."""
+"""Maximum number of transcripts that are converted to slow formats at a time, one of each owner; others wait."""
+SLOW_FORMATS = ("pdf", "docx", "srt", "vtt", "ttml", "txt")
+"""Formats that can take seconds for a long transcript: documents, and those whose lines are broken for a layout."""
 MAX_UNPACKING = 2
 """Maximum number of archives that are unpacked at a time; others wait."""
 
@@ -69,7 +69,7 @@ class Jobs:
         self.unpacking = asyncio.Semaphore(MAX_UNPACKING)
         """Held while an archive is unpacked, which occupies one of the shared threads."""
         self.rendering = Turns(MAX_RENDERING, "downloads")
-        """Turns at converting a transcript to a document: a PDF of hours takes seconds in one of the shared threads."""
+        """Turns at converting a transcript to a slow format, which takes seconds in one of the shared threads."""
         self.insights = InsightStore(store.database)
         self.insights_due = insights_due
         """Told of new insights, and of changes of jobs."""

@@ -58,6 +58,8 @@ from server.wyoming.wire import Broken
 
 LAYOUT = subtitles.Layout(line_width=42, max_lines=2, max_chars_per_s=17, max_cue_s=6, highlight_words=True)
 """Layout that cuts a segment of any length into cues of a few seconds."""
+LARGE = subtitles.Layout(line_width=500, max_lines=10)
+"""Layout with the largest cues that a caller can get."""
 REACHABLE = addresses.Reachable("")
 
 
@@ -115,6 +117,12 @@ def diarized(said: str) -> None:
     turns = [SpeakerTurn(at / 2, at / 2 + 0.5, "AB"[at % 2]) for at in range(int(one.end_s * 2) + 1)]
     assigning.with_speakers([one], turns)
     assigning.with_speakers([without_times(said)], turns)
+
+
+def renamed(said: str) -> None:
+    """Give names to two alternating speakers, with one turn for each character of the text."""
+    turns = [SpeakerTurn(at / 2, at / 2 + 0.5, "AB"[at % 2]) for at in range(len(said))]
+    assigning.with_names(turns, turns, ["A"])
 
 
 def normal(said: str) -> None:
@@ -243,6 +251,7 @@ CASES: dict[str, Callable[[str], object]] = {
     ),
     "pipeline.llm.builtin.understanding:understand": lambda text: understanding.understand(text, ENGLISH),
     "pipeline.llm.streaming:one_line": one_line,
+    "pipeline.transcripts.speakers.assigning:with_names": renamed,
     "pipeline.transcripts.speakers.assigning:with_speakers": diarized,
     "pipeline.speech.normalise.__init__:for_voice": lambda text: [
         for_voice(clause, "en") for clause in (text[at : at + 220] for at in range(0, len(text), 220))
@@ -253,6 +262,7 @@ CASES: dict[str, Callable[[str], object]] = {
     "pipeline.transcripts.subtitles:render": lambda text: [
         subtitles.render("vtt", [segment(text)], layout=LAYOUT),
         subtitles.render("srt", [without_times(text)], layout=LAYOUT),
+        subtitles.render("srt", [segment(text)], layout=LARGE),
     ],
     "pipeline.transcripts.subtitles:joined": lambda text: subtitles.joined(text.split()),
     "pipeline.speech.clauses:ClauseSplitter": letter_by_letter,
@@ -322,6 +332,7 @@ CASES: dict[str, Callable[[str], object]] = {
 """Functions by module and name."""
 SLOW = {
     "pipeline.transcripts.line_breaks:by_characters", "pipeline.transcripts.speakers.assigning:with_speakers",
+    "pipeline.transcripts.speakers.assigning:with_names",
     "pipeline.speech.normalise.__init__:for_voice", "pipeline.transcripts.subtitles:render",
     "pipeline.speech.clauses:ClauseSplitter", "pipeline.translation.clauses:ClauseCutter",
     "pipeline.conversation.timeline:Timeline.heard_text", "pipeline.transcripts.line_breaks:pieces",

@@ -6,6 +6,7 @@ breaks words that one speaks as one ("twenty-one").
 
 import re
 import unicodedata
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -42,6 +43,8 @@ class Piece:
 
 def width(text: str) -> int:
     """Return the number of columns: wide characters take two, combining marks none."""
+    if text.isascii() and text.isprintable():
+        return len(text)
     # By cluster: for a whole text with many flags, wcwidth takes quadratic time.
     return sum(wcwidth.width(cluster, control_codes="ignore") for cluster in wcwidth.iter_graphemes(text))
 
@@ -183,12 +186,42 @@ def line_of(parts: Sequence[Piece]) -> str:
     return "".join((part.space if number else "") + part.text for number, part in enumerate(parts))
 
 
-def fits(parts: Sequence[Piece], line_width: int, max_lines: int, lead: int = 0) -> bool:
-    """Whether the parts fit into `max_lines` lines. A single part wider than a line fits, because it cannot be broken.
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Columns that a part takes on a line."""
 
-    lead: columns already used on the first line.
-    """
-    return len(_greedy(parts, line_width, max_lines, lead)) <= max_lines
+    first: int
+    """Number at the start of a line."""
+    later: int
+    """Number after another part, with the space between them."""
+
+
+def columns_of(parts: Iterable[Piece]) -> list[Columns]:
+    """Return the columns of each part. The space counts with the part: it can form one character with a mark."""
+    return [Columns(width(part.text), width(part.space + part.text)) for part in parts]
+
+
+class Filling:
+    """Lines that are filled with one part after the other. A single part wider than a line gets a line, because it
+    cannot be broken."""
+
+    def __init__(self, line_width: float, max_lines: int, lead: int = 0) -> None:
+        """lead: columns already used on the first line."""
+        self.lines = 1
+        self._width = line_width
+        self._used = lead
+        self._empty = True
+        # If a second line is allowed, the lead can have the first line for itself.
+        self._takes_any = not lead or max_lines == 1
+
+    def add(self, part: Columns) -> bool:
+        """Add a part, and return whether it begins a new line."""
+        used = self._used + (part.first if self._empty else part.later)
+        new = used > self._width and not (self._empty and self._takes_any)
+        self._used = part.first if new else used
+        self._empty = False
+        self.lines += new
+        return new
 
 
 def lines(parts: Sequence[Piece], line_width: int, max_lines: int, lead: int = 0) -> list[list[Piece]]:
@@ -196,33 +229,36 @@ def lines(parts: Sequence[Piece], line_width: int, max_lines: int, lead: int = 0
 
     lead: columns of the text before them on the first line. That line is empty if no part fits beside it.
     """
-    widest = _greedy(parts, line_width, max_lines, lead)
-    narrowest = -(-(lead + width(line_of(parts))) // len(widest))
-    for columns in range(max(1, narrowest), line_width):
-        even = _greedy(parts, columns, max_lines, lead)
-        if len(even) <= len(widest) and bool(even[0]) == bool(widest[0]) and _no_wider(even, line_width, lead):
+    columns = columns_of(parts)
+
+    def broken(columns_a_line: int) -> list[list[Piece]]:
+        filling = Filling(columns_a_line, max_lines, lead)
+        found: list[list[Piece]] = [[]]
+        for part, size in zip(parts, columns, strict=True):
+            if filling.add(size):
+                found.append([])
+            found[-1].append(part)
+        return found
+
+    widest = broken(line_width)
+
+    def enough(columns_a_line: int) -> bool:
+        """Whether lines of this width are as few; if so, wider ones are, too."""
+        even = broken(columns_a_line)
+        return len(even) <= len(widest) and bool(even[0]) == bool(widest[0])
+
+    whole = lead + width(line_of(parts))
+    widths = range(max(1, -(-whole // len(widest))), line_width)
+    at = bisect_left(widths, True, key=enough)
+    if at < len(widths):
+        even = broken(widths[at])
+        if _no_wider(even, line_width, lead):
             return even
     return widest
 
 
 def _no_wider(rows: Sequence[Sequence[Piece]], line_width: int, lead: int) -> bool:
     return all(width(line_of(row)) + (0 if number else lead) <= line_width for number, row in enumerate(rows) if row)
-
-
-def _greedy(parts: Sequence[Piece], line_width: int, max_lines: int, lead: int) -> list[list[Piece]]:
-    found: list[list[Piece]] = [[]]
-    used = lead
-    for part in parts:
-        more = width(part.space + part.text if found[-1] else part.text)
-        # If a second line is allowed, the lead can have the first line for itself.
-        begins = not found[-1] and (not lead or max_lines == 1)
-        if begins or used + more <= line_width:
-            found[-1].append(part)
-            used += more
-        else:
-            found.append([part])
-            used = width(part.text)
-    return found
 
 
 def by_characters(segment: Segment) -> list[Word]:

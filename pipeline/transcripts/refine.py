@@ -3,6 +3,7 @@
 The models for that are loaded on first use and stay loaded.
 """
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -86,8 +87,9 @@ class Refiners:
             if wanted.known and not diarizer.recognises:
                 knows = (await self._voices.get()).engine
                 recognised = await knows.turns(recording, how_many, wanted.known)
-                turns = with_names(turns, recognised, [one.name for one in wanted.known])
-            segments = with_speakers(segments, turns)
+                names = [one.name for one in wanted.known]
+                turns = await asyncio.to_thread(with_names, turns, recognised, names)
+            segments = await asyncio.to_thread(with_speakers, segments, turns)
         return replace(found, segments=segments)
 
     async def check_speakers(self, wanted: Refining) -> None:

@@ -15,7 +15,18 @@ from math import inf
 
 from pipeline.stt import Segment
 from pipeline.support.json_types import JsonObject
-from pipeline.transcripts.line_breaks import Piece, clean, fits, line_of, lines, pieces, spaceless, width
+from pipeline.transcripts.line_breaks import (
+    Columns,
+    Filling,
+    Piece,
+    clean,
+    columns_of,
+    line_of,
+    lines,
+    pieces,
+    spaceless,
+    width,
+)
 
 LEAST_MS = 100
 """Minimum duration of a cue or a word mark while there is room: recognisers give some words a duration of zero."""
@@ -167,22 +178,29 @@ def _apart(starts: Sequence[int], end: int, least: int) -> list[int]:
 
 def _cut(parts: Sequence[Piece], layout: Layout, lead: int) -> Iterator[list[Piece]]:
     """Yield cues that fit, preferably ending after a sentence or a clause if that leaves the cue at least half full."""
-    current: list[Piece] = []
-    for part in parts:
+    columns = columns_of(parts) if layout.line_width else [Columns(0, 0)] * len(parts)
+    first = 0
+
+    def filled(end: int) -> Filling:
+        filling = Filling(layout.line_width or inf, layout.max_lines, lead)
+        for size in columns[first:end]:
+            filling.add(size)
+        return filling
+
+    filling = filled(0)
+    for index, part in enumerate(parts):
+        filling.add(columns[index])
         # The rest after a good end may still be too large.
-        while current and not _is_cue([*current, part], layout, lead):
-            end = _good_end(current)
-            yield current[:end]
-            current = current[end:]
-        current.append(part)
-    if current:
-        yield current
-
-
-def _is_cue(parts: Sequence[Piece], layout: Layout, lead: int) -> bool:
-    if layout.max_cue_s and parts[-1].end_s - parts[0].start_s > layout.max_cue_s:
-        return False
-    return not layout.line_width or fits(parts, layout.line_width, layout.max_lines, lead)
+        while first < index and (
+            filling.lines > layout.max_lines
+            or (layout.max_cue_s and part.end_s - parts[first].start_s > layout.max_cue_s)
+        ):
+            end = first + _good_end(parts[first:index])
+            yield list(parts[first:end])
+            first = end
+            filling = filled(index + 1)
+    if parts:
+        yield list(parts[first:])
 
 
 def _good_end(parts: Sequence[Piece]) -> int:

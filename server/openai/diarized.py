@@ -4,7 +4,7 @@ import asyncio
 import base64
 import binascii
 import math
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from pipeline.audio.clip import Clip
@@ -87,7 +87,7 @@ async def diarized_events(events: AsyncGenerator[FileEvent | Transcription, None
                     texts.append(event.text)
                     yield sse({"type": "transcript.text.delta", "delta": delta})
                 elif isinstance(event, Transcription):
-                    for piece in _told(event):
+                    for piece in await asyncio.to_thread(_told, event):
                         yield piece
     except ParleyError as error:
         if not texts:
@@ -96,10 +96,9 @@ async def diarized_events(events: AsyncGenerator[FileEvent | Transcription, None
     yield DONE
 
 
-def _told(found: Transcription) -> Iterator[bytes]:
-    for segment in found.segments:
-        yield sse(_segment(segment))
+def _told(found: Transcription) -> list[bytes]:
+    told = [sse(_segment(segment)) for segment in found.segments]
     heard, said = math.ceil(found.duration_s * 10), sum(len(segment.text.split()) for segment in found.segments)
     usage = {"type": "tokens", "input_tokens": heard, "output_tokens": said, "total_tokens": heard + said}
     languages = detected(segment.language for segment in found.segments)
-    yield sse({"type": "transcript.text.done", "text": found.text, "languages": languages, "usage": usage})
+    return [*told, sse({"type": "transcript.text.done", "text": found.text, "languages": languages, "usage": usage})]

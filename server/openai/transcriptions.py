@@ -85,8 +85,8 @@ async def transcriptions(request: Request, form: ReceivedForm) -> Response:
         return Stream(await begun(told), "text/event-stream", {"Cache-Control": "no-cache", **ignored})
     found = await while_connected(request, assistant.transcriber.transcribe(upload.file, asked))
     if diarized:
-        return JSONResponse(diarized_json(found), headers=ignored)
-    response = _answer(found, wanted, language_name(found.language))
+        return await asyncio.to_thread(lambda: JSONResponse(diarized_json(found), headers=ignored))
+    response = await asyncio.to_thread(_answer, found, wanted, language_name(found.language))
     response.headers.update(ignored)
     return response
 
@@ -113,8 +113,12 @@ async def translations(request: Request, form: ReceivedForm) -> Response:
     recognition = FileRequest(prompt=wanted.prompt, temperature=wanted.temperature, translate=True)
     asked = TranscriptionRequest(recognition, model=model, track=wanted.audio_track)
     found = await while_connected(request, assistant.transcriber.transcribe(upload.file, asked))
-    plain = wanted.response_format == "json"
-    response = JSONResponse({"text": found.text}) if plain else _answer(found, wanted, "english")
+
+    def translated() -> Response:
+        plain = wanted.response_format == "json"
+        return JSONResponse({"text": found.text}) if plain else _answer(found, wanted, "english")
+
+    response = await asyncio.to_thread(translated)
     response.headers.update(await _ignored(assistant, wanted))
     return response
 
@@ -215,7 +219,7 @@ async def _stream(
                             "languages": detected(languages),
                             "usage": {"type": "tokens", **usage},
                         }
-                        yield sse({**done, "logprobs": known} if with_logprobs else done)
+                        yield await asyncio.to_thread(sse, {**done, "logprobs": known} if with_logprobs else done)
                     case _:
                         pass
     except ParleyError as error:

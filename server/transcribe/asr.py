@@ -1,5 +1,6 @@
 """`/asr` and `/detect-language`, compatible with whisper-asr-webservice (used by Bazarr and others)."""
 
+import asyncio
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -104,7 +105,7 @@ async def asr(
         silent = assistant.transcriber.likeliest_language(file, asked, DETECTION_S)
         code, _ = await while_connected(request, silent)
         code = code or assistant.settings.speech_language or "en"
-    text = render(output, found.segments, layout=layout, language=code)
+    text = await asyncio.to_thread(render, output, found.segments, layout=layout, language=code)
     engine = next(info.engine for info in assistant.engines if info.stage == "stt")
     name = f'attachment; filename="transcript.{output}"'
     headers = {"Asr-Engine": engine, "Content-Disposition": name, "X-Content-Type-Options": "nosniff"}

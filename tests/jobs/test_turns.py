@@ -4,6 +4,8 @@ import asyncio
 
 import pytest
 
+from jobs.result import FORMATS
+from jobs.service import SLOW_FORMATS
 from jobs.turns import Turns
 from pipeline.errors import Overloaded
 
@@ -55,3 +57,7 @@ async def test_too_many_of_one_owner_are_refused() -> None:
                 pass
     async with places.one("anna"):
         pass
+
+
+def test_all_formats_with_broken_lines_or_pages_take_turns() -> None:
+    assert set(FORMATS) - set(SLOW_FORMATS) == {"json", "md"}

@@ -127,7 +127,8 @@ def with_names(
         whole[turn.speaker] += turn.end_s - turn.start_s
         while first < len(recognised) and recognised[first].end_s <= turn.start_s:
             first += 1
-        for other in recognised[first:]:
+        for at in range(first, len(recognised)):
+            other = recognised[at]
             if other.start_s >= turn.end_s:
                 break
             if other.speaker in known:
