@@ -92,10 +92,10 @@ class ChatMessage(NullIsAbsent):
     """A message."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | Annotated[list[Part], Field(max_length=MAX_PARTS)] = ""
+    content: str | Annotated[list[Part], Field(max_length=MAX_PARTS, fail_fast=True)] = ""
     refusal: str = ""
     audio: SpokenReply | None = None
-    tool_calls: list[Call] = Field(default=[], max_length=MAX_TOOLS)
+    tool_calls: list[Call] = Field(default=[], max_length=MAX_TOOLS, fail_fast=True)
     tool_call_id: str = ""
 
     @model_validator(mode="after")
@@ -152,18 +152,18 @@ class ChatRequest(NullIsAbsent):
     )
 
     model: str = Field(default="", max_length=200, description="By default the loaded model.")
-    messages: list[ChatMessage] = Field(min_length=1, max_length=MAX_MESSAGES)
+    messages: list[ChatMessage] = Field(min_length=1, max_length=MAX_MESSAGES, fail_fast=True)
     modalities: list[Literal["text", "audio"]] = Field(default=["text"], max_length=2)
     audio: AudioOptions | None = Field(default=None, description="Needed for the modality audio.")
     stream: bool = False
     stream_options: StreamOptions = StreamOptions()
-    tools: list[FunctionTool] = Field(default=[], max_length=MAX_TOOLS)
+    tools: list[FunctionTool] = Field(default=[], max_length=MAX_TOOLS, fail_fast=True)
     tool_choice: JsonValue = None
     parallel_tool_calls: bool = True
     response_format: ResponseFormat = ResponseFormat(type="text")
     max_completion_tokens: int | None = Field(default=None, ge=1, description="At most LLM_MAX_TOKENS.")
     max_tokens: int | None = Field(default=None, ge=1, description="Deprecated: max_completion_tokens.")
-    stop: str | list[str] = Field(default=[])
+    stop: str | Annotated[list[str], Field(max_length=MAX_STOPS)] = Field(default=[])
     temperature: float | None = Field(default=None, ge=0, le=2)
     top_p: float | None = Field(default=None, ge=0, le=1)
     seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
@@ -253,7 +253,8 @@ class Received:
         try:
             self.wanted = ChatRequest.model_validate(body)
         except ValidationError as error:
-            found: list[FieldError] = [{"type": e["type"], "loc": e["loc"], "msg": e["msg"]} for e in error.errors()]
+            details = error.errors(include_url=False, include_context=False, include_input=False)
+            found: list[FieldError] = [{"type": e["type"], "loc": e["loc"], "msg": e["msg"]} for e in details]
             raise bad_field(found, body) from None
         self.wanted.check()
 
