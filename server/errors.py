@@ -111,7 +111,7 @@ def bad_field(found: Sequence[FieldError], body: object) -> BadField:
         first = max(rivals, key=lambda one: (len(one["loc"]), not one["type"].endswith("_type")))
         within = _place(first, body)[1]
     name = ".".join(field) or "body"
-    return BadField(name, f"{'.'.join([name, *within])}: {first['msg']}")
+    return BadField(name, f"{'.'.join([name, *within])}: {first['msg'].removeprefix('Value error, ')}")
 
 
 def _place(error: FieldError, body: object) -> tuple[list[str], list[str]]:
@@ -130,7 +130,12 @@ def _place(error: FieldError, body: object) -> tuple[list[str], list[str]]:
             within = within or [""]
             continue
         (within if within else field).append(str(part))
-        value = inside.get(part) if isinstance(inside, dict) else None
+        if isinstance(inside, dict):
+            value = inside.get(part)
+        elif isinstance(inside, list) and isinstance(part, int) and part < len(inside):
+            value = inside[part]
+        else:
+            value = None
     return field, within[1:]
 
 

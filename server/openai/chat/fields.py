@@ -38,6 +38,8 @@ REFUSED: Mapping[str, str] = {
     "web_search_options": "There is no web search here.",
 }
 """Fields that change the response in a way that is not possible here, and why they are refused."""
+UNSUPPORTED: Mapping[str, str] = {"image_url": "Images are not supported.", "file": "Files are not supported."}
+"""Types of parts of a message that no engine here can use, and the error for each."""
 NO_EFFECT = (
     "metadata", "prediction", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention", "reasoning_effort",
     "safety_identifier", "service_tier", "store", "user", "verbosity",
@@ -240,6 +242,17 @@ def _allowed(tools: Mapping[str, Tool], some: Sequence[JsonValue]) -> list[Tool]
     return allowed
 
 
+def _check_parts(messages: object) -> None:
+    """Raises BadField for the first image or file in messages that are not validated yet."""
+    for number, message in enumerate(messages if isinstance(messages, list) else ()):
+        parts = message.get("content") if isinstance(message, dict) else None
+        for index, part in enumerate(parts if isinstance(parts, list) else ()):
+            kind = part.get("type") if isinstance(part, dict) else None
+            if isinstance(kind, str) and kind in UNSUPPORTED:
+                where = f"messages.{number}.content.{index}.type"
+                raise BadField(where, f"{UNSUPPORTED[kind]} Send text or input_audio.", code="unsupported_content_type")
+
+
 class Received:
     """A request's body, read and checked."""
 
@@ -250,6 +263,7 @@ class Received:
         for name, why in REFUSED.items():
             if told.get(name):
                 raise BadField(name, f"{name} is not supported. {why}", code="unsupported_parameter")
+        _check_parts(told.get("messages"))
         try:
             self.wanted = ChatRequest.model_validate(body)
         except ValidationError as error:
