@@ -47,7 +47,7 @@ def test_every_language_is_known_by_all_its_codes_and_its_name() -> None:
     [
         ("en-US", "en"), ("pt_BR", "pt"), ("zh-Hans-CN", "zh"), ("zh-yue", "yue"), ("zh_Yue_HK", "yue"),
         ("en_US.UTF-8", "en"), ("nb-NO", "no"), ("iw", "he"), ("jv", "jw"), ("Castilian", "es"), ("auto", None),
-        ("", None), (None, None), ("gle", "ga"), ("eo", "eo"), ("grc", "grc"),
+        ("", None), (None, None), ("gle", "ga"), ("eo", "eo"), ("grc", "grc"), ("py", "py"),
     ],
 )  # fmt: skip
 def test_locale_names_and_obsolete_codes_are_understood(written: str | None, code: str | None) -> None:
