@@ -44,6 +44,16 @@ _OTHER = dict(pair.split(":") for pair in _LONG.split()) | {
 }  # fmt: skip
 """Codes of ISO 639-2 (both lists), common ones of 639-3, and older ones of 639-1 → the code used here."""
 
+_SHORT = """
+aa ab ae af ak am an ar as av ay az ba be bg bh bi bm bn bo br bs ca ce ch co cr cs cu cv cy da de dv dz ee el en eo
+es et eu fa ff fi fj fo fr fy ga gd gl gn gu gv ha he hi ho hr ht hu hy hz ia id ie ig ii ik io is it iu ja jw ka kg
+ki kj kk kl km kn ko kr ks ku kv kw ky la lb lg li ln lo lt lu lv mg mh mi mk ml mn mr ms mt my na nd ne ng nl nn no
+nr nv ny oc oj om or os pa pi pl ps pt py qu rm rn ro ru rw sa sc sd se sg sh si sk sl sm sn so sq sr ss st su sv sw ta
+te tg th ti tk tl tn to tr ts tt tw ty ug uk ur uz ve vi vo wa wo xh yi yo za zh zu
+"""
+_TWO_LETTERS = frozenset(_SHORT.split())
+"""The codes of ISO 639-1, in the form used here, with the older ones bh and sh, and eSpeak NG's py (Pyash)."""
+
 
 def code_of(language: str) -> str | None:
     """Return the code of a language that Whisper knows, from a code ("pt", "por", "pt-BR") or an English name
@@ -55,7 +65,8 @@ def code_of(language: str) -> str | None:
 
 def language_code(value: str | None) -> str | None:
     """Return the code for "pt", "por", "pt-BR", "PT_br" or "Portuguese"; None for an empty value or "auto". Languages
-    that only a voice knows pass as their code. Raises BadInput (unsupported_language).
+    that only a voice knows pass as their code: those of ISO 639-1, and all of three letters, which are not listed here.
+    Raises BadInput (unsupported_language).
     """
     value = (value or "").strip()
     if not value or value.lower() == "auto":
@@ -63,7 +74,7 @@ def language_code(value: str | None) -> str | None:
     if (known := code_of(value)) is not None:
         return known
     code = _short(value)
-    if not (code.isascii() and code.isalpha() and 2 <= len(code) <= 3):
+    if code not in _TWO_LETTERS and not (code.isascii() and code.isalpha() and len(code) == 3):
         raise BadInput(f"{value[:20]!r} is not a language code; send one like en or pt.", code="unsupported_language")
     return code
 

@@ -101,16 +101,17 @@ def bad_field(found: Sequence[FieldError], body: object) -> BadField:
     """Convert the first of pydantic's errors in a body (`loc`, `type`, `msg`).
 
     For a field with several possible types, pydantic reports an error for each type and adds the type's name to `loc`.
-    The type that was meant is the one with the longest `loc`: report its error. `param` is the field.
+    The type that was meant is the one with the longest `loc`, and not one that the value does not have: report its
+    error. `param` is the field.
     """
     first = found[0]
     field, within = _place(first, body)
     if len(field) < len(first["loc"]):
         rivals = [one for one in found if _place(one, body)[0] == field]
-        first = max(rivals, key=lambda one: len(one["loc"]))
+        first = max(rivals, key=lambda one: (len(one["loc"]), not one["type"].endswith("_type")))
         within = _place(first, body)[1]
     name = ".".join(field) or "body"
-    return BadField(name, f"{'.'.join([name, *within])}: {first['msg']}")
+    return BadField(name, f"{'.'.join([name, *within])}: {first['msg'].removeprefix('Value error, ')}")
 
 
 def _place(error: FieldError, body: object) -> tuple[list[str], list[str]]:
@@ -129,7 +130,12 @@ def _place(error: FieldError, body: object) -> tuple[list[str], list[str]]:
             within = within or [""]
             continue
         (within if within else field).append(str(part))
-        value = inside.get(part) if isinstance(inside, dict) else None
+        if isinstance(inside, dict):
+            value = inside.get(part)
+        elif isinstance(inside, list) and isinstance(part, int) and part < len(inside):
+            value = inside[part]
+        else:
+            value = None
     return field, within[1:]
 
 

@@ -1,23 +1,30 @@
 """Request parameters shared by several endpoints: bodies, query parameters."""
 
-import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 from fastapi import Depends, Query
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, FailFast, Field, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
 
 from pipeline.errors import BadInput
 from pipeline.languages import language_code as language_code
 from pipeline.personas import prompt_of
 from pipeline.support.encodable import encodable_json
+from pipeline.support.json_text import MAX_LIST, BadJson, NotJson, parsed
 from pipeline.support.json_types import Json
 from pipeline.transcripts.subtitles import Layout
 
 MAX_KEYWORDS = 200
 MAX_KEYWORD_CHARS = 100
 MAX_LANGUAGES = 100
+MAX_LIST_CHARS = 2**18
+"""Limit of a list in a form: 200 keywords of 100 characters, each written as two escapes (\\ud83d\\ude00), and more."""
+MAX_LIST_MARKS = 2**15
+"""Limit of brackets, commas and colons in all texts of a list: they decide how long parsing takes."""
 MAX_TRACK = 99
+OPENING = ("{", "[")
+"""The first characters of JSON in a field."""
 TRACK = "Audio track of a video, from 0; by default the one that a player would choose."
 
 
@@ -61,14 +68,51 @@ def system_prompt(value: str | None) -> str | None:
     return None if value is None else prompt_of(value)
 
 
-def as_list(value: object) -> object:
-    """Convert a field of a form to a list, for validators: a single value is a list of one, and text can be a JSON
-    list."""
-    found: list[object] = []
-    for one in value if isinstance(value, list) else [value]:
-        inside = from_json(one)
-        found += inside if isinstance(inside, list) else [one]
-    return found
+def list_of(most_chars: int = MAX_LIST_CHARS) -> Callable[[object], object]:
+    """Return a validator that converts a field of a form to a list: a single value is a list of one, and text can be a
+    JSON list. most_chars: limit of all its texts together, checked before they are parsed."""
+
+    def convert(value: object) -> object:
+        values = value if isinstance(value, list) else [value]
+        texts = [one for one in values if isinstance(one, str)]
+        if sum(map(len, texts)) > most_chars:
+            raise _too_long(f"is longer than {most_chars} characters")
+        lists = [text for text in texts if text[:1] in OPENING]
+        if sum(map(_marks, lists)) > MAX_LIST_MARKS:
+            raise _too_long(f"contains more than {MAX_LIST_MARKS} brackets, commas and colons")
+        found: list[object] = []
+        for one in values:
+            inside = _list_in(one, most_chars) if isinstance(one, str) else one
+            found += inside if isinstance(inside, list) else [one]
+            if len(found) > MAX_LIST:
+                raise _too_long(f"contains more than {MAX_LIST} values")
+        return found
+
+    return convert
+
+
+def _list_in(text: str, most_chars: int) -> object:
+    """Return the list or object in a text, or the text itself if it is not JSON."""
+    if text[:1] not in OPENING:
+        return text
+    try:
+        return parsed(text, most_chars=most_chars)
+    except NotJson:
+        return text
+    except BadJson as error:
+        raise _too_long(str(error)) from None
+
+
+def _marks(text: str) -> int:
+    return sum(map(text.count, "[{,:"))
+
+
+def _too_long(why: str) -> PydanticCustomError:
+    return PydanticCustomError("too_long", "The value {why}", {"why": why})
+
+
+as_list = list_of()
+"""Convert a field of a form to a list, for validators."""
 
 
 def _tidy(keywords: list[str]) -> list[str]:
@@ -89,6 +133,7 @@ Keywords = Annotated[
         description="Names and words that may be spoken, the most important first. Whisper uses those that fit into "
         "its context (about 60).",
     ),
+    FailFast(),
     BeforeValidator(as_list),
     AfterValidator(_tidy),
 ]
@@ -96,6 +141,7 @@ Keywords = Annotated[
 Languages = Annotated[
     list[Annotated[str, StringConstraints(max_length=600)]],
     Field(max_length=MAX_LANGUAGES, description="Possible languages (ISO 639-1); others are not detected."),
+    FailFast(),
     BeforeValidator(as_list),
     AfterValidator(_separate),
 ]
@@ -121,10 +167,13 @@ def spoken_languages(language: str | None, languages: Sequence[str]) -> tuple[st
 
 
 def from_json(value: object) -> object:
-    """Parse an object or list sent as JSON in a form field, for validators."""
-    if isinstance(value, str) and value[:1] in "{[":
+    """Parse an object or list sent as JSON in a form field, for validators. Text that is not JSON, or more than a field
+    can need, stays text."""
+    if not isinstance(value, str) or value[:1] not in OPENING or len(value) > MAX_LIST_CHARS:
+        return value
+    if _marks(value) <= MAX_LIST_MARKS:
         try:
-            return encodable_json(json.loads(value))
-        except (ValueError, RecursionError):
+            return parsed(value, most_chars=MAX_LIST_CHARS)
+        except BadJson:
             return value
     return value

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.http.multipart import disposition, fields_of
-from server.parameters import from_json
+from server.parameters import MAX_KEYWORD_CHARS, MAX_KEYWORDS, as_list, from_json, list_of
 from tests.access.calls import every_route
 from tests.clips import hearing, recording
 from tests.jobs.test_endpoints import done
@@ -159,6 +160,46 @@ def test_error_names_the_wrong_list_field(
     assert answer.json()["error"]["param"].startswith(param)
 
 
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/v1/audio/transcriptions", "include[]"),
+        ("/v1/audio/transcriptions", "timestamp_granularities[]"),
+        ("/v1/audio/transcriptions", "keywords[]"),
+        ("/v1/audio/transcriptions", "known_speaker_references[]"),
+        ("/v1/audio/transcriptions", "chunking_strategy"),
+        ("/jobs", "keywords"),
+        ("/jobs", "languages"),
+    ],
+)
+def test_huge_list_is_refused_before_it_is_parsed(client: httpx.Client, path: str, name: str) -> None:
+    body = part(f'name="{ENDPOINTS[path]}"; filename="a.wav"', b"x")
+    body += part(f'name="{name}"', b"[" + b"[]," * 340_000 + b"[]]")
+    start = time.monotonic()
+    answer = post(client, path, body + b"--x--\r\n")
+    assert time.monotonic() - start < 1
+    assert answer.status_code == 400
+    assert name.partition("[")[0] in answer.json()["error"]["message"]
+    assert len(answer.content) < 1000
+
+
+@pytest.mark.parametrize("path", ["/v1/audio/transcriptions", "/jobs"])
+@pytest.mark.parametrize("name", ["keywords[]", "language", "prompt"])
+def test_text_field_of_more_than_a_megabyte_is_refused(client: httpx.Client, path: str, name: str) -> None:
+    body = part(f'name="{ENDPOINTS[path]}"; filename="a.wav"', b"x") + part(f'name="{name}"', b"[]," * 500_000)
+    answer = post(client, path, body + b"--x--\r\n")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad_form")
+    assert "has more than 1048576 bytes" in answer.json()["error"]["message"]
+
+
+def test_field_with_a_recording_can_be_large(client: httpx.Client, wav: bytes) -> None:
+    clip = "data:audio/wav;base64," + "A" * 2_000_000
+    body = part('name="file"; filename="a.wav"', wav)
+    body += part('name="known_speaker_references"', json.dumps([clip, clip]).encode())
+    assert post(client, "/v1/audio/transcriptions", body + b"--x--\r\n").status_code == 200
+    assert list_of(2**24)(json.dumps([clip, clip])) == [clip, clip]
+
+
 def test_compressed_body_is_rejected_by_every_endpoint(client: httpx.Client) -> None:
     """The error gives the reason and does not complain about the bytes."""
     seen = 0
@@ -236,3 +277,10 @@ def test_too_deeply_nested_json_stays_text() -> None:
     deep = "[" * 100_000
     assert from_json(deep) == deep
     assert from_json('{"type": "auto"}') == {"type": "auto"}
+
+
+def test_longest_list_of_keywords_is_parsed() -> None:
+    for letter in ("\U0001f600", ","):
+        words = [letter * MAX_KEYWORD_CHARS] * MAX_KEYWORDS
+        assert as_list(json.dumps(words)) == words
+    assert as_list("[laughs]") == ["[laughs]"]

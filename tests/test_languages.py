@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from commands import cli
 from pipeline.errors import BadInput
-from pipeline.languages import NAMES, language_code
+from pipeline.languages import _OTHER, NAMES, language_code
 from pipeline.settings import Settings
 
 LONG = {
@@ -47,7 +47,7 @@ def test_every_language_is_known_by_all_its_codes_and_its_name() -> None:
     [
         ("en-US", "en"), ("pt_BR", "pt"), ("zh-Hans-CN", "zh"), ("zh-yue", "yue"), ("zh_Yue_HK", "yue"),
         ("en_US.UTF-8", "en"), ("nb-NO", "no"), ("iw", "he"), ("jv", "jw"), ("Castilian", "es"), ("auto", None),
-        ("", None), (None, None), ("gle", "ga"), ("eo", "eo"), ("grc", "grc"),
+        ("", None), (None, None), ("gle", "ga"), ("eo", "eo"), ("grc", "grc"), ("py", "py"),
     ],
 )  # fmt: skip
 def test_locale_names_and_obsolete_codes_are_understood(written: str | None, code: str | None) -> None:
@@ -64,9 +64,15 @@ def test_invalid_languages_raise_only_bad_input(written: str) -> None:
 def test_setting_accepts_any_form_of_a_language(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPEECH_LANGUAGE", "Portuguese")
     assert Settings(_env_file=None).speech_language == "pt"  # type: ignore[call-arg]
-    monkeypatch.setenv("SPEECH_LANGUAGE", "?!")
-    with pytest.raises(ValidationError, match="language code"):
-        Settings(_env_file=None)  # type: ignore[call-arg]
+    for unknown in ("?!", "zz", "xx-YY"):
+        monkeypatch.setenv("SPEECH_LANGUAGE", unknown)
+        with pytest.raises(ValidationError, match="language code"):
+            Settings(_env_file=None)  # type: ignore[call-arg]
+
+
+def test_every_code_that_a_long_one_stands_for_is_a_language() -> None:
+    for code in {*_OTHER.values()}:
+        assert language_code(code) == code
 
 
 @pytest.mark.parametrize("command", [("say", "hi"), ("talk", "x.wav"), ("transcribe", "x.wav")])

@@ -78,6 +78,28 @@ def test_docs_page_shows_a_consistent_document(locked: ServerProcess, document: 
     assert len(ids) == len(set(ids))
 
 
+def unlimited(document: dict[str, Any], schema: Any, path: str) -> Iterator[str]:
+    """Yield the lists in a schema that have no maximum length, except of files."""
+    if isinstance(schema, list):
+        for number, one in enumerate(schema):
+            yield from unlimited(document, one, f"{path}.{number}")
+    elif isinstance(schema, dict):
+        schema = resolved(document, schema)
+        if schema.get("type") == "array" and "maxItems" not in schema and "binary" not in str(schema["items"]):
+            yield path
+        for name, inside in schema.items():
+            yield from unlimited(document, inside, f"{path}.{name}")
+
+
+def test_every_list_in_a_request_has_a_limit(document: dict[str, Any]) -> None:
+    found = [
+        one
+        for path, method, operation in operations(document)
+        for one in unlimited(document, operation.get("requestBody", {}), f"{method} {path}")
+    ]
+    assert not found
+
+
 def test_every_operation_has_tags_and_a_summary(document: dict[str, Any]) -> None:
     known = {tag["name"] for tag in document["tags"]}
     used: set[str] = set()

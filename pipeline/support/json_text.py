@@ -19,6 +19,10 @@ class BadJson(ValueError):
     """The text is not JSON or exceeds a limit. The message describes the problem as the end of a sentence."""
 
 
+class NotJson(BadJson):
+    """The text is not JSON."""
+
+
 class BadNumber(BadJson):
     """The JSON contains a number that is invalid or too large."""
 
@@ -32,7 +36,7 @@ def parsed(text: str, *, most_chars: int, hook: Callable[[JsonObject], JsonObjec
     except BadNumber:
         raise
     except (ValueError, RecursionError):
-        raise BadJson("is not valid JSON") from None
+        raise NotJson("is not valid JSON") from None
     _check(value)
     return encodable_json(value) if "\\u" in text else value
 

@@ -24,9 +24,13 @@ from server.access.limits import RETRY_S
 
 MAX_FIELDS = 400
 """Maximum number of fields: keywords and languages come as one field each (`server.parameters`)."""
-MAX_FIELD_BYTES = 8 * 2**20
-"""Largest field: it can be a recording in a data URL."""
-MAX_FIELDS_BYTES = 4 * MAX_FIELD_BYTES
+MAX_FIELD_BYTES = 2**20
+"""Largest field."""
+MAX_SOUND_BYTES = 8 * 2**20
+"""Largest field with a recording in a data URL."""
+SOUND_FIELDS = frozenset({"known_speaker_references"})
+"""Fields with recordings in data URLs."""
+MAX_FIELDS_BYTES = 4 * MAX_SOUND_BYTES
 """Limit of all fields of a form together: unlike files, they are held in memory."""
 MAX_DIGITS = 4
 """Maximum number of digits of an index in a field's name: `name[0]` is an item of a list."""
@@ -195,8 +199,9 @@ class _Reader:
     def _hold(self, data: bytes) -> None:
         """Add bytes to the value of a field, which stays in memory."""
         self._fields_bytes += len(data)
-        if len(self._value) + len(data) > MAX_FIELD_BYTES:
-            raise bad_form(f"the field {self._name[:40]!r} has more than {MAX_FIELD_BYTES} bytes")
+        most = MAX_SOUND_BYTES if self._name.partition("[")[0] in SOUND_FIELDS else MAX_FIELD_BYTES
+        if len(self._value) + len(data) > most:
+            raise bad_form(f"the field {self._name[:40]!r} has more than {most} bytes")
         if self._fields_bytes > MAX_FIELDS_BYTES:
             raise bad_form(f"its fields have more than {MAX_FIELDS_BYTES} bytes together")
         if not self._held.take(len(data)):

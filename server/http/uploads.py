@@ -78,7 +78,7 @@ def parse(model: type[ModelT], fields: Mapping[str, object]) -> ModelT:
     try:
         return model.model_validate({name: value for name, value in fields.items() if value != ""})
     except ValidationError as error:
-        found = error.errors(include_url=False, include_context=False)
+        found = error.errors(include_url=False, include_context=False, include_input=False)
         plain: list[FieldError] = [
             {"type": one["type"], "loc": tuple(part for part in one["loc"] if isinstance(part, str)), "msg": one["msg"]}
             for one in found

@@ -2,15 +2,18 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, FailFast, Field, StringConstraints
 
 from pipeline.stt import SpeechToText
 from pipeline.transcripts.long_files import cutting_for
 from pipeline.transcripts.windows import Cutting
-from server.parameters import MAX_TRACK, TRACK, Keywords, Languages, NullIsAbsent, as_list, from_json
+from server.http.multipart import MAX_FIELDS_BYTES
+from server.parameters import MAX_TRACK, TRACK, Keywords, Languages, NullIsAbsent, as_list, from_json, list_of
 
 MAX_PROMPT_CHARS = 4000
 MAX_KNOWN_SPEAKERS = 4
+MAX_CHOICES = 16
+"""Limit of lists with a few possible values, which some clients repeat."""
 
 
 SpeakerName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
@@ -47,16 +50,18 @@ class TranscriptionFields(CommonFields):
     language: str | None = Field(default=None, max_length=20, description="ISO 639-1; by default it is detected.")
     languages: Languages = Field(default=[], alias="languages[]")
     keywords: Keywords = Field(default=[], alias="keywords[]")
-    include: Annotated[list[Literal["logprobs"]], BeforeValidator(as_list)] = Field(default=[], alias="include[]")
-    timestamp_granularities: Annotated[list[Literal["word", "segment"]], BeforeValidator(as_list)] = Field(
-        default=["segment"], alias="timestamp_granularities[]"
+    include: Annotated[list[Literal["logprobs"]], FailFast(), BeforeValidator(as_list)] = Field(
+        default=[], max_length=MAX_CHOICES, alias="include[]"
+    )
+    timestamp_granularities: Annotated[list[Literal["word", "segment"]], FailFast(), BeforeValidator(as_list)] = Field(
+        default=["segment"], max_length=MAX_CHOICES, alias="timestamp_granularities[]"
     )
     stream: bool = False
     chunking_strategy: Annotated[Literal["auto"] | ServerVad | None, BeforeValidator(from_json)] = None
     known_speaker_names: Annotated[list[SpeakerName], BeforeValidator(as_list)] = Field(
         default=[], max_length=MAX_KNOWN_SPEAKERS, alias="known_speaker_names[]"
     )
-    known_speaker_references: Annotated[list[str], BeforeValidator(as_list)] = Field(
+    known_speaker_references: Annotated[list[str], BeforeValidator(list_of(MAX_FIELDS_BYTES))] = Field(
         default=[],
         max_length=MAX_KNOWN_SPEAKERS,
         alias="known_speaker_references[]",

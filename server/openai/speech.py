@@ -55,6 +55,7 @@ class SpeechRequest(NullIsAbsent):
     stream_format: Literal["audio", "sse"] = "audio"
     timestamp_granularities: list[Literal["word"]] = Field(
         default=[],
+        max_length=16,
         description="`word`: also return when each word is spoken, as JSON or, with `stream_format=sse`, in events "
         "`speech.audio.timestamps`. Not in OpenAI's API.",
     )

@@ -16,6 +16,10 @@ from server.state import state_of
 router = APIRouter(prefix="/v1/realtime/client_secrets", tags=["realtime"], dependencies=[Depends(require_key)])
 
 
+MAX_FIELDS = 100
+"""Limit of the fields of a session's configuration."""
+
+
 class ExpiresAfter(BaseModel):
     anchor: Literal["created_at"] = "created_at"
     seconds: int = Field(default=600, ge=10, le=7200)
@@ -27,7 +31,7 @@ class Wanted(BaseModel):
     model_config = like({"expires_after": {"anchor": "created_at", "seconds": 600}, "session": {"type": "realtime"}})
 
     expires_after: ExpiresAfter = ExpiresAfter()
-    session: dict[str, JsonValue] = Field(default={}, description="As in `session.update`.")
+    session: dict[str, JsonValue] = Field(default={}, max_length=MAX_FIELDS, description="As in `session.update`.")
 
 
 class Made(ResponseModel):

@@ -144,7 +144,6 @@ def test_functions_of_the_client_are_called_and_their_results_used(chats: Chats)
         ({**SPOKEN, "audio": {"voice": "absent", "format": "wav"}}, 400, "voice"),
         ({"messages": [{"role": "function", "name": "x", "content": ""}]}, 400, "messages.0.role"),
         ({"messages": [sound(b"no sound")]}, 400, "messages.0.content.1.input_audio.data"),
-        ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]}, 400, None),
         ({"tool_choice": {"type": "function", "function": {"name": "light"}}}, 400, "tool_choice"),
     ],
 )
@@ -152,6 +151,40 @@ def test_bad_request_is_refused_in_openais_form(chats: Chats, fields: Any, statu
     error = chats.refused(**fields)
     assert error.status_code == status
     assert param is None or error.param == param
+
+
+@pytest.mark.parametrize(
+    ("part", "param", "code", "told"),
+    [
+        (
+            {"type": "image_url", "image_url": {"url": "x"}}, "messages.0.content.1.type", "unsupported_content_type",
+            "Images are not supported. Send text or input_audio.",
+        ),
+        (
+            {"type": "file", "file": {"file_id": "x"}}, "messages.0.content.1.type", "unsupported_content_type",
+            "Files are not supported. Send text or input_audio.",
+        ),
+        (
+            {"type": "input_audio"}, "messages.0.content", "bad_parameter",
+            "messages.0.content.1: A part of the type input_audio needs input_audio.",
+        ),
+        (
+            {"type": "input_audio", "input_audio": {}}, "messages.0.content", "bad_parameter",
+            "messages.0.content.1.input_audio.data: Field required",
+        ),
+        (
+            {"type": "video"}, "messages.0.content", "bad_parameter",
+            "messages.0.content.1.type: Input should be 'text', 'refusal' or 'input_audio'",
+        ),
+        ("text", "messages.0.content", "bad_parameter",
+         "messages.0.content.1: Input should be a valid dictionary or instance of Part"),
+    ],
+)  # fmt: skip
+def test_error_in_a_part_of_a_message_names_the_part(chats: Chats, part: Any, param: str, code: str, told: str) -> None:
+    error = chats.refused({"role": "user", "content": [{"type": "text", "text": "What is this?"}, part]})
+    assert (error.status_code, error.param, error.code) == (400, param, code)
+    assert isinstance(error.body, dict)
+    assert error.body["message"] == told
 
 
 def test_failed_model_is_an_error_before_and_in_the_stream(chats: Chats) -> None:

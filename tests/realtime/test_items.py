@@ -562,6 +562,7 @@ def test_a_session_update_applies_completely_or_not_at_all() -> None:
             ({"audio": {"output": {"speed": 9}}}, "session.audio.output.speed"),
             ({"audio": {"input": {"format": {"type": "audio/mp3"}}}}, "session.audio.input.format.type"),
             ({"audio": {"input": {"transcription": {"language": "klingon"}}}}, "language"),
+            ({"audio": {"input": {"transcription": {"language": "zz"}}}}, "language"),
             ({"output_modalities": ["text", "smell"]}, "session.output_modalities[1]"),
             ({"model": 5}, "session.model"),
             ({"max_output_tokens": 0}, "session.max_output_tokens"),

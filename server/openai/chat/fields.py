@@ -38,6 +38,8 @@ REFUSED: Mapping[str, str] = {
     "web_search_options": "There is no web search here.",
 }
 """Fields that change the response in a way that is not possible here, and why they are refused."""
+UNSUPPORTED: Mapping[str, str] = {"image_url": "Images are not supported.", "file": "Files are not supported."}
+"""Types of parts of a message that no engine here can use, and the error for each."""
 NO_EFFECT = (
     "metadata", "prediction", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention", "reasoning_effort",
     "safety_identifier", "service_tier", "store", "user", "verbosity",
@@ -92,10 +94,10 @@ class ChatMessage(NullIsAbsent):
     """A message."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | Annotated[list[Part], Field(max_length=MAX_PARTS)] = ""
+    content: str | Annotated[list[Part], Field(max_length=MAX_PARTS, fail_fast=True)] = ""
     refusal: str = ""
     audio: SpokenReply | None = None
-    tool_calls: list[Call] = Field(default=[], max_length=MAX_TOOLS)
+    tool_calls: list[Call] = Field(default=[], max_length=MAX_TOOLS, fail_fast=True)
     tool_call_id: str = ""
 
     @model_validator(mode="after")
@@ -152,18 +154,18 @@ class ChatRequest(NullIsAbsent):
     )
 
     model: str = Field(default="", max_length=200, description="By default the loaded model.")
-    messages: list[ChatMessage] = Field(min_length=1, max_length=MAX_MESSAGES)
+    messages: list[ChatMessage] = Field(min_length=1, max_length=MAX_MESSAGES, fail_fast=True)
     modalities: list[Literal["text", "audio"]] = Field(default=["text"], max_length=2)
     audio: AudioOptions | None = Field(default=None, description="Needed for the modality audio.")
     stream: bool = False
     stream_options: StreamOptions = StreamOptions()
-    tools: list[FunctionTool] = Field(default=[], max_length=MAX_TOOLS)
+    tools: list[FunctionTool] = Field(default=[], max_length=MAX_TOOLS, fail_fast=True)
     tool_choice: JsonValue = None
     parallel_tool_calls: bool = True
     response_format: ResponseFormat = ResponseFormat(type="text")
     max_completion_tokens: int | None = Field(default=None, ge=1, description="At most LLM_MAX_TOKENS.")
     max_tokens: int | None = Field(default=None, ge=1, description="Deprecated: max_completion_tokens.")
-    stop: str | list[str] = Field(default=[])
+    stop: str | Annotated[list[str], Field(max_length=MAX_STOPS)] = Field(default=[])
     temperature: float | None = Field(default=None, ge=0, le=2)
     top_p: float | None = Field(default=None, ge=0, le=1)
     seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
@@ -240,6 +242,17 @@ def _allowed(tools: Mapping[str, Tool], some: Sequence[JsonValue]) -> list[Tool]
     return allowed
 
 
+def _check_parts(messages: object) -> None:
+    """Raises BadField for the first image or file in messages that are not validated yet."""
+    for number, message in enumerate(messages if isinstance(messages, list) else ()):
+        parts = message.get("content") if isinstance(message, dict) else None
+        for index, part in enumerate(parts if isinstance(parts, list) else ()):
+            kind = part.get("type") if isinstance(part, dict) else None
+            if isinstance(kind, str) and kind in UNSUPPORTED:
+                where = f"messages.{number}.content.{index}.type"
+                raise BadField(where, f"{UNSUPPORTED[kind]} Send text or input_audio.", code="unsupported_content_type")
+
+
 class Received:
     """A request's body, read and checked."""
 
@@ -250,10 +263,12 @@ class Received:
         for name, why in REFUSED.items():
             if told.get(name):
                 raise BadField(name, f"{name} is not supported. {why}", code="unsupported_parameter")
+        _check_parts(told.get("messages"))
         try:
             self.wanted = ChatRequest.model_validate(body)
         except ValidationError as error:
-            found: list[FieldError] = [{"type": e["type"], "loc": e["loc"], "msg": e["msg"]} for e in error.errors()]
+            details = error.errors(include_url=False, include_context=False, include_input=False)
+            found: list[FieldError] = [{"type": e["type"], "loc": e["loc"], "msg": e["msg"]} for e in details]
             raise bad_field(found, body) from None
         self.wanted.check()
 
