@@ -14,6 +14,7 @@ from pipeline.errors import EngineUnavailable, ParleyError
 from pipeline.listening import smart_turn
 from pipeline.settings import Settings
 from pipeline.support import measurements, model_sources
+from pipeline.support.file_sizes import file_sizes
 from pipeline.support.installing import COMMAND
 from pipeline.support.model_catalogue import CATALOGUE
 from pipeline.workers import hardware
@@ -94,7 +95,7 @@ def _models(settings: Settings) -> Iterator[dict[str, object]]:
         remedy = f"The first start downloads them, or: {COMMAND} models --install NAME"
         yield _row("models", "none", f"{place} has none.", remedy)
     for folder in folders:
-        megabytes = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
+        megabytes = sum(file_sizes(folder)) / 1e6
         if folder.name in CATALOGUE and folder.name not in known:
             remedy = f"{COMMAND} models --install {folder.name}"
             yield _row(f"model {folder.name}", "incomplete", f"{megabytes:.0f} MB", remedy)

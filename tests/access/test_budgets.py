@@ -263,7 +263,7 @@ def test_bodies_over_the_limit_of_their_kind_are_refused(
 
 def test_form_fields_count_against_the_memory_budget(server: ServerProcess) -> None:
     """Fields are held in memory, whatever MAX_FILE_SIZE is."""
-    fields = {f"field{number}": "x" * (7 << 20) for number in range(3)}
+    fields = {f"known_speaker_references[{number}]": "x" * (7 << 20) for number in range(3)}
     answer = httpx.post(f"{server.url}/v1/audio/transcriptions", data=fields, files={"file": b"x"}, timeout=LATE_S)
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "overloaded")
     until(lambda: held(server) == 0)
