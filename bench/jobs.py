@@ -27,6 +27,7 @@ from jobs.database import open_database
 from jobs.listing import list_jobs
 from jobs.schema import new_id
 from jobs.states import Status
+from pipeline.support.file_sizes import file_sizes
 from tests.jobs.test_endpoints import HEARS, slow_recording
 from tests.server_process import constants, killed, serving
 from tests.servers import postgres, web
@@ -61,7 +62,7 @@ def posts(count: int) -> dict[str, Any]:
             wall_s = time.perf_counter() - begun
             queued = client.get("/queues").json()["queued"]
         grown = process.memory_info().rss - before
-        disk = sum(path.stat().st_size for path in (Path(folder) / "uploads").rglob("*") if path.is_file())
+        disk = sum(file_sizes(Path(folder) / "uploads"))
     return {
         "jobs": count, "queued": queued, "clients": 4, **quantiles(took_s), "per_s": round(count / wall_s),
         "rss_before_mb": before >> 20, "rss_grown_mb": round(grown / 2**20, 1), "files_kb": disk >> 10,

@@ -20,7 +20,7 @@ from server.http.message_memory import return_large_blocks, small_blocks_returne
 from server.http.paths import OneSlash
 from server.http.shutdown import adopted
 from server.http.upgrade import add_upgrade_errors
-from server.jobs import documents, echo, insights, library, routes, updates, voiceprints
+from server.jobs import documents, echo, insights, routes, transcript_library, updates, voiceprints
 from server.openai import captioned_speech, voice_consents, voices
 from server.openai import router as openai_router
 from server.openai.chat.recent import Recent
@@ -142,7 +142,7 @@ def create_app(
     app.include_router(routes.router)
     app.include_router(documents.router)
     app.include_router(voiceprints.router)
-    app.include_router(library.router)
+    app.include_router(transcript_library.router)
     app.include_router(insights.router)
     app.include_router(echo.router)
     app.include_router(updates.router)

@@ -7,6 +7,7 @@ from typing import TypedDict
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, HTTPConnection
 
@@ -95,6 +96,12 @@ class FieldError(TypedDict):
     type: str
     loc: tuple[int | str, ...]
     msg: str
+
+
+def field_errors(error: ValidationError) -> list[FieldError]:
+    """Return pydantic's errors without their values and contexts, which can be large."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    return [{"type": one["type"], "loc": one["loc"], "msg": one["msg"]} for one in found]
 
 
 def bad_field(found: Sequence[FieldError], body: object) -> BadField:

@@ -11,7 +11,7 @@ from pipeline.errors import BadInput
 from pipeline.languages import language_code as language_code
 from pipeline.personas import prompt_of
 from pipeline.support.encodable import encodable_json
-from pipeline.support.json_text import MAX_LIST, BadJson, NotJson, parsed
+from pipeline.support.json_text import MAX_LIST, BadJson, NotJson, parsed, separators
 from pipeline.support.json_types import Json
 from pipeline.transcripts.subtitles import Layout
 
@@ -78,7 +78,7 @@ def list_of(most_chars: int = MAX_LIST_CHARS) -> Callable[[object], object]:
         if sum(map(len, texts)) > most_chars:
             raise _too_long(f"is longer than {most_chars} characters")
         lists = [text for text in texts if text[:1] in OPENING]
-        if sum(map(_marks, lists)) > MAX_LIST_MARKS:
+        if sum(map(separators, lists)) > MAX_LIST_MARKS:
             raise _too_long(f"contains more than {MAX_LIST_MARKS} brackets, commas and colons")
         found: list[object] = []
         for one in values:
@@ -101,10 +101,6 @@ def _list_in(text: str, most_chars: int) -> object:
         return text
     except BadJson as error:
         raise _too_long(str(error)) from None
-
-
-def _marks(text: str) -> int:
-    return sum(map(text.count, "[{,:"))
 
 
 def _too_long(why: str) -> PydanticCustomError:
@@ -171,7 +167,7 @@ def from_json(value: object) -> object:
     can need, stays text."""
     if not isinstance(value, str) or value[:1] not in OPENING or len(value) > MAX_LIST_CHARS:
         return value
-    if _marks(value) <= MAX_LIST_MARKS:
+    if separators(value) <= MAX_LIST_MARKS:
         try:
             return parsed(value, most_chars=MAX_LIST_CHARS)
         except BadJson:

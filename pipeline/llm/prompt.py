@@ -67,8 +67,7 @@ def alternating(messages: Sequence[Message]) -> list[Message]:
     """
     messages = in_order(messages)
     system = "\n\n".join(message.content for message in messages if message.role == "system" and message.content)
-    runs: list[list[Message]] = []
-    """Consecutive messages of one side."""
+    runs: list[list[Message]] = []  # consecutive messages of one side
     for message in messages:
         side = runs[-1][0].role if runs else None
         said = bool(message.content.strip())

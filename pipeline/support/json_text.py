@@ -41,6 +41,13 @@ def parsed(text: str, *, most_chars: int, hook: Callable[[JsonObject], JsonObjec
     return encodable_json(value) if "\\u" in text else value
 
 
+def separators(text: str | bytes) -> int:
+    """Return the number of characters that begin or separate values: they decide how long parsing takes."""
+    if isinstance(text, bytes):
+        return sum(map(text.count, b"[{,:"))
+    return sum(map(text.count, "[{,:"))
+
+
 def _check(value: object) -> None:
     """Check the depth, number and size of the values. Raises BadJson."""
     level, seen = [value], 0

@@ -76,21 +76,23 @@ class ClientSecrets:
         self, caller: Caller, session: JsonObject, seconds: float, paths: tuple[str, ...] = CONVERSATIONS
     ) -> tuple[str, int]:
         """Return a new secret, and its expiry in Unix time: never later than the caller's own. Raises Overloaded."""
-        self.check_room(caller, session)
+        text = self.check_room(caller, session)
         value = PREFIX + secrets.token_urlsafe(32)
         expires_at = min(self._clock() + seconds, caller.until)
         own = replace(caller, permissions=frozenset({Permission.TALK}), address="")
-        self._known[value] = ClientSecret(own, _text(session), expires_at, paths)
+        self._known[value] = ClientSecret(own, text, expires_at, paths)
         return value, int(expires_at)
 
-    def check_room(self, caller: Caller, session: JsonObject) -> None:
-        """Raises Overloaded if a secret with this configuration is one too many. Call it before the configuration is
-        checked, which takes several times as long."""
+    def check_room(self, caller: Caller, session: JsonObject) -> str:
+        """Return a configuration as text. Raises Overloaded if a secret with it is one too many. Call it before the
+        configuration is checked, which takes several times as long."""
         self._forget_expired()
         of_one = [secret for secret in self._known.values() if secret.caller.counted_as == caller.counted_as]
-        chars = len(_text(session)) + sum(len(secret.text) for secret in of_one)
+        text = json.dumps(session, separators=(",", ":"))
+        chars = len(text) + sum(len(secret.text) for secret in of_one)
         if len(self._known) >= MOST or len(of_one) >= MOST_OF_ONE or chars > MOST_CHARS_OF_ONE:
             raise Overloaded("Too many client secrets are valid; retry when some have expired.", retry_after_s=60.0)
+        return text
 
     def find(self, value: str, path: str) -> ClientSecret | None:
         """Return what a secret permits at this path; None if it is unknown, expired, or for other paths."""
@@ -127,10 +129,6 @@ class ClientSecrets:
     def _forget_expired(self) -> None:
         now = self._clock()
         self._known = {value: secret for value, secret in self._known.items() if secret.expires_at > now}
-
-
-def _text(session: JsonObject) -> str:
-    return json.dumps(session, separators=(",", ":"))
 
 
 def _plausible(value: str) -> bool:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from pipeline.support.storage_errors import TEMPORARY, storing
 from server.access import budgets_of, caller_of
-from server.errors import BadField, FieldError, bad_field
+from server.errors import BadField, FieldError, bad_field, field_errors
 from server.http.multipart import FormValue, bad_form, fields_of, read_form
 from server.state import state_of
 
@@ -78,10 +78,8 @@ def parse(model: type[ModelT], fields: Mapping[str, object]) -> ModelT:
     try:
         return model.model_validate({name: value for name, value in fields.items() if value != ""})
     except ValidationError as error:
-        found = error.errors(include_url=False, include_context=False, include_input=False)
         plain: list[FieldError] = [
-            {"type": one["type"], "loc": tuple(part for part in one["loc"] if isinstance(part, str)), "msg": one["msg"]}
-            for one in found
+            {**one, "loc": tuple(part for part in one["loc"] if isinstance(part, str))} for one in field_errors(error)
         ]
         raise bad_field(plain, fields) from None
 

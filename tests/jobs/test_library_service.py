@@ -11,8 +11,8 @@ from anyio.from_thread import start_blocking_portal
 from docx import Document as open_docx
 
 from server.jobs.insights import InsightResponse, InsightsResponse
-from server.jobs.library_schemas import Deleted, LibraryResponse, SearchResponse
 from server.jobs.schemas import JobResponse
+from server.jobs.transcript_library_schemas import Deleted, LibraryResponse, SearchResponse
 from tests.in_process import in_process
 from tests.jobs.conftest import recording
 from tests.jobs.test_endpoints import done

@@ -10,13 +10,13 @@ from pydantic import BaseModel, Field, JsonValue, StringConstraints, ValidationE
 
 from pipeline.errors import Overloaded
 from pipeline.llm import USES, Generation, Tool
-from pipeline.support.json_text import BadJson, parsed
+from pipeline.support.json_text import BadJson, parsed, separators
 from pipeline.support.json_types import Json
 from pipeline.tools import Choice
 from server.access import held_of
 from server.access.limits import RETRY_S
 from server.access.rules import SMALL, WITH_SOUND
-from server.errors import BadField, FieldError, bad_field
+from server.errors import BadField, bad_field, field_errors
 from server.openai.speech import VoiceId
 from server.openapi import like
 from server.parameters import NullIsAbsent
@@ -267,9 +267,7 @@ class Received:
         try:
             self.wanted = ChatRequest.model_validate(body)
         except ValidationError as error:
-            details = error.errors(include_url=False, include_context=False, include_input=False)
-            found: list[FieldError] = [{"type": e["type"], "loc": e["loc"], "msg": e["msg"]} for e in details]
-            raise bad_field(found, body) from None
+            raise bad_field(field_errors(error), body) from None
         self.wanted.check()
 
     def ignored(self, engine: str) -> list[str]:
@@ -297,7 +295,7 @@ async def received(request: Request) -> Received:
 def read(body: bytes) -> Received:
     """Parse and check a body. Raises BadField."""
     try:
-        if len(body) > SMALL and sum(map(body.count, (b",", b":", b"[", b"{"))) > SEPARATORS:
+        if len(body) > SMALL and separators(body) > SEPARATORS:
             raise BadJson("has too many values")
         if len(body) > SMALL and body.count(b"\\u") > ESCAPES:
             raise BadJson("has too many escaped characters")

@@ -18,7 +18,9 @@ from pipeline.support.encodable import encodable
 from pipeline.transcripts.subtitles import Layout
 from server.access import budgets_of, caller_of, require_key
 from server.http.client_disconnect import Stream, begun
-from server.jobs.library_schemas import (
+from server.jobs.owners import OwnJob, seen_by
+from server.jobs.schemas import JobResponse
+from server.jobs.transcript_library_schemas import (
     Arrangement,
     Chosen,
     Deleted,
@@ -28,8 +30,6 @@ from server.jobs.library_schemas import (
     LibraryResponse,
     SearchResponse,
 )
-from server.jobs.owners import OwnJob, seen_by
-from server.jobs.schemas import JobResponse
 from server.jobs.views import STATE_NAMES, AllJobs, attachment, shown
 from server.openapi import errors
 from server.parameters import SubtitleLayout
