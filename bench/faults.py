@@ -6,14 +6,16 @@ Real services with PROCESSES=2 and engines that wait (`bench.waiting`), in proce
 spoken questions on /ws?stream=1 without a pause, and behave like a good client: when their connection ends, or when
 nothing comes for 10 s while they wait for a reply, they reconnect and resume. Before each fault a job is sent.
 
+nothing       no fault: what "next good answer" is without one, because a talker may just have begun its question
 replica       kill -9 of a model's process (its own worker)
 front         kill -9 of a process that serves connections
 frozen-front  SIGSTOP of one (the main process kills it after 20 s)
 redis         kill -9 of Redis, of two services that share it; another one starts on its port after a second
-ray-replica, ray-node, ray-head, ray-frozen, ray-cut
+ray-nothing, ray-replica, ray-node, ray-head, ray-frozen, ray-cut
               MODEL_HOST=ray with a head and two nodes, each with a replica of each model: kill -9 of a replica, of all
               processes of a node, of the head's; SIGSTOP of all processes of a node for 10 s; its address cut off for
-              10 s (all of this runs in a network namespace of its own). A lost node or head is started again.
+              10 s (all of this runs in a network namespace of its own). A lost node or head is started again
+              after 10 s.
 
 "turns lost": turns without a complete reply, because of an error or a lost connection. "conversations lost": not
 resumed, or another one. "jobs lost": accepted, and not completed within two minutes of the end. "hung": no complete
@@ -171,6 +173,12 @@ class Scene:
 
 
 @contextmanager
+def nothing(folder: Path, chance: random.Random) -> Iterator[Scene]:
+    with killed(folder, **SERVICE, PROCESSES="2") as server:
+        yield Scene([server], lambda: None, lambda: None)
+
+
+@contextmanager
 def own_worker(folder: Path, chance: random.Random) -> Iterator[Scene]:
     with killed(folder, **SERVICE, PROCESSES="2") as server:
         yield Scene([server], lambda: chance.choice(server.workers()).kill(), lambda: None)
@@ -224,6 +232,8 @@ def ray(folder: Path, chance: random.Random, kind: str) -> Iterator[Scene]:
             return [one for one in node.all() if one.name().startswith("ray::ServeRepl")]
 
         def fault() -> None:
+            if kind == "ray-nothing":
+                return
             node = head if kind == "ray-head" else chance.choice([one for one in nodes if replicas(one)] or nodes)
             hit.append(node)
             if kind == "ray-replica":
@@ -234,6 +244,8 @@ def ray(folder: Path, chance: random.Random, kind: str) -> Iterator[Scene]:
                 node.send(signal.SIGSTOP if kind == "ray-frozen" else signal.SIGKILL)
 
         def repair() -> None:
+            if not hit:
+                return
             node = hit[-1]
             if kind in ("ray-frozen", "ray-cut"):
                 time.sleep(LOST_S)
@@ -244,6 +256,7 @@ def ray(folder: Path, chance: random.Random, kind: str) -> Iterator[Scene]:
                 if node.process.poll() is not None:  # the cluster has declared it dead
                     node.restart()
             elif kind != "ray-replica":
+                time.sleep(LOST_S)  # its start takes the cores of the others here
                 node.restart()
             deadline = time.monotonic() + READY_S
             while time.monotonic() < deadline and sum(len(replicas(one)) for one in nodes) < 4:
@@ -265,10 +278,12 @@ def firewall(what: str, ip: str) -> None:
 
 
 KINDS: dict[str, Callable[[Path, random.Random], contextlib.AbstractContextManager[Scene]]] = {
+    "nothing": nothing,
     "replica": own_worker,
     "front": lambda folder, chance: a_front(folder, chance, signal.SIGKILL),
     "frozen-front": lambda folder, chance: a_front(folder, chance, signal.SIGSTOP),
     "redis": the_redis,
+    "ray-nothing": lambda folder, chance: ray(folder, chance, "ray-nothing"),
     "ray-replica": lambda folder, chance: ray(folder, chance, "ray-replica"),
     "ray-node": lambda folder, chance: ray(folder, chance, "ray-node"),
     "ray-frozen": lambda folder, chance: ray(folder, chance, "ray-frozen"),
@@ -369,6 +384,9 @@ def main() -> None:
         chance = random.Random(0)
         with tempfile.TemporaryDirectory() as folder, KINDS[kind](Path(folder), chance) as scene:
             seen, affected, everyone, lost = asyncio.run(measure(scene, options.times, options.talkers, chance))
+            for server in scene.servers:
+                if "Traceback" in server.text:
+                    print(server.text[server.text.index("Traceback") :][:4_000], file=sys.stderr)
         reasons = {reason: seen.turns_lost.count(reason) for reason in set(seen.turns_lost)}
         rows.add(
             kind, str(options.times), str(seen.turns), str(len(seen.turns_lost)), str(seen.conversations_lost),

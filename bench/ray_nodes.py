@@ -72,6 +72,7 @@ class Node:
     def restart(self) -> None:
         self.send(signal.SIGKILL)
         self.process.wait()
+        (self._folder / "ray_current_cluster").unlink(missing_ok=True)  # a head refuses to start beside it
         self.process = self._start()
 
     def end(self) -> None:

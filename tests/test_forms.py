@@ -2,7 +2,7 @@
 
 import gzip
 import json
-import time
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -175,11 +175,12 @@ def test_error_names_the_wrong_list_field(
 def test_huge_list_is_refused_before_it_is_parsed(client: httpx.Client, path: str, name: str) -> None:
     body = part(f'name="{ENDPOINTS[path]}"; filename="a.wav"', b"x")
     body += part(f'name="{name}"', b"[" + b"[]," * 340_000 + b"[]]")
-    start = time.monotonic()
     answer = post(client, path, body + b"--x--\r\n")
-    assert time.monotonic() - start < 1
     assert answer.status_code == 400
-    assert name.partition("[")[0] in answer.json()["error"]["message"]
+    message = answer.json()["error"]["message"]
+    assert name.partition("[")[0] in message
+    # "'auto'": the field is still text.
+    assert re.search(r"is longer than \d+ characters|contains more than \d+ brackets|'auto'", message), message
     assert len(answer.content) < 1000
 
 

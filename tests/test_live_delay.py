@@ -17,7 +17,8 @@ from pipeline.tts.wav_stream import PcmStream
 from server.realtime.audio import RATES_HZ, Format, SoundIn, SoundOut
 from server.talk.audio import LiveSound, WholeFile
 from server.telephone.sound import Speaker as TelephoneSpeaker
-from server.webrtc.tracks import FRAME, PLAY_HZ, Microphone, Speaker
+from server.webrtc.encoder import FRAME
+from server.webrtc.tracks import PLAY_HZ, Microphone, Speaker
 from server.wyoming.audio import Conversion
 
 CHUNK_S = 0.02

@@ -29,10 +29,14 @@ def test_every_package_has_a_version_and_hashes() -> None:
 
 
 def test_locked_versions_match_the_constraints() -> None:
-    lines = (HOME / "constraints.txt").read_text("utf-8").splitlines()
-    pinned = {plain(name): version for name, version in (line.split("==") for line in lines if "==" in line)}
-    locked = {plain(entry.name): re.split(r"[=\s]+", entry.text)[1] for entry in ENTRIES}
-    assert {name: version for name, version in locked.items() if name in pinned and pinned[name] != version} == {}
+    pinned: dict[str, set[str]] = {}
+    for line in (HOME / "constraints.txt").read_text("utf-8").splitlines():
+        if found := re.match(r"([\w.-]+)==([^\s;]+)", line):
+            pinned.setdefault(plain(found[1]), set()).add(found[2])
+    locked: dict[str, set[str]] = {}
+    for entry in ENTRIES:
+        locked.setdefault(plain(entry.name), set()).add(re.split(r"[=\s]+", entry.text)[1])
+    assert {name: versions for name, versions in locked.items() if name in pinned and versions != pinned[name]} == {}
 
 
 @pytest.mark.parametrize("group", [BASE, *EXTRAS])

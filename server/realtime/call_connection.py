@@ -15,11 +15,12 @@ from pipeline.personas import ConversationOptions
 from pipeline.support.background import background
 from server.access import bound_session
 from server.ops.kept_conversations import agreed
+from server.realtime.audio import RATES_HZ
 from server.realtime.connection import Connection
 from server.realtime.initial import session_of
 from server.realtime.responses import ServerEvent
 from server.state import state_of
-from server.webrtc.tracks import LEAD_MS, PLAY_HZ, Tracks
+from server.webrtc.tracks import LEAD_MS, Tracks
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +81,7 @@ class CallConnection(Connection):
         kind, response = event["type"], event.get("response")
         sound = event.get("delta")
         if isinstance(sound, bytes) and event["response_id"] == self._response:
-            self._tracks.speaker.play(Clip.from_pcm16(sound, PLAY_HZ))
+            self._tracks.speaker.play(Clip.from_pcm16(sound, RATES_HZ["audio/pcm"]))
             if self._sounding:
                 return []
             self._sounding = True
@@ -99,6 +100,8 @@ class CallConnection(Connection):
         """End the sound of the response. At `stopped` it was played: a response ends with its playback."""
         if how == "cleared":
             self._tracks.speaker.cut()
+        else:
+            self._tracks.speaker.end()
         if not self._sounding:
             return []
         self._sounding = False

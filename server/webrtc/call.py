@@ -27,7 +27,6 @@ from server.access.limits import HELD
 from server.state import state_of
 from server.webrtc import bounds
 from server.webrtc.data_channel import DataChannel
-from server.webrtc.encoder import encode_speech
 from server.webrtc.listening import is_here, listening
 from server.webrtc.network import Network
 from server.webrtc.tracks import Tracks
@@ -146,7 +145,6 @@ class Call:
         codecs = RTCRtpSender.getCapabilities("audio").codecs
         audio.setCodecPreferences([one for one in codecs if one.mimeType == "audio/opus"])
         bounds.bound_sound(audio.receiver)
-        encode_speech(audio.sender)
         await self._peer.setRemoteDescription(_with_host(offer, self._host) if self._network.servers else offer)
         if self._peer.getTransceivers() != [audio] or self._peer.sctp is None:
             raise _bad_offer("has other sections than audio and a data channel")
