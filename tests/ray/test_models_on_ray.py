@@ -72,6 +72,17 @@ async def test_a_full_queue_refuses_at_once(worker: Worker) -> None:
     assert sum(isinstance(result, int) for result in results) == 32
 
 
+async def test_a_cancelled_call_does_not_disturb_one_that_waits_beside_it(worker: Worker) -> None:
+    async with aclosing(worker.stream("count", 1000, 0.05)) as stream:
+        await anext(stream)
+        kept, cancelled = (asyncio.create_task(worker.call("echo", name)) for name in ("kept", "cancelled"))
+        await eventually(lambda: worker.load().waiting == 2)
+        cancelled.cancel()
+        await eventually(lambda: worker.load().waiting == 1)
+    assert await kept == "kept"
+    assert (worker.load().running, worker.load().waiting) == (0, 0)
+
+
 async def test_the_replica_serves_users_before_files(worker: Worker) -> None:
     order: list[str] = []
 

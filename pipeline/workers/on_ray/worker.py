@@ -37,9 +37,9 @@ async def open_on_ray(spec: EngineSpec, settings: Settings, serving: Serving) ->
         yield RayWorker(spec.name, name, handle, serving.replicas, cluster, to_zero=placement.to_zero)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Flight:
-    """A call on its way."""
+    """A call on its way, itself and not its state: `RayWorker` removes it from a list."""
 
     running: bool = False
     ended: bool = False
