@@ -76,8 +76,7 @@ class Assistant:
         self._engines = engines
         self.personas = personas or Personas.load(settings.personas_dir)
         self.personas.check(voices)
-        named = {"openai": settings.llm_openai_model, "auto": settings.llama_model, "ollama": settings.llama_model}
-        self.models = OfferedModels(stages.llm, usual=named.get(settings.llm_engine, ""), allowed=settings.llm_models)
+        self.models = OfferedModels(stages.llm, usual=self._usual_model, allowed=settings.llm_models)
         """The language models that a conversation can choose."""
         self.tools = tools or Toolbox()
         """The functions that the language model may call."""
@@ -100,6 +99,12 @@ class Assistant:
         """The engine of each stage at present, in the order stt, llm, tts; and Smart Turn (turn) where it is loaded."""
         turn = self.smart_turn.info if self.smart_turn is not None else None
         return [*self._engines(), *([turn] if turn is not None else [])]
+
+    def _usual_model(self) -> str:
+        """Return the name of the language model that the server of the settings uses; "" without one."""
+        named = {"openai": self.settings.llm_openai_model, "auto": self.settings.llama_model}
+        used = [info.model for info in self._engines() if info.stage == "llm" and info.engine == "ollama"]
+        return used[0] if used else named.get(self.settings.llm_engine, "")
 
     async def has_model(self) -> bool:
         """Whether there is a language model now, and not only the built-in responder."""

@@ -80,12 +80,31 @@ def test_auto_follows_ollama_as_it_starts_and_stops(
 def test_ollama_is_used_once_its_model_is_pulled(
     automatic: ServerProcess, portal: BlockingPortal, ollama_port: int
 ) -> None:
-    ollama = FakeOllama(models=["other:latest"], reply="Now I have it.")
+    ollama = FakeOllama(models=["minilm:latest"], embedding={"minilm:latest"}, reply="Now I have it.")
     with portal.wrap_async_context_manager(running(ollama.app(), ollama_port)), automatic.connect() as connection:
         assert SUM_ANSWER in ask(connection, spoken(SUM)).llama
         assert "ollama pull llama3.2" in language_model(automatic)["notes"][0]
         ollama.models.append("llama3.2:latest")
         assert ask(connection, sample("hello")).llama == "Now I have it."
+
+
+def test_another_model_of_ollama_is_used_until_it_is_removed(
+    automatic: ServerProcess, portal: BlockingPortal, ollama_port: int
+) -> None:
+    ollama = FakeOllama(models=["qwen3:8b"], reply="I am another model.")
+    with portal.wrap_async_context_manager(running(ollama.app(), ollama_port)), automatic.connect() as connection:
+        ask(connection, sample("hello"))  # the Ollama of another test may still count as there
+        assert ask(connection, sample("hello")).llama == "I am another model."
+        told = language_model(automatic)
+        assert told["model"] == "qwen3:8b"
+        assert "LLAMA_MODEL is not set" in told["notes"][0]
+        choice = httpx.get(f"{automatic.url}/llm-models").json()
+        assert (choice["default"], choice["models"]) == ("qwen3:8b", ["qwen3:8b"])
+        ollama.models, ollama.traps = ["llama3.2:latest"], Traps(status=404, message="model 'qwen3:8b' not found")
+        assert SUM_ANSWER in ask(connection, spoken(SUM)).llama  # the built-in responder
+        ollama.traps = Traps()
+        assert ask(connection, sample("hello")).llama == "I am another model."
+        assert language_model(automatic)["model"] == "llama3.2"
 
 
 def test_errors_of_a_running_ollama_are_reported_without_fallback(

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any
 
 import pytest
@@ -40,7 +41,7 @@ async def address(server: FakeOllama) -> AsyncIterator[str]:
 
 async def test_the_models_of_ollama_are_listed_and_one_replies(address: str, server: FakeOllama) -> None:
     async with open_engine(settings(llama_endpoint=address), quiet) as opened:
-        offered = OfferedModels(opened.engine, usual="llama3.2")
+        offered = OfferedModels(opened.engine, usual=lambda: "llama3.2")
         assert list(await offered.names()) == ["llama3.2", "qwen3:8b"]
         assert await offered.find("llama3.2:latest") == "llama3.2"
         chosen = await offered.find(" qwen3:8b ")
@@ -108,7 +109,7 @@ async def test_the_operator_limits_the_choice(address: str) -> None:
         for allowed, names in (
             ("qwen3:8b", ["qwen3:8b", "llama3.2"]), ("none-of-them", ["llama3.2"]), ("all", ["qwen3:8b", "llama3.2"]),
         ):  # fmt: skip
-            offered = OfferedModels(opened.engine, usual="llama3.2", allowed=allowed)
+            offered = OfferedModels(opened.engine, usual=lambda: "llama3.2", allowed=allowed)
             assert set(await offered.names()) == set(names)
 
 
@@ -133,7 +134,9 @@ async def test_an_openai_server_with_a_named_model_offers_others_only_if_allowed
         ):
             chosen = settings(llm_openai_url=f"{url}/v1", **changes)
             async with openai.open_engine(chosen, quiet) as opened:
-                offered = OfferedModels(opened.engine, usual=chosen.llm_openai_model, allowed=chosen.llm_models)
+                offered = OfferedModels(
+                    opened.engine, usual=partial(getattr, chosen, "llm_openai_model"), allowed=chosen.llm_models
+                )
                 assert list(await offered.names()) == names
                 await reply(opened.engine, llm_model="small")
                 assert server.requests[-1]["model"] == "small"
@@ -144,14 +147,14 @@ async def test_auto_offers_the_models_of_ollama_and_keeps_them_while_it_is_away(
 ) -> None:
     port = closed_port()
     async with open_auto(settings(llama_endpoint=f"http://127.0.0.1:{port}"), quiet) as model:
-        offered = OfferedModels(model, usual="llama3.2")
+        offered = OfferedModels(model, usual=lambda: "llama3.2")
         assert list(await offered.names()) == []
         with pytest.raises(BadInput, match="there are: none"):
             await offered.find("llama3.2")
         assert await offered.find_if_any("llama3.2") is None
         assert await reply(model, llm_model="qwen3:8b")  # by the built-in responder
         async with running(server.app(), port):
-            offered = OfferedModels(model, usual="llama3.2")
+            offered = OfferedModels(model, usual=lambda: "llama3.2")
             assert list(await offered.names()) == ["llama3.2", "qwen3:8b"]
         monkeypatch.setattr("pipeline.llm.offered.FRESH_S", 0.0)
         assert await reply(model, llm_model="qwen3:8b") != REPLY  # by the built-in responder

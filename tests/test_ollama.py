@@ -218,6 +218,31 @@ async def test_probe_gives_the_remedy_for_a_missing_model(address: str, server: 
     await probe(settings(address, llama_model="qwen3", llama_pull=True))
 
 
+async def test_another_model_is_used_if_none_was_set(address: str, server: FakeOllama) -> None:
+    server.models, server.embedding = ["minilm:latest", "qwen3:8b", "gemma3:4b"], {"minilm:latest"}
+    await probe(settings(address))
+    async with open_engine(settings(address), quiet) as opened:
+        assert await said(opened.engine) == REPLY
+    assert opened.model == "qwen3:8b"
+    assert [note for note in opened.notes if "so qwen3:8b is used" in note]
+    assert {request["model"] for request in server.requests} == {"qwen3:8b"}
+
+
+@pytest.mark.parametrize("models", [[], ["minilm:latest"]])
+async def test_a_server_without_a_model_that_can_converse_is_unavailable(
+    address: str, server: FakeOllama, models: list[str]
+) -> None:
+    server.models, server.embedding = models, {"minilm:latest"}
+    with pytest.raises(EngineUnavailable, match=r"does not have the model llama3\.2"):
+        await probe(settings(address))
+
+
+async def test_several_servers_never_choose_a_model(address: str, server: FakeOllama) -> None:
+    server.models = ["qwen3:8b"]
+    with pytest.raises(EngineUnavailable, match=r"does not have the model llama3\.2"):
+        await probe(settings(f"{address},{address}"))
+
+
 async def test_probe_fails_quickly_if_no_server_answers(address: str, server: FakeOllama) -> None:
     server.traps = Traps(slow_api_s=600)
     for url in (f"http://127.0.0.1:{closed_port()}", address):

@@ -165,14 +165,15 @@ class AutoLanguageModel:
             self._replying -= 1
 
     async def _gone(self) -> bool:
-        """Check whether the better engine has become unreachable. If so, close it, unless it is still replying to
-        other sessions: an engine that only responds slowly to the check must not lose its replies.
+        """Check whether the better engine has become unreachable, or its model was removed. If so, close it, unless it
+        is still replying to other sessions: an engine that only responds slowly to the check must not lose its replies.
         """
         async with self._leaving:
             if self._better is None:
                 return True
+            in_use = self._settings.model_copy(update={"llama_model": self._better.info.model})
             try:
-                await load(ENGINES, BETTER).probe(self._settings)
+                await load(ENGINES, BETTER).probe(in_use)
             except ParleyError as error:
                 if not self._replying:
                     self._why_not = note(BETTER, error)

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 from pipeline.errors import BadInput, EngineUnavailable, ParleyError
@@ -34,15 +34,20 @@ class OffersModels(Protocol):
 class OfferedModels:
     """The choice of models, with a short memory: each new conversation can ask for it."""
 
-    def __init__(self, engine: object, *, usual: str = "", allowed: str = "") -> None:
-        """engine: the language model of the deployment. usual: see the attribute. allowed: LLM_MODELS."""
+    def __init__(self, engine: object, *, usual: Callable[[], str] = str, allowed: str = "") -> None:
+        """engine: the language model of the deployment. usual: returns the model of conversations that choose none,
+        or "". allowed: LLM_MODELS."""
         self._engine = engine
-        self.usual = _plain(usual)
-        """Name of the model of conversations that choose none; empty: unknown."""
+        self._usual = usual
         self._allowed = [_plain(name.strip()) for name in allowed.split(",") if name.strip()]
         self._names: Sequence[str] = ()
         self._looked = -math.inf
         self._look: asyncio.Task[None] | None = None
+
+    @property
+    def usual(self) -> str:
+        """Name of the model of conversations that choose none; empty: unknown."""
+        return _plain(self._usual())
 
     async def names(self) -> Sequence[str]:
         """Return the names that can be chosen, in the server's order; empty without a server that has a choice. The

@@ -47,10 +47,24 @@ START_TIMEOUT_S = 120.0
 
 async def probe(settings: Settings) -> None:
     """Request the version and the models. Raises EngineUnavailable when no Ollama is reachable and has the model."""
-    await probe_servers(each_server(settings, ADDRESS), _probe_one)
+    await probe_servers(_servers(settings), _probe_one)
+
+
+def _servers(settings: Settings) -> list[Settings]:
+    """Return the settings for each server. Several have the same model, so none chooses another one."""
+    servers = each_server(settings, ADDRESS)
+    if len(servers) == 1:
+        return servers
+    return [server.model_copy(update={"llama_model": server.llama_model}) for server in servers]
 
 
 async def _probe_one(settings: Settings) -> None:
+    await _model_of(settings)
+
+
+async def _model_of(settings: Settings) -> str:
+    """Return the model to use: LLAMA_MODEL; if that was not set and is not there, the first one that can converse.
+    Raises EngineUnavailable."""
     try:
         version, tags = await patiently(partial(_looked, settings))
     except (httpx.RequestError, TimeoutError):
@@ -62,12 +76,16 @@ async def _probe_one(settings: Settings) -> None:
             f"The server at {settings.llama_endpoint} is not Ollama.",
             remedy="Set LLAMA_ENDPOINT to Ollama's address.",
         )
-    if not settings.llama_pull and not _has(_names(tags), settings.llama_model):
+    if settings.llama_pull or _has(_names(tags), settings.llama_model):
+        return settings.llama_model
+    others = [] if "llama_model" in settings.model_fields_set else _names(tags)
+    if not others:
         raise _missing(settings)
+    return others[0]
 
 
 async def installed(settings: Settings) -> list[str]:
-    """Return the names of the models on the Ollama servers, sorted; none if no server responds."""
+    """Return the names of the models on the Ollama servers that can converse, sorted; none if no server responds."""
     found: set[str] = set()
     for server in each_server(settings, ADDRESS):
         with contextlib.suppress(httpx.HTTPError, httpx.InvalidURL, ValueError):
@@ -76,8 +94,13 @@ async def installed(settings: Settings) -> list[str]:
 
 
 def _names(tags: JsonObject) -> list[str]:
-    models = [mapping(model) for model in items(tags.get("models"))]
-    return [str(model.get("name") or model.get("model")) for model in models]
+    """Return the names of the models that can converse, in the server's order: the latest first."""
+    listed = [mapping(model) for model in items(tags.get("models"))]
+    return [
+        encodable(str(model.get("name") or model.get("model") or ""))
+        for model in listed
+        if not any("bert" in str(family) for family in items(mapping(model.get("details")).get("families")))
+    ]
 
 
 async def _looked(settings: Settings) -> tuple[JsonObject, JsonObject]:
@@ -120,12 +143,16 @@ def _tagged(model: str) -> str:
 
 def open_engine(settings: Settings, report: Report) -> AbstractAsyncContextManager[Opened[LanguageModel]]:
     """Open the model on each server: pull it if that is allowed, load it and warm it up."""
-    return open_servers(each_server(settings, ADDRESS), _open_one, _probe_one, report)
+    return open_servers(_servers(settings), _open_one, _probe_one, report)
 
 
 @asynccontextmanager
 async def _open_one(settings: Settings, report: Report) -> AsyncIterator[Opened["OllamaModel"]]:
-    await _probe_one(settings)
+    model = await _model_of(settings)
+    notes = []
+    if model != settings.llama_model:
+        notes = [f"LLAMA_MODEL is not set and Ollama does not have {settings.llama_model}, so {model} is used."]
+        settings = settings.model_copy(update={"llama_model": model})
     # Only a timeout for connecting: httpx's other timeouts count bytes, not tokens.
     timeout = httpx.Timeout(None, connect=CONNECT_TIMEOUT_S)
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=8)
@@ -139,7 +166,7 @@ async def _open_one(settings: Settings, report: Report) -> AsyncIterator[Opened[
         engine = OllamaModel(client, chats, settings)
         await engine.prepare(report)
         host = urlsplit(settings.llama_endpoint).netloc
-        yield Opened(engine, model=settings.llama_model, device=host)
+        yield Opened(engine, model=settings.llama_model, device=host, notes=notes)
 
 
 class OllamaModel(ServedModel):
@@ -171,12 +198,7 @@ class OllamaModel(ServedModel):
             tags = await _get(self._chats, "/api/tags")
         except _BROKEN:
             raise _away(self._settings) from None
-        listed = [mapping(model) for model in items(tags.get("models"))]
-        return [
-            encodable(str(model.get("name") or model.get("model") or ""))
-            for model in listed
-            if not any("bert" in str(family) for family in items(mapping(model.get("details")).get("families")))
-        ]
+        return _names(tags)
 
     async def prepare(self, report: Report) -> None:
         """Make sure that the model is installed, and load it. Raises EngineUnavailable or EngineError."""
