@@ -88,6 +88,8 @@ class CallConnection(Connection):
             return [self._about("started")]
         if kind == CLEARED:
             return self._silent("cleared")
+        if kind == "response.output_audio.done" and event["response_id"] == self._response:
+            self._tracks.speaker.end()
         if not isinstance(response, dict):
             return [event]
         if kind == "response.created" and response["conversation_id"] is not None:
@@ -100,8 +102,6 @@ class CallConnection(Connection):
         """End the sound of the response. At `stopped` it was played: a response ends with its playback."""
         if how == "cleared":
             self._tracks.speaker.cut()
-        else:
-            self._tracks.speaker.end()
         if not self._sounding:
             return []
         self._sounding = False

@@ -43,8 +43,6 @@ EAGERNESS: dict[str, dict[str, object]] = {
     "high": {"silence_ms": 300, "max_silence_ms": 2000},
 }
 """Options for each `eagerness` of semantic_vad; `max_silence_ms` is OpenAI's. "auto" is "medium"."""
-NOISE_REDUCTION = {"near_field": 0.7, "far_field": 1.0}
-"""Strength of each type of noise reduction."""
 SERVERS_OWN = frozenset({"id", "object", "expires_at"})
 """Fields of a session that a client cannot change; they are ignored when a client sends a whole session back."""
 DETECTION_OPTIONS: Mapping[Literal["prefix_padding_ms", "silence_duration_ms", "idle_timeout_ms"], str] = {
@@ -155,13 +153,28 @@ class Config:
             transcription["model"] = transcription.get("model") or self._hears
         if "model" in self.json:
             changed["model"] = changed["model"] or self.json["model"]
-        if not noise.available():
-            changed["audio"]["input"]["noise_reduction"] = None
+        changed["audio"]["input"]["noise_reduction"] = self._noise_reduction(
+            changed["audio"]["input"]["noise_reduction"]
+        )
         # Not supported: report null, so that the client sees it. Traces belong to the operator.
         if "tracing" in changed:
             changed["tracing"] = None
         self._derive(changed)
         self.json = changed
+
+    def _noise_reduction(self, wanted: NoiseReduction | None) -> NoiseReduction | None:
+        """Return the noise reduction with its strength: without one the current strength counts, and at first 1. Raises
+        RealtimeError."""
+        if wanted is None or not noise.available():
+            return None
+        before = self.json["audio"]["input"]["noise_reduction"]
+        strength = wanted.get("strength")
+        if strength is None:
+            strength = 1.0 if before is None else before["strength"]
+        if not 0 <= strength <= 1:
+            param = "session.audio.input.noise_reduction.strength"
+            raise RealtimeError(f"'{param}' must be from 0 to 1.", code="invalid_value", param=param)
+        return {"type": wanted["type"], "strength": strength}
 
     def _derive(self, json: SessionJson) -> None:
         """Set the options derived from a configuration. Raises RealtimeError and changes nothing if it is invalid."""
@@ -223,11 +236,7 @@ class Config:
         if self._lead_ms is not None:
             wishes["lead_ms"] = self._lead_ms
         if reduction is not None:
-            strength = reduction.get("strength", NOISE_REDUCTION[reduction["type"]])
-            if isinstance(strength, bool) or not isinstance(strength, int | float) or not 0 <= strength <= 1:
-                param = "session.audio.input.noise_reduction.strength"
-                raise RealtimeError(f"'{param}' must be from 0 to 1.", code="invalid_value", param=param)
-            wishes["noise_reduction"] = strength
+            wishes["noise_reduction"] = reduction["strength"]
         if self._speaker_lock is not None:
             wishes["speaker_lock"] = self._speaker_lock
         if detection is not None:

@@ -31,8 +31,6 @@ BETA_FIELDS = frozenset({
     "temperature", "max_response_output_tokens",
 })  # fmt: skip
 """Fields of a session or a response in the Realtime beta."""
-OURS = frozenset({"session.audio.input.noise_reduction.strength"})
-"""Fields that only this service has."""
 MAX_EVENT_ID_CHARS = 512
 MAX_EVENT_CHARS = 1 << 20
 """Maximum length of an event without its sound. An item's text may have 100,000 characters, and its JSON ten times as
@@ -135,8 +133,6 @@ def check_known(value: object, path: str, *, passed_over: frozenset[str] = froze
     if not isinstance(value, BaseModel):
         return
     for name in sorted(set(value.model_extra or ()) - passed_over):
-        if f"{path}.{name}" in OURS:
-            continue
         raise _unknown(f"{path}.{name[:64]}")
     for name in value.model_fields_set:
         check_known(getattr(value, name, None), f"{path}.{name}")

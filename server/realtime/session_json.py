@@ -25,7 +25,7 @@ class TurnDetection(TypedDict, total=False):
 class NoiseReduction(TypedDict, total=False):
     type: Required[Literal["near_field", "far_field"]]
     strength: float
-    """Parley's own field."""
+    """0 to 1."""
 
 
 class Transcription(TypedDict, total=False):

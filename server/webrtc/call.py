@@ -120,6 +120,7 @@ class Call:
             self.session = open_session(self._socket, self._tracks)
             self._peer = RTCPeerConnection(RTCConfiguration(iceServers=_ice_servers(self._network)))
             self._held = stack.pop_all()
+        self._tracks.speaker.on("ended", self.hang_up)  # aiortc stops a track that it can no longer send
         self._peer.on("datachannel", self._opened)
         self._peer.on("track", self._received)
         self._peer.on("connectionstatechange", self._changed)

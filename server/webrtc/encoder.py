@@ -17,8 +17,9 @@ BITS_PER_S = 32_000
 """Speech without audible loss (RFC 6716, 2.1.1), with a copy of each packet in the next one."""
 OPTIONS = {"application": "voip", "fec": "1", "packet_loss": "5", "compression_level": "2"}
 """fec: a receiver restores a lost packet from the next one. compression_level: Opus's complexity, 10 at most."""
-SILENCE = b"\xf8\xff\xfe"
-"""A packet of 20 ms of silence."""
+SILENCE = b"\xf8"
+"""A packet of discontinuous transmission (RFC 6716, 3.1: a frame of 0 bytes). After it browsers keep silence until the
+next packet; after a longer one a gap counts as loss for them, and makes them delay what follows."""
 
 
 class SpeechEncoder:

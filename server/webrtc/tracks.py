@@ -70,18 +70,25 @@ class Speaker(MediaStreamTrack):
         rest = self._sound[:FADE]
         self._sound = (rest * np.linspace(1, 0, len(rest))).astype(np.int16)
 
+    def stop(self) -> None:
+        """End the track; what waits in `recv` ends, too."""
+        super().stop()
+        self._added.set()
+
     def _add(self, samples: Samples) -> None:
+        if self.readyState != "live":
+            return
         self._sound = np.concatenate([self._sound, np.frombuffer(Clip(samples, PLAY_HZ).pcm16(), np.int16)])
         if len(self._sound):
             self._added.set()
 
     async def recv(self) -> "Packet[Any]":
         """Return the next packet when it is due. Raises MediaStreamError after `stop`."""
-        if self.readyState != "live":
-            raise MediaStreamError
         if self._quiet > QUIET_FRAMES and not len(self._sound):
             await self._pause()
         await self._due()
+        if self.readyState != "live":
+            raise MediaStreamError
         packet = Packet(self._encoded())
         packet.pts, packet.time_base = self._next, TIME_BASE
         self._next += FRAME

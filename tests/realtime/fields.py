@@ -542,10 +542,10 @@ TABLE: dict[str, dict[str, Field]] = {
     "AudioPCMU": {"type": used(heard(format={"type": "audio/pcmu"}))},
     "AudioPCMA": {"type": used(heard(format={"type": "audio/pcma"}))},
     "NoiseReduction": {
-        "type": used(session(
+        "type": no_effect(session(
             {"audio": {"input": {"noise_reduction": {"type": "near_field"}}}},
             {"audio": {"input": {"noise_reduction": {"type": "far_field"}}}},
-        ), "a strength of 0.7 or 1"),
+        ), "the strength decides"),
         "strength": used(session(
             {"audio": {"input": {"noise_reduction": {"type": "far_field", "strength": 0.5}}}},
             {"audio": {"input": {"noise_reduction": {"type": "far_field"}}}},

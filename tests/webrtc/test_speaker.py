@@ -5,8 +5,10 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import numpy as np
+import pytest
 from aiortc.codecs.opus import OpusDecoder
 from aiortc.jitterbuffer import JitterFrame
+from aiortc.mediastreams import MediaStreamError
 from av import AudioFrame
 from av.packet import Packet
 
@@ -92,6 +94,25 @@ def test_timestamps_follow_the_time() -> None:
     stamps = np.array([packet.pts for _, packet in packets])
     assert (np.diff(stamps) >= FRAME).all()  # no packet overlaps the one before
     assert np.abs([at for at, _ in packets] - stamps / RATE_HZ).max() < 0.001
+
+
+def test_a_stopped_track_ends_at_once_and_keeps_no_sound() -> None:
+    async def run() -> float:
+        await asyncio.sleep(1)
+        speaker, loop = Speaker(), asyncio.get_running_loop()
+        for _ in range(QUIET_FRAMES + 1):
+            await speaker.recv()
+        waiting = asyncio.create_task(speaker.recv())
+        await asyncio.sleep(0.05)
+        begun = loop.time()
+        speaker.stop()
+        with pytest.raises(MediaStreamError):
+            await waiting
+        speaker.play(tone(1.0))
+        assert not len(speaker._sound)
+        return loop.time() - begun
+
+    assert virtual_time.run(run()) <= FRAME_S
 
 
 def test_sound_that_was_cut_ends_soon() -> None:
