@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -43,7 +44,7 @@ from jobs.webhooks import Webhooks, secret_of
 from pipeline.errors import ConfigError
 from pipeline.settings import Settings
 from pipeline.support.json_types import JsonObject
-from pipeline.transcripts.subtitles import PLAIN, Layout
+from pipeline.transcripts.subtitles import PLAIN, READABLE, Layout
 from pipeline.transcripts.transcriber import Transcriber
 
 MAX_JOBS = 100_000
@@ -367,7 +368,7 @@ def _doors(jobs: Jobs, database: Database) -> Doors:
     async def submit(one: Submission, record: Recorder) -> None:
         await jobs.submit([one], also=record)
 
-    return Doors(database, jobs.files, submit, jobs.rendered)
+    return Doors(database, jobs.files, submit, functools.partial(jobs.rendered, layout=READABLE))
 
 
 def _check_webhook(settings: Settings) -> None:

@@ -50,6 +50,8 @@ class Layout:
 
 
 PLAIN = Layout()
+READABLE = Layout(line_width=42, max_lines=2, max_cue_s=7.0, max_chars_per_s=17.0)
+"""The usual layout for viewers, that of the page's downloads (web/library/selection.js), too."""
 
 
 @dataclass(frozen=True, slots=True)
