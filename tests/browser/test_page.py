@@ -112,6 +112,20 @@ def test_a_card_tells_the_limits_of_basic_engines_until_it_is_closed(server: Ser
     visitor.see("#basic-files:has-text('one word in four wrong')")
 
 
+def test_recordings_can_have_the_languages_of_the_chosen_model(server: ServerProcess, visit: Visit) -> None:
+    visitor = visit(server.url + "/ui#transcribe")
+    page = visitor.page
+    options = page.locator("#job-options [name=language] option")
+    visitor.until("document.querySelectorAll('#job-options [name=model_id] option').length > 1")
+    assert options.all_text_contents() == ["Any (detected)", "English"], "what the loaded recogniser understands"
+    page.click("#options-summary")
+    page.select_option("#job-options [name=model_id]", "faster_large-v3_int8")
+    assert options.count() > 40, "the languages of a model that is not loaded are unknown"
+    page.select_option("#job-options [name=language]", "pt")
+    page.select_option("#job-options [name=model_id]", "")
+    assert page.input_value("#job-options [name=language]") == "auto"
+
+
 def test_colours_and_key_are_remembered_on_request(server: ServerProcess, visit: Visit) -> None:
     visitor = visit(server.url)
     page = visitor.page

@@ -17,6 +17,7 @@ export const texts = {
   voice: "Stimme",
   language: "Ihre Sprache",
   auto: "Beliebig (wird erkannt)",
+  languageUnvoiced: "{language} (Antworten nur als Text)",
   wake: "Aktivierungswort",
   wakeNone: "Keines: immer zuhören",
   push: "Sprechtaste",

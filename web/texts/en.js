@@ -17,6 +17,7 @@ export const texts = {
   voice: "Voice",
   language: "Language you speak",
   auto: "Any (detected)",
+  languageUnvoiced: "{language} (replies as text only)",
   wake: "Wake word",
   wakeNone: "None: always listen",
   push: "Push to talk",

@@ -17,6 +17,7 @@ export const texts = {
   voice: "Voz",
   language: "Idioma en que habla",
   auto: "Cualquiera (detectado)",
+  languageUnvoiced: "{language} (respuestas solo como texto)",
   wake: "Palabra de activación",
   wakeNone: "Ninguna: escuchar siempre",
   push: "Pulsar para hablar",

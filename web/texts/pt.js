@@ -17,6 +17,7 @@ export const texts = {
   voice: "Voz",
   language: "Idioma que você fala",
   auto: "Qualquer um (detectado)",
+  languageUnvoiced: "{language} (respostas só em texto)",
   wake: "Palavra de ativação",
   wakeNone: "Nenhuma: escutar sempre",
   push: "Apertar para falar",
