@@ -22,7 +22,7 @@ receiveShares();
 const engines = () =>
   showEngines(document.getElementById("engines"), talk.choices.key, (phrases, languages, { limits, spoken }) => {
     talk.setWakeWords(phrases);
-    talk.choices.setLanguages(languages, spoken);
+    talk.setLanguages(languages, spoken);
     transcribe.limits = limits;
     preview.languages = spoken;
   });

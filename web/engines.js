@@ -1,7 +1,7 @@
 /** The engine of each stage, from /health, and what the basic ones cannot do. */
 
 import { withKey } from "./key.js";
-import { languageName } from "./languages.js";
+import { languageName, notUnderstood } from "./languages.js";
 import { text } from "./texts.js";
 import { Upgrades } from "./upgrades.js";
 
@@ -47,10 +47,11 @@ function item({ stage, engine, model, device, source, licence }) {
 function showLimits(list, engines, key) {
   const lines = engines.flatMap(limits);
   const spoken = engines.find(({ stage }) => stage === "stt")?.languages ?? [];
-  if (spoken.length && !spoken.includes(navigator.language.split("-")[0])) {
-    lines.unshift(line(text("basicLanguage", { languages: spoken.map(languageName).join(", ") })));
-  }
-  find("basic-files").hidden = !engines.some(({ engine }) => engine === "sphinx");
+  const lacking = notUnderstood(spoken) && text("basicLanguage", { languages: spoken.map(languageName).join(", ") });
+  if (lacking) lines.unshift(line(lacking));
+  const files = find("basic-files");
+  files.textContent = engines.some(({ engine }) => engine === "sphinx") ? text("basic_stt") : lacking;
+  files.hidden = !files.textContent;
   const card = find("basic");
   find("basic-list").replaceChildren(...lines);
   if (!lines.length) return;

@@ -14,6 +14,15 @@ export const isLanguage = (code) => LANGUAGES.includes(code);
 /** @param {string} code with or without a region @param {string[]} known codes; empty: unknown, so all are in it */
 export const among = (code, known) => !known.length || known.some((one) => plain(one) === plain(code));
 
+/**
+ * @param {string[]} known languages of the recogniser; empty: unknown @param {string} chosen by the user, or "auto"
+ * @returns {string} the user's language if the recogniser lacks it: the chosen one, or the browser's first; else ""
+ */
+export function notUnderstood(known, chosen = "auto") {
+  const wanted = chosen === "auto" ? (navigator.languages[0] ?? pageLanguage) : chosen;
+  return among(wanted, known) ? "" : plain(wanted);
+}
+
 const plain = (code) => code.split("-")[0].toLowerCase();
 
 /**

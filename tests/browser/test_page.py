@@ -6,6 +6,8 @@ import httpx
 import pytest
 
 from tests.browser.conftest import Visit, low_contrasts, said
+from tests.in_process import in_process
+from tests.scripted import ScriptedSTT
 from tests.server_process import ServerProcess
 
 pytestmark = pytest.mark.real_time
@@ -110,6 +112,35 @@ def test_a_card_tells_the_limits_of_basic_engines_until_it_is_closed(server: Ser
     visitor.see("#basic")
     page.goto(server.url + "/ui#transcribe")
     visitor.see("#basic-files:has-text('one word in four wrong')")
+
+
+def test_a_language_that_is_not_understood_is_told_until_the_first_press(server: ServerProcess, visit: Visit) -> None:
+    visitor = visit(server.url, language="pt-BR", microphone=said(60.0))
+    page = visitor.page
+    visitor.see("#lacking")
+    assert visitor.words("#lacking") == "Aqui não se entende Português, só Inglês."
+    page.click("#basic-close")
+    page.reload()
+    visitor.see("#lacking")
+    assert not page.is_visible("#basic")
+    page.click("#settings summary")
+    page.select_option("#language", "en")
+    assert not page.is_visible("#lacking"), "the user speaks it"
+    page.select_option("#language", "auto")
+    visitor.see("#lacking")
+    page.keyboard.press("Escape")
+    page.click("#press")
+    visitor.see("#talk[data-state=listening]")
+    assert not page.is_visible("#lacking")
+
+
+def test_recordings_note_a_recogniser_of_other_languages(visit: Visit, tmp_path: Path) -> None:
+    with in_process(tmp_path, heard=ScriptedSTT(languages=["en"])) as running:
+        visitor = visit(running.url + "/ui#transcribe", language="de-DE")
+        visitor.see("#basic-files:has-text('Die Erkennung kann nur Englisch.')")
+        visitor = visit(running.url + "/ui#transcribe")
+        visitor.until("document.querySelectorAll('#engines .stage').length === 3")
+        assert not visitor.page.is_visible("#basic-files")
 
 
 def test_recordings_can_have_the_languages_of_the_chosen_model(server: ServerProcess, visit: Visit) -> None:

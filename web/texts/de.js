@@ -46,6 +46,8 @@ export const texts = {
   basic_llm: "Ohne Sprachmodell werden nur Uhrzeit, Rechnungen, Umrechnungen, Witze und Ähnliches beantwortet.",
   basic_tts: "Die einfache Stimme klingt wie ein Roboter.",
   basicLanguage: "Ihre Sprache wird nicht verstanden: Die Erkennung kann nur {languages}.",
+  notUnderstood: "{language} wird hier nicht verstanden.",
+  onlyUnderstood: "{language} wird hier nicht verstanden, nur {languages}.",
 
   you: "Sie",
   assistant: "Parley",

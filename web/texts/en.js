@@ -46,6 +46,8 @@ export const texts = {
   basic_llm: "Without a language model, only the time, sums, conversions, jokes and the like are answered.",
   basic_tts: "The basic voice sounds like a robot.",
   basicLanguage: "Speech in your language is not understood: the recogniser has only {languages}.",
+  notUnderstood: "{language} is not understood here.",
+  onlyUnderstood: "{language} is not understood here, only {languages}.",
 
   you: "You",
   assistant: "Parley",

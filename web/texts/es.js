@@ -46,6 +46,8 @@ export const texts = {
   basic_llm: "Sin un modelo de lenguaje, solo respondo sobre la hora, cuentas, conversiones, chistes y cosas así.",
   basic_tts: "La voz básica suena como un robot.",
   basicLanguage: "El habla en su idioma no se entiende: el reconocedor solo tiene {languages}.",
+  notUnderstood: "Aquí no se entiende {language}.",
+  onlyUnderstood: "Aquí no se entiende {language}, solo {languages}.",
 
   you: "Usted",
   assistant: "Parley",

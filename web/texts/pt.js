@@ -46,6 +46,8 @@ export const texts = {
   basic_llm: "Sem um modelo de linguagem, só respondo sobre horas, contas, conversões, piadas e coisas assim.",
   basic_tts: "A voz básica soa como um robô.",
   basicLanguage: "A fala no seu idioma não é entendida: o reconhecedor só tem {languages}.",
+  notUnderstood: "Aqui não se entende {language}.",
+  onlyUnderstood: "Aqui não se entende {language}, só {languages}.",
 
   you: "Você",
   assistant: "Parley",
