@@ -4,6 +4,7 @@ import { possible } from "./audio.js";
 import { CallPlayer } from "./call-player.js";
 import { SoundClock } from "./clock.js";
 import { Player } from "./player.js";
+import { explained } from "./texts.js";
 
 export class Turns {
   /**
@@ -103,13 +104,13 @@ export class Turns {
       case "turn_failed":
         this.ended();
         transcript.interrupted("", this.timings(event));
-        trouble.show({ ...event, code: "turn" });
+        trouble.show({ code: "turn", message: explained(event.code, event.message) });
         break;
       case "stage_error":
-        trouble.show({ ...event, code: "voice" });
+        trouble.show({ code: "voice", message: explained(event.code, event.message) });
         break;
       case "error":
-        trouble.show({ ...event, code: "other" });
+        trouble.show({ code: "other", message: explained(event.code, event.message) });
         break;
       case "connection_lost":
         this.ended();
