@@ -13,21 +13,22 @@ const upgrades = new Upgrades(find("upgrades"));
 
 /**
  * @param {HTMLElement} list @param {string} key the service lists its engines for valid keys only
- * @param {(phrases: Record<string, string>, languages: string[], more: {limits: object, spoken: string[]}) => void} told
- *   takes the wake words (name → phrase), the languages of the recogniser and of the voice (empty: unknown), and the
- *   limits of the service
+ * @param {(phrases: Record<string, string>, languages: string[], more: {limits: object, spoken: string[],
+ *   speakers?: {available: boolean, command: string | null}}) => void} told
+ *   takes the wake words (name → phrase), the languages of the recogniser and of the voice (empty: unknown), the limits
+ *   of the service, and whether it can tell speakers apart
  */
 export async function showEngines(list, key, told) {
-  let engines, wake_words, limits;
+  let engines, wake_words, limits, speakers;
   try {
     const answer = await fetch(new URL("health", document.baseURI), { cache: "no-store", headers: withKey(key) });
-    ({ engines, wake_words, limits } = await answer.json());
+    ({ engines, wake_words, limits, speakers } = await answer.json());
   } catch {
     return; // the conversation reports that the service does not respond
   }
   engines ??= [];
   const languages = (wanted) => engines.find(({ stage }) => stage === wanted)?.languages ?? [];
-  told(wake_words ?? {}, languages("stt"), { limits: limits ?? {}, spoken: languages("tts") });
+  told(wake_words ?? {}, languages("stt"), { limits: limits ?? {}, spoken: languages("tts"), speakers });
   list.replaceChildren(...engines.map(item));
   showLimits(list, engines, key);
 }

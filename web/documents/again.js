@@ -45,7 +45,7 @@ export class Again {
     const before = this.job.language ?? "auto";
     language.value = [...language.options].some(({ value }) => value === before) ? before : "auto";
     model.addEventListener("change", () => offerLanguages(this.form));
-    diarize.checked = this.job.diarize;
+    diarize.checked = this.job.diarize && !diarize.disabled;
     speakers.value = "";
     const shown = () => (speakers.closest("label").hidden = !diarize.checked);
     diarize.addEventListener("change", shown);

@@ -89,6 +89,17 @@ export class UploadForm {
     this.summarise();
   }
 
+  /** Offer to tell speakers apart only where the service can. @param {{available: boolean, command: string | null}} [speakers] */
+  setSpeakers({ available, command } = { available: true, command: null }) {
+    const { diarize, speakers } = this.form.elements;
+    diarize.disabled = !available;
+    diarize.checked = available && Boolean(read().diarize);
+    speakers.closest("label").hidden = !diarize.checked;
+    const words = diarize.closest("label").querySelector("small");
+    words.textContent = available ? text("diarizeMore") : text("diarizeMissing", { command });
+    this.summarise();
+  }
+
   /** Fill in an address. */
   setUrl(url) {
     find("url").value = url;
@@ -115,7 +126,8 @@ export class UploadForm {
   /** @private */
   keep() {
     const { language, model_id, diarize, speakers } = this.form.elements;
-    const kept = { language: language.value, model_id: model_id.value, diarize: diarize.checked, speakers: speakers.value };
+    const wanted = diarize.disabled ? Boolean(read().diarize) : diarize.checked;
+    const kept = { language: language.value, model_id: model_id.value, diarize: wanted, speakers: speakers.value };
     localStorage.setItem(STORE, JSON.stringify(kept));
     speakers.closest("label").hidden = !diarize.checked;
     this.summarise();

@@ -244,6 +244,7 @@ export const texts = {
   modelNamed: "{model} (geladen)",
   diarize: "Wer spricht",
   diarizeMore: "Unterscheidet Sprecher. Dauert länger.",
+  diarizeMissing: "Auf diesem Dienst nicht installiert. So wird es installiert: {command}",
   speakersKnown: "Anzahl der Sprecher",
   speakersAny: "Unbekannt",
 

@@ -181,6 +181,7 @@ export const texts = {
   modelNamed: "{model} (loaded)",
   diarize: "Who said what",
   diarizeMore: "Identifies speakers. Takes longer.",
+  diarizeMissing: "Not installed on this service. To install it: {command}",
   speakersKnown: "Number of speakers",
   speakersAny: "Unknown",
 

@@ -244,6 +244,7 @@ export const texts = {
   modelNamed: "{model} (carregado)",
   diarize: "Quem disse o quê",
   diarizeMore: "Identifica os falantes. Demora mais.",
+  diarizeMissing: "Não está instalado neste serviço. Para instalar: {command}",
   speakersKnown: "Número de falantes",
   speakersAny: "Desconhecido",
 
