@@ -9,26 +9,29 @@ import { Upgrades } from "./upgrades.js";
 const BASIC = ["sphinx", "builtin", "espeak"];
 const STORE = "parley.basic-closed";
 const find = (id) => document.getElementById(id);
+/** Opens the card about basic engines, once there is one. */
+let openCard = () => {};
+export const showLimitsCard = () => openCard();
 const upgrades = new Upgrades(find("upgrades"));
 
 /**
  * @param {HTMLElement} list @param {string} key the service lists its engines for valid keys only
  * @param {(phrases: Record<string, string>, languages: string[], more: {limits: object, spoken: string[],
- *   speakers?: {available: boolean, command: string | null}}) => void} told
+ *   speakers?: {available: boolean, command: string | null}, fallbacks: string[]}) => void} told
  *   takes the wake words (name → phrase), the languages of the recogniser and of the voice (empty: unknown), the limits
- *   of the service, and whether it can tell speakers apart
+ *   of the service, whether it can tell speakers apart, and the replies to what needs a language model
  */
 export async function showEngines(list, key, told) {
-  let engines, wake_words, limits, speakers;
+  let engines, wake_words, limits, speakers, fallbacks;
   try {
     const answer = await fetch(new URL("health", document.baseURI), { cache: "no-store", headers: withKey(key) });
-    ({ engines, wake_words, limits, speakers } = await answer.json());
+    ({ engines, wake_words, limits, speakers, fallbacks } = await answer.json());
   } catch {
     return; // the conversation reports that the service does not respond
   }
   engines ??= [];
   const languages = (wanted) => engines.find(({ stage }) => stage === wanted)?.languages ?? [];
-  told(wake_words ?? {}, languages("stt"), { limits: limits ?? {}, spoken: languages("tts"), speakers });
+  told(wake_words ?? {}, languages("stt"), { limits: limits ?? {}, spoken: languages("tts"), speakers, fallbacks: fallbacks ?? [] });
   list.replaceChildren(...engines.map(item));
   showLimits(list, engines, key);
 }
@@ -69,7 +72,13 @@ function showLimits(list, engines, key) {
     if (open) localStorage.removeItem(STORE);
     else localStorage.setItem(STORE, "1");
   };
-  opener.onclick = () => show(true);
+  opener.onclick = () => {
+    show(true);
+    if (!card.checkVisibility()) find("scroll").append(card); // during a conversation the welcome is hidden
+    card.scrollIntoView({ block: "nearest" });
+    find("basic-close").focus();
+  };
+  openCard = opener.onclick;
   find("basic-close").onclick = () => show(false);
   show(!localStorage.getItem(STORE));
 }

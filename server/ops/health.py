@@ -2,6 +2,7 @@
 
 import functools
 import importlib.metadata
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated, TypedDict
 
@@ -10,6 +11,7 @@ from fastapi import APIRouter, Request, Response
 from pipeline.engines import EngineInfo
 from pipeline.errors import EngineUnavailable, StorageError
 from pipeline.listening.wake_word import WAKE_WORDS, wake_words
+from pipeline.llm.builtin.understanding import LANGUAGES
 from pipeline.support.installing import how_to_install
 from pipeline.transcripts.alignment.opening import check_installed
 from pipeline.workers.hardware import Hardware
@@ -30,6 +32,7 @@ HARDWARE: dict[str, object] = {
     "limits": {"file_bytes": 524_288_000, "file_seconds": 21_600.0},
     "speakers": {"available": True, "command": None},
     "alignment": {"available": False, "command": "make install EXTRAS=align"},
+    "fallbacks": ["For that I need a language model."],
 }  # fmt: skip
 ENGINE: dict[str, object] = {
     "stage": "stt", "engine": "whisper", "model": "small (int8)", "device": "cpu", "ready_s": 2.1, "notes": [],
@@ -110,6 +113,8 @@ class Health(Lives):
     """`diarize`: the speakers of a transcript."""
     alignment: Refinement | None = None
     """`align`: times of words by forced alignment."""
+    fallbacks: list[str] | None = None
+    """Replies of the built-in responder to what needs a language model, where it is in use."""
 
 
 class Root(Health):
@@ -194,6 +199,7 @@ class Details(TypedDict, total=False):
     limits: ServiceLimits
     speakers: Refinement
     alignment: Refinement
+    fallbacks: list[str]
 
 
 async def _details(request: Request) -> Details:
@@ -217,7 +223,14 @@ async def details(request: Request) -> Details:
         **_watched(request),
         "limits": ServiceLimits(file_bytes=settings.max_file_size, file_seconds=settings.max_file_seconds),
         **await _refinements(request),
+        **_fallbacks(assistant.engines),
     }
+
+
+def _fallbacks(engines: Sequence[EngineInfo]) -> Details:
+    if not any(info.engine == "builtin" for info in engines):
+        return {}
+    return {"fallbacks": [language.replies["fallback"][0] for language in LANGUAGES.values()]}
 
 
 async def _refinements(request: Request) -> Details:

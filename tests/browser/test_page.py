@@ -119,6 +119,7 @@ def test_a_language_that_is_not_understood_is_told_until_the_first_press(server:
     page = visitor.page
     visitor.see("#lacking")
     assert visitor.words("#lacking") == "Aqui não se entende Português, só Inglês."
+    assert low_contrasts(visitor) == []
     page.click("#basic-close")
     page.reload()
     visitor.see("#lacking")
@@ -155,6 +156,38 @@ def test_recordings_can_have_the_languages_of_the_chosen_model(server: ServerPro
     page.select_option("#job-options [name=language]", "pt")
     page.select_option("#job-options [name=model_id]", "")
     assert page.input_value("#job-options [name=language]") == "auto"
+
+
+def test_a_reply_that_needs_a_language_model_leads_to_one(server: ServerProcess, visit: Visit) -> None:
+    visitor = visit(server.url)
+    page = visitor.page
+    visitor.see("#basic")
+    visitor.ask("write me a poem about rivers")
+    visitor.see(".reply .suggestion:has-text('A language model would answer this.')")
+    assert not page.is_visible("#basic")
+    page.click(".suggestion button")
+    visitor.see("#basic:has-text('Without a language model')")
+    assert page.evaluate("document.activeElement.id") == "basic-close"
+    visitor.ask("what is two plus three")
+    visitor.see("text=2 plus 3 is 5.")
+    visitor.see(".reply:nth-of-type(4):not(.speaking)")
+    assert page.locator(".suggestion").count() == 1
+    assert visitor.complaints == []
+
+
+def test_a_failed_turn_shows_its_error_in_the_pages_language(server: ServerProcess, visit: Visit) -> None:
+    visitor = visit(server.url, language="de-DE")
+    visitor.talk(
+        "[{ type: 'turn_started' }, { type: 'reply_delta', text: 'The heron' },"
+        " { type: 'turn_failed', code: 'llm_unavailable', message: 'No model.', timings_ms: {} },"
+        " { type: 'turn_started' }, { type: 'turn_failed', code: 'odd', message: 'Odd.', timings_ms: {} },"
+        "].map((event) => talk.happened(event))"
+    )
+    assert visitor.words(".reply .heard") == "The heron"
+    assert visitor.words(".reply .failure") == "Keine Antwort: Das Sprachmodell antwortet nicht."
+    assert visitor.words(".note.failure") == "Keine Antwort: Odd."
+    assert visitor.page.locator(".interrupted").count() == 0
+    assert low_contrasts(visitor) == []
 
 
 def test_colours_and_key_are_remembered_on_request(server: ServerProcess, visit: Visit) -> None:

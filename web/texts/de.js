@@ -32,6 +32,7 @@ export const texts = {
   engine_tts: "Stimme",
   engine_turn: "Ende des Redens",
   howToUpgrade: "So wird es besser",
+  modelHelps: "Ein Sprachmodell würde das beantworten.",
   hush: "Antwort anhalten",
   live: "Hört zu · Aus",
   remember: "Auf diesem Gerät merken",

@@ -32,6 +32,7 @@ export const texts = {
   engine_tts: "Text to speech",
   engine_turn: "End of turn",
   howToUpgrade: "How to upgrade",
+  modelHelps: "A language model would answer this.",
   hush: "Stop the reply",
   live: "Listening · Stop",
   remember: "Remember on this device",

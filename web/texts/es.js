@@ -32,6 +32,7 @@ export const texts = {
   engine_tts: "Texto a voz",
   engine_turn: "Fin de turno",
   howToUpgrade: "Cómo mejorar",
+  modelHelps: "Un modelo de lenguaje respondería a esto.",
   hush: "Parar la respuesta",
   live: "Escuchando · Parar",
   remember: "Recordar en este dispositivo",

@@ -32,6 +32,7 @@ export const texts = {
   engine_tts: "Texto para fala",
   engine_turn: "Fim da vez",
   howToUpgrade: "Como melhorar",
+  modelHelps: "Um modelo de linguagem responderia a isto.",
   hush: "Parar a resposta",
   live: "Ouvindo · Parar",
   remember: "Lembrar neste dispositivo",
