@@ -135,6 +135,14 @@ def test_a_language_that_is_not_understood_is_told_until_the_first_press(server:
     assert not page.is_visible("#lacking")
 
 
+def test_a_language_without_a_voice_is_marked(server: ServerProcess, visit: Visit) -> None:
+    visitor = visit(server.url)
+    visitor.until("document.querySelectorAll('#engines .stage').length === 3")
+    visitor.talk("talk.setLanguages(['en', 'pt'], ['en-us'])")
+    options = visitor.page.locator("#language option").all_text_contents()
+    assert options == ["Any (detected)", "English", "Portuguese (replies as text only)"]
+
+
 def test_recordings_note_a_recogniser_of_other_languages(visit: Visit, tmp_path: Path) -> None:
     with in_process(tmp_path, heard=ScriptedSTT(languages=["en"])) as running:
         visitor = visit(running.url + "/ui#transcribe", language="de-DE")
