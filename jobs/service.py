@@ -93,6 +93,11 @@ class Jobs:
         self.relay_added: Callable[[], None] = lambda: None
         """Tells the other processes of the service that jobs were queued."""
 
+    @property
+    def here(self) -> bool:
+        """Whether jobs run on this machine alone; elsewhere other engines can be installed."""
+        return self._remote is None and self.settings.job_queue != "procrastinate"
+
     async def submit(
         self, submissions: Sequence[Submission], *, key: str | None = None, also: Recorder | None = None
     ) -> list[Job]:
@@ -121,9 +126,12 @@ class Jobs:
         with contextlib.suppress(FetchFailed):  # the name may be found when the job begins
             await self.reachable.look_up(host_of(built), port_of(built))
 
-    async def check_model(self, model_id: str | None) -> None:
-        """Raises UnknownModel, which lists the available models."""
-        await engine_of(self._transcriber, self._remote, model_id)
+    async def check_options(self, options: Options) -> None:
+        """Check that a job can have these options. Raises UnknownModel, which lists the available models, and
+        EngineUnavailable if speakers are requested and no engine for them runs here."""
+        await engine_of(self._transcriber, self._remote, options.model_id)
+        if options.diarize and self.here:
+            await self._transcriber.refiners.probe_speakers()
 
     async def _result_key(self, one: Submission) -> str | None:
         if one.sha256 is None:

@@ -118,7 +118,8 @@ async def _opened(
 ) -> AsyncIterator[Running[Any]]:
     """Open the engine that the settings name; "auto": the scripted one."""
     if name == "auto":
-        yield Running(scripted, EngineInfo(stage, "scripted", "scripted", "cpu", 0.0))
+        languages = tuple(getattr(scripted, "languages", ()))
+        yield Running(scripted, EngineInfo(stage, "scripted", "scripted", "cpu", 0.0, languages=languages))
     else:
         async with open_named(stage, table, name, settings, lambda progress: None) as opened:
             yield opened

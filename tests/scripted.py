@@ -58,6 +58,8 @@ class ScriptedSTT:
     limits: WindowLimits = field(default_factory=WindowLimits)
     requests: list[FileRequest] = field(default_factory=list)
     """The options of each call."""
+    languages: Sequence[str] = ()
+    """Languages that the service tells; empty: unknown."""
 
     async def transcribe(self, clip: Clip, *, language: Spoken, prompt: str | None, words: bool) -> Transcript:
         self.requests.append(FileRequest.of(language, prompt, words))

@@ -20,11 +20,13 @@ chooseDevices(find("choices"));
 const preview = new VoicePreview(find("voice-play"), find("voice-trouble"), find("voice"), () => talk.choices.key);
 receiveShares();
 const engines = () =>
-  showEngines(document.getElementById("engines"), talk.choices.key, (phrases, languages, { limits, spoken }) => {
+  showEngines(document.getElementById("engines"), talk.choices.key, (phrases, languages, { limits, spoken, speakers, fallbacks }) => {
     talk.setWakeWords(phrases);
-    talk.choices.setLanguages(languages);
+    talk.setLanguages(languages, spoken);
     transcribe.limits = limits;
     preview.languages = spoken;
+    talk.turns.fallbacks = fallbacks;
+    transcribe.form.setSpeakers(speakers);
   });
 for (const changed of [engines, () => status.look()]) document.getElementById("key").addEventListener("change", changed);
 await engines();

@@ -93,9 +93,9 @@ export class Choices {
     document.getElementById("wake-choice").hidden = !names.length;
   }
 
-  /** @param {string[]} languages of the recogniser; empty: unknown */
-  setLanguages(languages) {
-    fillLanguages(this.form.elements.language, languages);
+  /** @param {string[]} languages of the recogniser @param {string[]} spoken those of the voice; empty: unknown */
+  setLanguages(languages, spoken) {
+    fillLanguages(this.form.elements.language, languages, spoken);
   }
 
   /** Apply the chosen colours. @private */

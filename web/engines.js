@@ -1,7 +1,7 @@
 /** The engine of each stage, from /health, and what the basic ones cannot do. */
 
 import { withKey } from "./key.js";
-import { languageName } from "./languages.js";
+import { languageName, notUnderstood } from "./languages.js";
 import { text } from "./texts.js";
 import { Upgrades } from "./upgrades.js";
 
@@ -9,25 +9,29 @@ import { Upgrades } from "./upgrades.js";
 const BASIC = ["sphinx", "builtin", "espeak"];
 const STORE = "parley.basic-closed";
 const find = (id) => document.getElementById(id);
+/** Opens the card about basic engines, once there is one. */
+let openCard = () => {};
+export const showLimitsCard = () => openCard();
 const upgrades = new Upgrades(find("upgrades"));
 
 /**
  * @param {HTMLElement} list @param {string} key the service lists its engines for valid keys only
- * @param {(phrases: Record<string, string>, languages: string[], more: {limits: object, spoken: string[]}) => void} told
- *   takes the wake words (name → phrase), the languages of the recogniser and of the voice (empty: unknown), and the
- *   limits of the service
+ * @param {(phrases: Record<string, string>, languages: string[], more: {limits: object, spoken: string[],
+ *   speakers?: {available: boolean, command: string | null}, fallbacks: string[]}) => void} told
+ *   takes the wake words (name → phrase), the languages of the recogniser and of the voice (empty: unknown), the limits
+ *   of the service, whether it can tell speakers apart, and the replies to what needs a language model
  */
 export async function showEngines(list, key, told) {
-  let engines, wake_words, limits;
+  let engines, wake_words, limits, speakers, fallbacks;
   try {
     const answer = await fetch(new URL("health", document.baseURI), { cache: "no-store", headers: withKey(key) });
-    ({ engines, wake_words, limits } = await answer.json());
+    ({ engines, wake_words, limits, speakers, fallbacks } = await answer.json());
   } catch {
     return; // the conversation reports that the service does not respond
   }
   engines ??= [];
   const languages = (wanted) => engines.find(({ stage }) => stage === wanted)?.languages ?? [];
-  told(wake_words ?? {}, languages("stt"), { limits: limits ?? {}, spoken: languages("tts") });
+  told(wake_words ?? {}, languages("stt"), { limits: limits ?? {}, spoken: languages("tts"), speakers, fallbacks: fallbacks ?? [] });
   list.replaceChildren(...engines.map(item));
   showLimits(list, engines, key);
 }
@@ -47,10 +51,11 @@ function item({ stage, engine, model, device, source, licence }) {
 function showLimits(list, engines, key) {
   const lines = engines.flatMap(limits);
   const spoken = engines.find(({ stage }) => stage === "stt")?.languages ?? [];
-  if (spoken.length && !spoken.includes(navigator.language.split("-")[0])) {
-    lines.unshift(line(text("basicLanguage", { languages: spoken.map(languageName).join(", ") })));
-  }
-  find("basic-files").hidden = !engines.some(({ engine }) => engine === "sphinx");
+  const lacking = notUnderstood(spoken) && text("basicLanguage", { languages: spoken.map(languageName).join(", ") });
+  if (lacking) lines.unshift(line(lacking));
+  const files = find("basic-files");
+  files.textContent = engines.some(({ engine }) => engine === "sphinx") ? text("basic_stt") : lacking;
+  files.hidden = !files.textContent;
   const card = find("basic");
   find("basic-list").replaceChildren(...lines);
   if (!lines.length) return;
@@ -67,7 +72,13 @@ function showLimits(list, engines, key) {
     if (open) localStorage.removeItem(STORE);
     else localStorage.setItem(STORE, "1");
   };
-  opener.onclick = () => show(true);
+  opener.onclick = () => {
+    show(true);
+    if (!card.checkVisibility()) find("scroll").append(card); // during a conversation the welcome is hidden
+    card.scrollIntoView({ block: "nearest" });
+    find("basic-close").focus();
+  };
+  openCard = opener.onclick;
   find("basic-close").onclick = () => show(false);
   show(!localStorage.getItem(STORE));
 }

@@ -11,14 +11,30 @@ const FIRST = 3;
 /** @param {unknown} code @returns {boolean} whether it can be chosen */
 export const isLanguage = (code) => LANGUAGES.includes(code);
 
+/** @param {string} code with or without a region @param {string[]} known codes; empty: unknown, so all are in it */
+export const among = (code, known) => !known.length || known.some((one) => plain(one) === plain(code));
+
+/**
+ * @param {string[]} known languages of the recogniser; empty: unknown @param {string} chosen by the user, or "auto"
+ * @returns {string} the user's language if the recogniser lacks it: the chosen one, or the browser's first; else ""
+ */
+export function notUnderstood(known, chosen = "auto") {
+  const wanted = chosen === "auto" ? (navigator.languages[0] ?? pageLanguage) : chosen;
+  return among(wanted, known) ? "" : plain(wanted);
+}
+
+const plain = (code) => code.split("-")[0].toLowerCase();
+
 /**
  * @param {HTMLSelectElement} select filled with "auto" first; its choice stays if it can
  * @param {string[]} known languages of the recogniser; empty: unknown
+ * @param {string[]} spoken languages of the voice; empty: unknown
  */
-export function fillLanguages(select, known = []) {
+export function fillLanguages(select, known = [], spoken = []) {
   const chosen = select.value;
-  const codes = LANGUAGES.filter((code) => !known.length || known.includes(code));
-  const options = codes.map((code) => new Option(languageName(code), code));
+  const codes = LANGUAGES.filter((code) => among(code, known));
+  const named = (code) => (among(code, spoken) ? languageName(code) : text("languageUnvoiced", { language: languageName(code) }));
+  const options = codes.map((code) => new Option(named(code), code));
   const others = options.splice(codes.filter((code) => LANGUAGES.indexOf(code) < FIRST).length).sort((one, other) => one.text.localeCompare(other.text, pageLanguage));
   select.replaceChildren(new Option(text("auto"), "auto"), ...options, ...others);
   select.value = codes.includes(chosen) ? chosen : "auto";

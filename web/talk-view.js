@@ -3,9 +3,12 @@
 import { Transcript } from "./transcript.js";
 import { ErrorNotice } from "./error-notice.js";
 import { shareOf } from "./level.js";
+import { languageName, notUnderstood } from "./languages.js";
 import { markLive } from "./tabs.js";
 import { text } from "./texts.js";
 
+/** At most this many languages are named. */
+const NAMED = 3;
 const find = (id) => document.getElementById(id);
 
 export class TalkView {
@@ -73,6 +76,15 @@ export class TalkView {
       return item;
     });
     find("examples").replaceChildren(...items);
+  }
+
+  /** Warn if the user's language is not among the known ones. @param {string[]} known @param {string} [chosen] */
+  warn(known, chosen) {
+    const code = notUnderstood(known, chosen);
+    const languages = known.map(languageName).join(", ");
+    const name = known.length > NAMED ? "notUnderstood" : "onlyUnderstood";
+    find("lacking").textContent = code && text(name, { language: languageName(code), languages });
+    find("lacking").hidden = !code;
   }
 
   /** Announce an event to screen readers. */

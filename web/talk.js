@@ -52,6 +52,8 @@ export class Talk {
     this.refused = false;
     /** Messages typed before the connection was open. @type {string[]} */
     this.typed = [];
+    /** Languages of the recogniser; empty: unknown. @type {string[]} */
+    this.known = [];
     this.view.onType((words) => this.type(words));
     this.view.onNew(() => this.startOver());
     this.view.onStop(
@@ -73,6 +75,8 @@ export class Talk {
 
   /** Switch the microphone on and open the connection. */
   async start() {
+    this.pressed = true;
+    this.view.warn([]);
     this.view.trouble.hide();
     this.connection.open();
     this.opening = true;
@@ -157,6 +161,7 @@ export class Talk {
       return;
     }
     if (name === "push") this.closeMicrophone();
+    if (name === "language") this.warn();
     if (name === "wake") this.turns.asleep = Boolean(this.choices.wake);
     this.configure();
   }
@@ -167,6 +172,18 @@ export class Talk {
     if (!phrases[this.choices.wake]) return;
     this.turns.asleep = true;
     this.configure(); // the connection can be older than the list
+  }
+
+  /** @param {string[]} languages of the recogniser @param {string[]} spoken those of the voice; empty: unknown */
+  setLanguages(languages, spoken) {
+    this.known = languages;
+    this.warn(); // before a choice that the recogniser lacks is lost
+    this.choices.setLanguages(languages, spoken);
+  }
+
+  /** Until the first press, warn that the user's language is not understood. */
+  warn() {
+    if (!this.pressed) this.view.warn(this.known, this.choices.language);
   }
 
   configure() {

@@ -24,11 +24,14 @@ export function text(name, values = {}) {
 /** @param {string} name @returns {boolean} whether this text exists */
 export const hasText = (name) => name in texts;
 
+/** @param {string} code of an error of the service @returns {boolean} whether the page's language has a text for it */
+export const explains = (code) => Object.hasOwn(texts.errors, code);
+
 /**
  * @param {string} code of an error of the service @param {string} message of the service, in English
  * @returns {string} the error in the page's language, if it has one for this code; the message has more details
  */
-export const explained = (code, message) => texts.errors[code] || message;
+export const explained = (code, message) => (explains(code) ? texts.errors[code].replace("{message}", () => message) : message);
 
 /** Format a number in the page's language with this many decimals. */
 export const number = (value, decimals) =>

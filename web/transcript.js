@@ -105,6 +105,26 @@ export class Transcript {
     this.end(place, timings, cut ? "interrupted" : "");
   }
 
+  /** End the reply: the turn failed. The sound received so far is still played. @param {string} message in the page's language */
+  failed(message, timings) {
+    this.end(this.reply?.words.points.length ?? 0, timings);
+    const words = text("trouble_turn", { message });
+    if (this.reply) this.reply.entry.append(part("div", "failure", words));
+    else this.add("note failure", words);
+    this.follow();
+  }
+
+  /** Note under the reply that a language model would help. @param {() => void} opened how to get one is wanted */
+  suggest(opened) {
+    const line = part("div", "suggestion", `${text("modelHelps")} `);
+    const button = part("button", "", text("howToUpgrade"));
+    button.type = "button";
+    button.addEventListener("click", opened);
+    line.append(button);
+    this.reply?.entry.append(line);
+    this.follow();
+  }
+
   /** Correct the heard text of an interrupted reply to the service's history. */
   corrected(heard) {
     const reply = this.reply;

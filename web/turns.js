@@ -4,6 +4,8 @@ import { possible } from "./audio.js";
 import { CallPlayer } from "./call-player.js";
 import { SoundClock } from "./clock.js";
 import { Player } from "./player.js";
+import { showLimitsCard } from "./engines.js";
+import { explained } from "./texts.js";
 
 export class Turns {
   /**
@@ -24,6 +26,8 @@ export class Turns {
     this.held = false;
     /** Whether the service waits for the wake word. */
     this.asleep = false;
+    /** Replies of the built-in responder to what needs a language model. @type {string[]} */
+    this.fallbacks = [];
     /** Sample rate of the current reply in Hz. */
     this.rate = 0;
   }
@@ -91,6 +95,7 @@ export class Turns {
       case "turn_completed":
         this.ended();
         transcript.completed(this.timings(event));
+        if (this.fallbacks.includes(event.reply?.trim())) transcript.suggest(showLimitsCard);
         break;
       case "turn_interrupted":
         this.ended();
@@ -102,14 +107,14 @@ export class Turns {
         break;
       case "turn_failed":
         this.ended();
-        transcript.interrupted("", this.timings(event));
-        trouble.show({ ...event, code: "turn" });
+        transcript.failed(explained(event.code, event.message), this.timings(event));
+        trouble.show({ code: "turn", message: explained(event.code, event.message) });
         break;
       case "stage_error":
-        trouble.show({ ...event, code: "voice" });
+        trouble.show({ code: "voice", message: explained(event.code, event.message) });
         break;
       case "error":
-        trouble.show({ ...event, code: "other" });
+        trouble.show({ code: "other", message: explained(event.code, event.message) });
         break;
       case "connection_lost":
         this.ended();

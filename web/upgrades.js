@@ -4,7 +4,7 @@ import { size } from "./jobs/formats.js";
 import { element } from "./jobs/row.js";
 import { errorOf } from "./jobs/service.js";
 import { withKey } from "./key.js";
-import { explained, hasText, text } from "./texts.js";
+import { explained, explains, hasText, text } from "./texts.js";
 
 /** Interval at which a download's progress is asked for, and the same after a failure, in ms. */
 const AGAIN_MS = 1000;
@@ -149,7 +149,7 @@ function reason({ code, message }) {
   if (!code) return text("trouble_away");
   if (code === "jobs_right") return text("upgradeRefused");
   if (["key", "key_needed"].includes(code)) return text(`trouble_${code}`);
-  return explained(code, "") || text("trouble_other", { message });
+  return explains(code) ? explained(code, message) : text("trouble_other", { message });
 }
 
 /** For screen readers. */

@@ -3,7 +3,7 @@
 import { follow } from "./devices.js";
 import { errorOf } from "./jobs/service.js";
 import { withKey } from "./key.js";
-import { explained, language, text } from "./texts.js";
+import { explained, explains, language, text } from "./texts.js";
 
 const ENGLISH = "Good morning. This is how I sound.";
 
@@ -50,7 +50,7 @@ export class VoicePreview {
       const waits = error.name === "NotAllowedError"; // it took too long after the press
       if (!waits) this.held = "";
       const known = ["key", "key_needed"].includes(error.code) ? text(`trouble_${error.code}`) : "";
-      this.trouble.textContent = known || explained(error.code, "") || text(waits ? "voiceReady" : "voiceFailed");
+      this.trouble.textContent = known || (explains(error.code) ? explained(error.code, error.message) : text(waits ? "voiceReady" : "voiceFailed"));
       this.show(false);
     }
     if (asking === this.asking) this.asking = null;

@@ -12,8 +12,8 @@ from typing import TypeVar
 
 from pipeline.audio.clip import Samples
 from pipeline.audio.decode import Recording
-from pipeline.engines import Running, open_best, open_named
-from pipeline.errors import BadInput, EngineError, ParleyError
+from pipeline.engines import Running, load, note, open_best, open_named
+from pipeline.errors import BadInput, EngineError, EngineUnavailable, ParleyError
 from pipeline.settings import Settings
 from pipeline.support.on_demand import Failures, OnDemand
 from pipeline.transcripts import speakers
@@ -95,9 +95,22 @@ class Refiners:
     async def check_speakers(self, wanted: Refining) -> None:
         """Check before the work that speakers can be distinguished, and known ones recognised. Raises EngineUnavailable
         otherwise."""
+        if not wanted.hf_token:
+            await self.probe_speakers()
         diarizer = await self._speakers(wanted.hf_token)
         if wanted.known and not diarizer.recognises:
             await self._voices.get()
+
+    async def probe_speakers(self) -> None:
+        """Check quickly, without loading a model, that an engine for speakers is installed. Raises EngineUnavailable
+        otherwise."""
+        notes = []
+        for name in speakers.AUTO_ORDER:
+            try:
+                return await load(speakers.ENGINES, name).probe(self._settings)
+            except EngineUnavailable as error:
+                notes.append(note(name, error))
+        raise EngineUnavailable(" ".join(notes), remedy="One of them is enough.")
 
     async def embed(self, clips: Sequence[Samples]) -> Matrix:
         """See `pipeline.conversation.speaker_lock.Encoder`."""

@@ -172,6 +172,6 @@ async def waveform(job: OwnJob, jobs: AllJobs) -> WaveformResponse:
 async def again(request: Request, job: OwnJob, body: Again, jobs: AllJobs) -> NewJob:
     """Create another job for the same recording, with other options. This one stays as it is."""
     options = body.options(jobs.settings.keywords)
-    await jobs.check_model(options.model_id)
+    await jobs.check_options(options)
     made = await jobs.again(job, options, owner=owner_of(request))
     return NewJob(job_id=made.id, filename=made.filename, status=named(made.status, STATE_NAMES))

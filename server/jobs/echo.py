@@ -63,7 +63,7 @@ async def upload_file(request: Request, jobs: AllJobs) -> EchoJob:
             raise Refused("Send exactly one file; POST /jobs accepts several.", code="bad_parameter")
         wanted = parse(JobOptions, form.fields)
         options = wanted.options(jobs.settings.keywords)
-        await jobs.check_model(options.model_id)
+        await jobs.check_options(options)
         [(name, file)] = await form.commit()
     one = Submission(
         name, options, file.sha256, file.size_bytes, session_id=wanted.session_id, webhook_url=wanted.webhook_url,
@@ -83,7 +83,7 @@ async def upload_file(request: Request, jobs: AllJobs) -> EchoJob:
 async def upload_url(request: Request, body: FromUrl, jobs: AllJobs) -> EchoJob:
     """Create one job that downloads the recording from a URL. A null field counts as not sent."""
     options = body.options(jobs.settings.keywords)
-    await jobs.check_model(options.model_id)
+    await jobs.check_options(options)
     one = Submission(
         name_in_url(body.url), options, source_url=body.url, session_id=body.session_id,
         webhook_url=body.webhook_url, owner=owner_of(request),

@@ -81,7 +81,7 @@ async def create(request: Request, jobs: AllJobs) -> NewJobs:
     async with received_files(request, jobs) as form:
         wanted = parse(JobOptions, form.fields)
         options = wanted.options(jobs.settings.keywords)
-        await jobs.check_model(options.model_id)
+        await jobs.check_options(options)
         stored = await form.commit()
     submissions = [
         Submission(

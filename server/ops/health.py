@@ -2,14 +2,18 @@
 
 import functools
 import importlib.metadata
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated, TypedDict
 
 from fastapi import APIRouter, Request, Response
 
 from pipeline.engines import EngineInfo
-from pipeline.errors import StorageError
+from pipeline.errors import EngineUnavailable, StorageError
 from pipeline.listening.wake_word import WAKE_WORDS, wake_words
+from pipeline.llm.builtin.understanding import LANGUAGES
+from pipeline.support.installing import how_to_install
+from pipeline.transcripts.alignment.opening import check_installed
 from pipeline.workers.hardware import Hardware
 from server.access import caller_of
 from server.http.draining import RETRY_S
@@ -26,6 +30,9 @@ HARDWARE: dict[str, object] = {
         "cpu_compute_types": ["float32", "int8"], "gpus": [],
     },
     "limits": {"file_bytes": 524_288_000, "file_seconds": 21_600.0},
+    "speakers": {"available": True, "command": None},
+    "alignment": {"available": False, "command": "make install EXTRAS=align"},
+    "fallbacks": ["For that I need a language model."],
 }  # fmt: skip
 ENGINE: dict[str, object] = {
     "stage": "stt", "engine": "whisper", "model": "small (int8)", "device": "cpu", "ready_s": 2.1, "notes": [],
@@ -41,6 +48,15 @@ class ServiceLimits(ResponseModel):
     """Largest file (MAX_FILE_SIZE)."""
     file_seconds: float
     """Longest recording (MAX_FILE_SECONDS)."""
+
+
+class Refinement(ResponseModel):
+    """Whether transcripts can be refined in one way."""
+
+    available: bool
+    """Whether its libraries are installed; true also where jobs run elsewhere, which is not checked."""
+    command: str | None
+    """Installs it, where it is not available."""
 
 
 class Lives(ResponseModel):
@@ -93,6 +109,12 @@ class Health(Lives):
     wake_words: dict[str, str] | None = None
     """Name → phrase of the wake words that conversations can have."""
     limits: ServiceLimits | None = None
+    speakers: Refinement | None = None
+    """`diarize`: the speakers of a transcript."""
+    alignment: Refinement | None = None
+    """`align`: times of words by forced alignment."""
+    fallbacks: list[str] | None = None
+    """Replies of the built-in responder to what needs a language model, where it is in use."""
 
 
 class Root(Health):
@@ -152,14 +174,14 @@ def phase(request: Request) -> str:
 @router.get("/health", summary="State of the service", response_model_exclude_unset=True)
 async def health(request: Request) -> Health:
     """Return the state of the service, its hardware and its engines. Callers without a key get only the state."""
-    return Health(status=phase(request), **_details(request))
+    return Health(status=phase(request), **await _details(request))
 
 
 @router.get("/", summary="Entry point", response_model_exclude_unset=True)
 async def root(request: Request) -> Root:
     """Return the state of the service, and links to its WebSocket and its documentation."""
     return Root(
-        status=phase(request), message="Parley is listening.", websocket="/ws", docs="/docs", **_details(request)
+        status=phase(request), message="Parley is listening.", websocket="/ws", docs="/docs", **await _details(request)
     )
 
 
@@ -175,14 +197,17 @@ class Details(TypedDict, total=False):
     wake_words: dict[str, str]
     watched_folders: list[WatchedFolder]
     limits: ServiceLimits
+    speakers: Refinement
+    alignment: Refinement
+    fallbacks: list[str]
 
 
-def _details(request: Request) -> Details:
+async def _details(request: Request) -> Details:
     """Return hardware and engines, for callers with any permission."""
-    return details(request) if caller_of(request).permissions else {}
+    return await details(request) if caller_of(request).permissions else {}
 
 
-def details(request: Request) -> Details:
+async def details(request: Request) -> Details:
     """Return hardware, torch version and engines, without importing torch: the import takes seconds, and the default
     install does not include it."""
     assistant = state_of(request).assistant
@@ -197,7 +222,34 @@ def details(request: Request) -> Details:
         "wake_words": {name: WAKE_WORDS[name].phrase for name in wake_words()},
         **_watched(request),
         "limits": ServiceLimits(file_bytes=settings.max_file_size, file_seconds=settings.max_file_seconds),
+        **await _refinements(request),
+        **_fallbacks(assistant.engines),
     }
+
+
+def _fallbacks(engines: Sequence[EngineInfo]) -> Details:
+    if not any(info.engine == "builtin" for info in engines):
+        return {}
+    return {"fallbacks": [language.replies["fallback"][0] for language in LANGUAGES.values()]}
+
+
+async def _refinements(request: Request) -> Details:
+    state = state_of(request)
+    missing: set[str] = set()
+    if state.jobs.here:
+        try:
+            await state.assistant.transcriber.refiners.probe_speakers()
+        except EngineUnavailable:
+            missing.add("speakers")
+        try:
+            check_installed()
+        except EngineUnavailable:
+            missing.add("align")
+
+    def told(extra: str) -> Refinement:
+        return Refinement(available=extra not in missing, command=how_to_install(extra) if extra in missing else None)
+
+    return {"speakers": told("speakers"), "alignment": told("align")}
 
 
 def _watched(request: Request) -> Details:

@@ -61,7 +61,7 @@ async def status(request: Request) -> StatusResponse:
         started=state.started,
         sessions=Taken(open=state.access.slots.total, most=settings.max_sessions),
         recordings=Taken(open=state.access.budgets.recordings.total, most=settings.max_files),
-        **details(request),
+        **await details(request),
         jobs=await _jobs(state.jobs),
         turns=list((await of_service(state)).turns),
     )

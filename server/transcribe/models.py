@@ -27,6 +27,8 @@ class RecordingModel(ResponseModel):
     loaded: bool
     default: bool
     """Whether requests without a model use this one."""
+    languages: list[str]
+    """Languages (ISO 639-1) that it understands; empty: unknown."""
 
 
 class ModelsResponse(ResponseModel):
@@ -38,7 +40,7 @@ class ModelsResponse(ResponseModel):
                 {
                     "id": "small", "model": "small", "implementation": "faster-whisper", "compute_type": "int8",
                     "requires_gpu": False, "device": "cpu", "loaded": True, "default": True,
-                    "description": "Always loaded; used by requests without a model.",
+                    "description": "Always loaded; used by requests without a model.", "languages": ["de", "en"],
                 }
             ]
         }
@@ -53,16 +55,19 @@ async def models(request: Request) -> ModelsResponse:
     other models on disk. Models that are not `loaded` are loaded on first use."""
     assistant = state_of(request).assistant
     own = next((info for info in assistant.engines if info.stage == "stt"), None)
-    return ModelsResponse(models=await asyncio.to_thread(_listed, assistant.recognisers, own))
+    elsewhere = bool(assistant.settings.modal_webhook_url)
+    return ModelsResponse(models=await asyncio.to_thread(_listed, assistant.recognisers, own, elsewhere))
 
 
-def _listed(recognisers: Recognisers, own: EngineInfo | None) -> list[RecordingModel]:
+def _listed(recognisers: Recognisers, own: EngineInfo | None, elsewhere: bool) -> list[RecordingModel]:
+    """elsewhere: whether a remote worker, whose default model is unknown, transcribes jobs."""
     found: dict[str, RecordingModel] = {}
     if own is not None:
         found[own.name] = RecordingModel(
             id=own.name, model=own.name, implementation=_implementation(own.engine),
             compute_type=own.compute_type or None, requires_gpu=False, device=own.device,
             description="Always loaded; used by requests without a model.", loaded=True, default=True,
+            languages=[] if elsewhere else list(own.languages),
         )  # fmt: skip
     for one in recognisers.runnable:
         choice = one.choice
@@ -70,7 +75,7 @@ def _listed(recognisers: Recognisers, own: EngineInfo | None) -> list[RecordingM
             id=choice.id, model=choice.model, implementation=choice.implementation,
             compute_type=choice.compute_type, requires_gpu=choice.requires_gpu, device=one.device,
             description=choice.description, loaded=recognisers.is_loaded(recognisers.find(choice.id)),
-            default=False,
+            default=False, languages=_languages(choice.model),
         )  # fmt: skip
     for name in recognisers.here():
         there = recognisers.find(name)
@@ -80,9 +85,14 @@ def _listed(recognisers: Recognisers, own: EngineInfo | None) -> list[RecordingM
             id=name, model=name, implementation=_implementation("whisper"),
             compute_type=there.settings.whisper_compute_type, requires_gpu=False,
             device=there.settings.whisper_device, description="On this machine.",
-            loaded=recognisers.is_loaded(there), default=False,
+            loaded=recognisers.is_loaded(there), default=False, languages=_languages(name),
         )  # fmt: skip
     return list(found.values())
+
+
+def _languages(model: str) -> list[str]:
+    """Return the languages of a model that need not be loaded: Whisper's names end in ".en" for English alone."""
+    return ["en"] if model.endswith(".en") else []
 
 
 def _implementation(engine: str) -> str:

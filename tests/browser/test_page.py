@@ -6,6 +6,8 @@ import httpx
 import pytest
 
 from tests.browser.conftest import Visit, low_contrasts, said
+from tests.in_process import in_process
+from tests.scripted import ScriptedSTT
 from tests.server_process import ServerProcess
 
 pytestmark = pytest.mark.real_time
@@ -110,6 +112,90 @@ def test_a_card_tells_the_limits_of_basic_engines_until_it_is_closed(server: Ser
     visitor.see("#basic")
     page.goto(server.url + "/ui#transcribe")
     visitor.see("#basic-files:has-text('one word in four wrong')")
+
+
+def test_a_language_that_is_not_understood_is_told_until_the_first_press(server: ServerProcess, visit: Visit) -> None:
+    visitor = visit(server.url, language="pt-BR", microphone=said(60.0))
+    page = visitor.page
+    visitor.see("#lacking")
+    assert visitor.words("#lacking") == "Aqui não se entende Português, só Inglês."
+    assert low_contrasts(visitor) == []
+    page.click("#basic-close")
+    page.reload()
+    visitor.see("#lacking")
+    assert not page.is_visible("#basic")
+    page.click("#settings summary")
+    page.select_option("#language", "en")
+    assert not page.is_visible("#lacking"), "the user speaks it"
+    page.select_option("#language", "auto")
+    visitor.see("#lacking")
+    page.keyboard.press("Escape")
+    page.click("#press")
+    visitor.see("#talk[data-state=listening]")
+    assert not page.is_visible("#lacking")
+
+
+def test_a_language_without_a_voice_is_marked(server: ServerProcess, visit: Visit) -> None:
+    visitor = visit(server.url)
+    visitor.until("document.querySelectorAll('#engines .stage').length === 3")
+    visitor.talk("talk.setLanguages(['en', 'pt'], ['en-us'])")
+    options = visitor.page.locator("#language option").all_text_contents()
+    assert options == ["Any (detected)", "English", "Portuguese (replies as text only)"]
+
+
+def test_recordings_note_a_recogniser_of_other_languages(visit: Visit, tmp_path: Path) -> None:
+    with in_process(tmp_path, heard=ScriptedSTT(languages=["en"])) as running:
+        visitor = visit(running.url + "/ui#transcribe", language="de-DE")
+        visitor.see("#basic-files:has-text('Die Erkennung kann nur Englisch.')")
+        visitor = visit(running.url + "/ui#transcribe")
+        visitor.until("document.querySelectorAll('#engines .stage').length === 3")
+        assert not visitor.page.is_visible("#basic-files")
+
+
+def test_recordings_can_have_the_languages_of_the_chosen_model(server: ServerProcess, visit: Visit) -> None:
+    visitor = visit(server.url + "/ui#transcribe")
+    page = visitor.page
+    options = page.locator("#job-options [name=language] option")
+    visitor.until("document.querySelectorAll('#job-options [name=model_id] option').length > 1")
+    assert options.all_text_contents() == ["Any (detected)", "English"], "what the loaded recogniser understands"
+    page.click("#options-summary")
+    page.select_option("#job-options [name=model_id]", "faster_large-v3_int8")
+    assert options.count() > 40, "the languages of a model that is not loaded are unknown"
+    page.select_option("#job-options [name=language]", "pt")
+    page.select_option("#job-options [name=model_id]", "")
+    assert page.input_value("#job-options [name=language]") == "auto"
+
+
+def test_a_reply_that_needs_a_language_model_leads_to_one(server: ServerProcess, visit: Visit) -> None:
+    visitor = visit(server.url)
+    page = visitor.page
+    visitor.see("#basic")
+    visitor.ask("write me a poem about rivers")
+    visitor.see(".reply .suggestion:has-text('A language model would answer this.')")
+    assert not page.is_visible("#basic")
+    page.click(".suggestion button")
+    visitor.see("#basic:has-text('Without a language model')")
+    assert page.evaluate("document.activeElement.id") == "basic-close"
+    visitor.ask("what is two plus three")
+    visitor.see("text=2 plus 3 is 5.")
+    visitor.see(".reply:nth-of-type(4):not(.speaking)")
+    assert page.locator(".suggestion").count() == 1
+    assert visitor.complaints == []
+
+
+def test_a_failed_turn_shows_its_error_in_the_pages_language(server: ServerProcess, visit: Visit) -> None:
+    visitor = visit(server.url, language="de-DE")
+    visitor.talk(
+        "[{ type: 'turn_started' }, { type: 'reply_delta', text: 'The heron' },"
+        " { type: 'turn_failed', code: 'llm_unavailable', message: 'No model.', timings_ms: {} },"
+        " { type: 'turn_started' }, { type: 'turn_failed', code: 'odd', message: 'Odd.', timings_ms: {} },"
+        "].map((event) => talk.happened(event))"
+    )
+    assert visitor.words(".reply .heard") == "The heron"
+    assert visitor.words(".reply .failure") == "Keine Antwort: Das Sprachmodell antwortet nicht."
+    assert visitor.words(".note.failure") == "Keine Antwort: Odd."
+    assert visitor.page.locator(".interrupted").count() == 0
+    assert low_contrasts(visitor) == []
 
 
 def test_colours_and_key_are_remembered_on_request(server: ServerProcess, visit: Visit) -> None:

@@ -15,7 +15,7 @@ from tests.clips import hearing
 from tests.in_process import in_process
 from tests.jobs.conftest import recording
 from tests.jobs.test_endpoints import HEARS, SAID, slow_recording, zipped
-from tests.server_process import ServerProcess, serving
+from tests.server_process import ServerProcess, constants, serving
 from tests.servers import web as servers
 from tests.servers.running import closed_port
 
@@ -202,18 +202,29 @@ def test_options_are_sent_remembered_and_shown(hears: ServerProcess, visit: Visi
     visitor = visit(hears.url + PAGE)
     page = visitor.page
     page.click("#options-summary")
-    page.select_option("#job-options [name=language]", "pt")
+    page.select_option("#job-options [name=language]", "en")
     assert page.is_hidden("#job-options [name=speakers]")
     page.check("#job-options [name=diarize]")
     page.select_option("#job-options [name=speakers]", "2")
-    assert visitor.words("#options-summary") == "Options: Portuguese, Who said what (2)"
+    assert visitor.words("#options-summary") == "Options: English, Who said what (2)"
     with page.expect_response(re.compile("/jobs$")) as answer:
         give(visitor, ("wanted.wav", recording(0)))
     [made] = answer.value.json()["jobs"]
     job = httpx.get(f"{hears.url}/jobs/{made['job_id']}").json()
-    assert (job["language"], job["diarize"]) == ("pt", True)
+    assert (job["language"], job["diarize"]) == ("en", True)
     visitor.reload()
-    assert visitor.words("#options-summary") == "Options: Portuguese, Who said what (2)"
+    assert visitor.words("#options-summary") == "Options: English, Who said what (2)"
+
+
+def test_speakers_are_not_offered_where_no_engine_tells_them_apart(visit: Visit, tmp_path: Path) -> None:
+    with in_process(tmp_path, **constants({"pipeline.transcripts.speakers:AUTO_ORDER": ["pyannote"]})) as running:
+        visitor = visit(running.url + PAGE)
+        visitor.page.click("#options-summary")
+        visitor.see("#job-options :has(> [name=diarize]:disabled) >> text=make install EXTRAS=speakers")
+        assert visitor.page.is_hidden("#job-options [name=speakers]")
+        give(visitor, ("plain.wav", recording(0)))
+        visitor.see(f"{row('plain.wav')}[data-state=completed]")
+        assert visitor.complaints == []
 
 
 def test_speakers_are_distinguished_and_named(hears: ServerProcess, visit: Visit) -> None:

@@ -243,10 +243,18 @@ def test_a_missing_engine_says_how_to_install_it(tmp_path: Path, talk: Any) -> N
     with hearing_process(tmp_path, **only_pyannote) as running:
         wav = encode_wav(talk[0])
         with httpx.Client(base_url=running.url) as client:
-            made = client.post("/jobs", files={"files": wav}, data={"diarize": "true"}).json()["jobs"]
-            job = done(client, made[0]["job_id"])
-            assert (job["status"], job["error"]["code"], job["attempts"]) == ("failed", "engine_unavailable", 1)
-            assert "pyannote" in job["error"]["message"]
+            made = client.post("/jobs", files={"files": wav}).json()["jobs"][0]
+            for answer in (
+                client.post("/jobs", files={"files": wav}, data={"diarize": "true"}),
+                client.post("/api/v1/upload/file", files={"file": wav}, data={"diarize": "true"}),
+                client.post("/api/v1/upload/url", json={"url": "http://127.0.0.1:1/a.wav", "diarize": True}),
+                client.post(f"/jobs/{made['job_id']}/again", json={"diarize": True}),
+            ):
+                assert (answer.status_code, answer.json()["error"]["code"]) == (400, "engine_unavailable")
+                assert "pyannote" in answer.json()["detail"]
+            assert client.get("/queues").json()["total"] == 1, "the job without speakers"
+            told = client.get("/health").json()
+            assert told["speakers"] == {"available": False, "command": "make install EXTRAS=speakers"}
         answer = httpx.post(
             f"{running.url}/transcribe/", files={"audio_file": encode_wav(talk[0])}, data={"diarize_audio": "true"}
         )

@@ -241,7 +241,8 @@ def test_jobs_use_the_model_that_they_name(served: ServerProcess) -> None:
         listed = {model["id"]: model for model in client.get("/models").json()["models"]}
         assert (listed["whisper-tiny-words"]["default"], listed["whisper-tiny-words"]["compute_type"]) == (True, "int8")
         assert [listed[name]["loaded"] for name in ("whisper-tiny-words", "babbling", "tiny")] == [True, True, False]
-        assert "faster_large-v3_int8" in listed
+        assert listed["whisper-tiny-words"]["languages"] == ["en"]
+        assert listed["faster_large-v3_int8"]["languages"] == [], "unknown before it is loaded"
         too_large = ended(job(model_id="faster_large-v3_int8"))
         assert (too_large["status"], too_large["error"]["code"]) == ("failed", "model_too_large")
         before = client.get("/queues").json()["total"]

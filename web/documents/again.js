@@ -1,6 +1,7 @@
 /** "Transcribe again with …": another job for the same recording, with other options. */
 
 import { element } from "../jobs/row.js";
+import { offerLanguages } from "../jobs/upload-form.js";
 import { text } from "../texts.js";
 
 const find = (id) => document.getElementById(id);
@@ -38,9 +39,13 @@ export class Again {
     this.form = find("job-options").cloneNode(true);
     this.form.removeAttribute("id");
     const { language, model_id: model, diarize, speakers } = this.form.elements;
-    language.value = this.job.language ?? "auto";
-    model.value = this.job.model_id ?? "";
-    diarize.checked = this.job.diarize;
+    const known = [...model.options].some(({ value }) => value === this.job.model_id);
+    model.value = known ? this.job.model_id : "";
+    offerLanguages(this.form);
+    const before = this.job.language ?? "auto";
+    language.value = [...language.options].some(({ value }) => value === before) ? before : "auto";
+    model.addEventListener("change", () => offerLanguages(this.form));
+    diarize.checked = this.job.diarize && !diarize.disabled;
     speakers.value = "";
     const shown = () => (speakers.closest("label").hidden = !diarize.checked);
     diarize.addEventListener("change", shown);

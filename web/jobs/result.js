@@ -12,7 +12,7 @@ import { languageName } from "../languages.js";
 import { Insights } from "../library/insights.js";
 import { FORMATS, formatQuery, saveBlob } from "../library/selection.js";
 import { Shelf } from "../library/shelf.js";
-import { text } from "../texts.js";
+import { explained, text } from "../texts.js";
 import { TranscriptSearch } from "./transcript-search.js";
 import { clock } from "./formats.js";
 import { element, shownJob } from "./row.js";
@@ -122,7 +122,7 @@ export class ResultView {
     } catch (error) {
       this.asking = "";
       if (id !== this.id) return;
-      find("result-state").textContent = error.code === "job_not_found" ? error.message : "";
+      find("result-state").textContent = error.code === "job_not_found" ? explained(error.code, error.message) : "";
       this.told.trouble(error);
     }
   }

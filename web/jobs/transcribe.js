@@ -1,6 +1,6 @@
 /** The Transcribe tab: uploads, the list of jobs, and one open result. */
 
-import { text } from "../texts.js";
+import { explained, text } from "../texts.js";
 import { ErrorNotice } from "../error-notice.js";
 import { SearchHits } from "../library/hits.js";
 import { library, loadLibrary } from "../library/library.js";
@@ -218,7 +218,7 @@ export class Transcribe {
     this.result.note(job);
     const { filename: name, status, error } = job;
     if (status === "completed") this.announce("announceDone", { name });
-    if (status === "failed") this.announce("announceFailed", { name, message: error?.message ?? "" });
+    if (status === "failed") this.announce("announceFailed", { name, message: error ? explained(error.code, error.message) : "" });
   }
 
   /** @private */

@@ -8,13 +8,26 @@ const STORE = "parley.transcribe";
 /** Largest number of speakers to choose from. */
 const MOST = 8;
 
+/**
+ * Offer the languages that the form's model understands; all where they are unknown.
+ * @param {HTMLFormElement} form the upload form or a copy of it
+ */
+export function offerLanguages(form) {
+  const { language, model_id } = form.elements;
+  const { languages } = model_id.selectedOptions[0].dataset;
+  fillLanguages(language, languages ? languages.split(" ") : []);
+}
+
 export class UploadForm {
   /** @param {(files: File[]) => void} files @param {(url: string) => void} url */
   constructor(files, url) {
     this.form = find("job-options");
     this.models = [];
     this.fill(read());
-    this.form.addEventListener("change", () => this.keep());
+    this.form.addEventListener("change", ({ target }) => {
+      if (target === this.form.elements.model_id) offerLanguages(this.form);
+      this.keep();
+    });
     this.form.addEventListener("submit", (event) => event.preventDefault());
 
     find("choose").addEventListener("click", () => find("files").click());
@@ -53,21 +66,37 @@ export class UploadForm {
     return { ...others, ...(diarize && { diarize: true }), ...(least && { min_speakers: +least, max_speakers: +most }) };
   }
 
-  /** @param {{id: string, description?: string, default?: boolean}[]} listed models that a job can name */
+  /**
+   * @param {{id: string, description?: string, default?: boolean, languages?: string[]}[]} listed models that a job can
+   *   name; no languages: unknown
+   */
   setModels(listed) {
     const own = listed.find((model) => model.default);
     const models = listed.filter((model) => model !== own);
     const select = this.form.elements.model_id;
     const before = select.value || read().model_id || "";
-    const options = models.map(({ id, description = "" }) => {
-      const option = new Option(id, id);
-      option.title = description;
-      return option;
-    });
-    const first = own ? text("modelNamed", { model: own.id }) : text("modelLoaded");
-    select.replaceChildren(new Option(first, ""), ...options);
+    const option = (name, id, { description = "", languages = [] } = {}) => {
+      const made = new Option(name, id);
+      made.title = description;
+      made.dataset.languages = languages.join(" ");
+      return made;
+    };
+    const first = option(own ? text("modelNamed", { model: own.id }) : text("modelLoaded"), "", { languages: own?.languages });
+    select.replaceChildren(first, ...models.map((model) => option(model.id, model.id, model)));
     select.value = models.some(({ id }) => id === before) ? before : "";
     select.closest("label").hidden = models.length === 0;
+    offerLanguages(this.form);
+    this.summarise();
+  }
+
+  /** Offer to tell speakers apart only where the service can. @param {{available: boolean, command: string | null}} [speakers] */
+  setSpeakers({ available, command } = { available: true, command: null }) {
+    const { diarize, speakers } = this.form.elements;
+    diarize.disabled = !available;
+    diarize.checked = available && Boolean(read().diarize);
+    speakers.closest("label").hidden = !diarize.checked;
+    const words = diarize.closest("label").querySelector("small");
+    words.textContent = available ? text("diarizeMore") : text("diarizeMissing", { command });
     this.summarise();
   }
 
@@ -97,7 +126,8 @@ export class UploadForm {
   /** @private */
   keep() {
     const { language, model_id, diarize, speakers } = this.form.elements;
-    const kept = { language: language.value, model_id: model_id.value, diarize: diarize.checked, speakers: speakers.value };
+    const wanted = diarize.disabled ? Boolean(read().diarize) : diarize.checked;
+    const kept = { language: language.value, model_id: model_id.value, diarize: wanted, speakers: speakers.value };
     localStorage.setItem(STORE, JSON.stringify(kept));
     speakers.closest("label").hidden = !diarize.checked;
     this.summarise();

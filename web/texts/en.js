@@ -17,6 +17,7 @@ export const texts = {
   voice: "Voice",
   language: "Language you speak",
   auto: "Any (detected)",
+  languageUnvoiced: "{language} (replies as text only)",
   wake: "Wake word",
   wakeNone: "None: always listen",
   push: "Push to talk",
@@ -31,6 +32,7 @@ export const texts = {
   engine_tts: "Text to speech",
   engine_turn: "End of turn",
   howToUpgrade: "How to upgrade",
+  modelHelps: "A language model would answer this.",
   hush: "Stop the reply",
   live: "Listening · Stop",
   remember: "Remember on this device",
@@ -45,6 +47,8 @@ export const texts = {
   basic_llm: "Without a language model, only the time, sums, conversions, jokes and the like are answered.",
   basic_tts: "The basic voice sounds like a robot.",
   basicLanguage: "Speech in your language is not understood: the recogniser has only {languages}.",
+  notUnderstood: "{language} is not understood here.",
+  onlyUnderstood: "{language} is not understood here, only {languages}.",
 
   you: "You",
   assistant: "Parley",
@@ -178,6 +182,7 @@ export const texts = {
   modelNamed: "{model} (loaded)",
   diarize: "Who said what",
   diarizeMore: "Identifies speakers. Takes longer.",
+  diarizeMissing: "Not installed on this service. To install it: {command}",
   speakersKnown: "Number of speakers",
   speakersAny: "Unknown",
 

@@ -34,15 +34,20 @@ class WorkerAligner:
         return words
 
 
-@asynccontextmanager
-async def open_aligner(settings: Settings, language: str) -> AsyncIterator[Aligner]:
-    """Open the aligner of a language, downloading its model if it is missing. Raises EngineUnavailable, EngineError."""
+def check_installed() -> None:
+    """Raise EngineUnavailable if the libraries of aligners are missing."""
     missing = [name for name in ("torch", "transformers") if importlib.util.find_spec(name) is None]
     if missing:
         raise EngineUnavailable(
             f"{' and '.join(missing)} is not installed.",
             remedy=f"Install the extra `align`: {how_to_install('align')}.",
         )
+
+
+@asynccontextmanager
+async def open_aligner(settings: Settings, language: str) -> AsyncIterator[Aligner]:
+    """Open the aligner of a language, downloading its model if it is missing. Raises EngineUnavailable, EngineError."""
+    check_installed()
     folder = await _folder(settings, language)
     config = CtcConfig(str(folder), "cpu", 1)
     spec = EngineSpec(f"align-{language}", "pipeline.transcripts.alignment.ctc:CtcEngine", config)

@@ -100,7 +100,7 @@ def installed() -> bool:
 async def probe(settings: Settings) -> None:
     """Raise EngineUnavailable when the package or a token is missing."""
     if not installed():
-        raise EngineUnavailable("pyannote.audio is not installed.", remedy="pip install pyannote.audio")
+        raise EngineUnavailable("pyannote.audio is not installed.", remedy="Run `pip install pyannote.audio`.")
     if not settings.hf_token:
         raise EngineUnavailable(f"{MODEL} is gated.", remedy="Accept its terms on the hub and set HF_TOKEN.")
 
