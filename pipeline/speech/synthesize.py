@@ -5,6 +5,8 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 
+import numpy as np
+
 from pipeline.audio.clip import Clip
 from pipeline.speech.clauses import Clause, split
 from pipeline.speech.language import spoken_language
@@ -19,6 +21,14 @@ from pipeline.workers.scheduler import Urgency, calling
 CLIPS_AHEAD = 20_000
 """Limit of clips that wait for a slow listener: more than any accepted text makes (4,096 characters are some 9,000
 clips of 40 ms), so that a client that reads slowly or not at all does not block the shared voice."""
+
+SILENCE_S, SILENCE_HZ = 0.3, 24_000
+"""Length and rate of the silence for a text that contains nothing to speak ("…", an emoji)."""
+
+
+def silence() -> Clip:
+    """Return the sound of a text that contains nothing to speak: clients treat a response without sound as an error."""
+    return Clip(np.zeros(int(SILENCE_S * SILENCE_HZ), np.float32), SILENCE_HZ)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,13 +14,13 @@ from pipeline.assistant import Assistant
 from pipeline.audio.clip import Clip
 from pipeline.audio.encode import FORMATS, encoded
 from pipeline.audio.speed import MAX_SPEED, MIN_SPEED
-from pipeline.speech.synthesize import Said, said
+from pipeline.speech.synthesize import Said, said, silence
 from pipeline.stt import Word
 from pipeline.transcripts.spoken_words import spoken_words
 from server.access import held_of
 from server.http.client_disconnect import Stream, begun, while_connected
 from server.openai.models import check_model
-from server.openai.speech_output import SpeechOutput, silence
+from server.openai.speech_output import SpeechOutput
 from server.openapi import ResponseModel, errors, event_stream, like
 from server.parameters import NullIsAbsent, language_code
 from server.state import state_of

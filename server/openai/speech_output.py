@@ -7,30 +7,20 @@ import json
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import aclosing
 
-import numpy as np
-
 from pipeline.audio.clip import Clip
-from pipeline.audio.encode import FORMATS, RATE_HZ, Encoder
+from pipeline.audio.encode import FORMATS, Encoder
 from pipeline.errors import ParleyError
-from pipeline.speech.synthesize import Said
+from pipeline.speech.synthesize import Said, silence
 from pipeline.stt import Word
 from pipeline.support.json_types import JsonObject
 from server.access.limits import Share
 from server.errors import as_json, as_openai
 from server.openai.sse import sse
 
-SILENCE_S = 0.3
-"""Length of the silence for a text that contains nothing to speak ("…", an emoji)."""
-
 COPIES = 3
 """Copies of the sound of a whole response, as bytes, as base64 and in JSON."""
 Timing = Callable[[Clip, Said], Coroutine[object, object, list[Word]]]
 """Returns the words of a clause with their times from the start of its sound; the second argument is its last sound."""
-
-
-def silence() -> Clip:
-    """Return the sound of a text that contains nothing to speak: clients treat a response without audio as an error."""
-    return Clip(np.zeros(int(SILENCE_S * RATE_HZ), np.float32), RATE_HZ)
 
 
 class SpeechOutput:

@@ -13,11 +13,10 @@ from pipeline.audio.decode.mixing import PIECE_S, Mono
 from pipeline.audio.decode.wav import Format
 from pipeline.errors import BadInput, Overloaded
 from pipeline.listening.detector import RATE_HZ
+from pipeline.speech.synthesize import silence
 from server.access.limits import Share
 
 MAX_CHANNELS = 8
-SILENT_RATE_HZ = 22_050
-"""Rate sent for sound without samples."""
 VALUES_PER_STEP, STEPS_PER_S = 16_384, 10
 """Samples of all channels converted at a time: this many, and at most a tenth of a second of sound, because low rates
 become several times as many samples (under 1 ms)."""
@@ -137,7 +136,7 @@ def _format(chunk: AudioChunk) -> Format:
 
 
 class SoundOut:
-    """The sound of one response. Sends `audio-start` before the first clip, and `audio-stop` even without clips."""
+    """The sound of one response. Sends `audio-start` before the first clip."""
 
     def __init__(self, tell: Callable[[Eventable], Coroutine[object, object, None]]) -> None:
         self._tell = tell
@@ -151,7 +150,7 @@ class SoundOut:
         await self._tell(AudioChunk(self._rate_hz, 2, 1, clip.at(self._rate_hz).pcm16()))
 
     async def end(self) -> None:
-        """End the sound."""
+        """End the sound; without clips it is a short silence."""
         if not self._rate_hz:
-            await self._tell(AudioStart(SILENT_RATE_HZ, 2, 1))
+            await self.send(silence())
         await self._tell(AudioStop())

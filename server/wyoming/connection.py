@@ -44,7 +44,7 @@ from server.wyoming.info import info
 from server.wyoming.responses import Responses
 from server.wyoming.streamed_texts import Texts
 from server.wyoming.voices import chosen
-from server.wyoming.wire import Broken, encoded, read_event
+from server.wyoming.wire import BadEvent, Broken, encoded, read_event
 
 log = logging.getLogger(__name__)
 
@@ -125,8 +125,8 @@ class Connection:
             return await unless_idle(reading, idle_s, self._busy)
         except Idle:
             return None
-        except BadInput as error:
-            await self._tell_error(error)
+        except BadEvent as error:
+            await self._refuse(error.kind, error)
             return error
 
     def _busy(self) -> bool:
@@ -176,7 +176,8 @@ class Connection:
         # Other events belong to other kinds of services; the protocol requires ignoring them.
 
     async def _refuse(self, kind: str, error: BadInput) -> None:
-        """Refuse a request with a field of the wrong type: send the error and the event that the client waits for."""
+        """Refuse an invalid request: send the error and the event that the client waits for. kind: type of the request.
+        Raises Broken."""
         if AudioChunk.is_type(kind) or AudioStart.is_type(kind):
             await self._hearing.refuse(error)
         elif AudioStop.is_type(kind):
@@ -184,6 +185,12 @@ class Connection:
             await self._hearing.end()
         elif Detect.is_type(kind):
             await self._hearing.refuse_detection(error)
+        elif Transcribe.is_type(kind):
+            await self._hearing.refuse_transcription(error)
+        elif SelectProgram.is_type(kind):
+            raise Broken(error)  # see `_select`
+        elif Recognize.is_type(kind):
+            await self._begin_request(lambda: _failing(error), NotRecognized())
         elif SynthesizeChunk.is_type(kind) and self._texts is not None:
             self._texts.close(error)
         elif Synthesize.is_type(kind) and self._texts is None:

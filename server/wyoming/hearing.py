@@ -71,6 +71,12 @@ class Hearing:
         except BadInput as error:
             await self.refuse_detection(error)
 
+    async def refuse_transcription(self, error: BadInput) -> None:
+        """Refuse to transcribe the sound that follows."""
+        self._asked, self._wake, self._refused = Transcribe(), None, True
+        self.forget()
+        await self._begin(partial(_failing, error), *NO_TRANSCRIPT)
+
     async def refuse_detection(self, error: BadInput) -> None:
         """Refuse to search the sound that follows."""
         self._wake, self._refused = None, True

@@ -30,11 +30,20 @@ class Broken(Exception):
         self.error = error
 
 
+class BadEvent(BadInput):
+    """An event that is not valid, after which the next one can be read."""
+
+    def __init__(self, message: str, kind: str = "") -> None:
+        """kind: type of the event, if it has one: its client may wait for an end."""
+        super().__init__(message, code="bad_parameter")
+        self.kind = kind
+
+
 async def read_event(reader: asyncio.StreamReader, *, max_payload: int, held: Share) -> Event | None:
     """Read the next event; None at the end of the connection. held: counts its bytes while they arrive.
 
-    Raises BadInput (bad_parameter) for an invalid event, after which the next one can be read; Broken for bytes that
-    are not an event, for an event that is too large, and when the budget is exhausted.
+    Raises BadEvent for an invalid event, after which the next one can be read; Broken for bytes that are not an
+    event, for an event that is too large, and when the budget is exhausted.
     """
     try:
         line = await reader.readline()
@@ -50,10 +59,17 @@ async def read_event(reader: asyncio.StreamReader, *, max_payload: int, held: Sh
         raise Broken(error) from None
     except ValueError:  # from readline, for a line that is too long
         raise _not_wyoming("The header of an event is longer than 65536 bytes.") from None
-    more, payload = body[:data_bytes], body[data_bytes:]
     kind = head.get("type")
     if not isinstance(kind, str):
-        raise _bad("The field 'type' of an event must be a string.")
+        raise BadEvent("The field 'type' of an event must be a string.")
+    try:
+        return _event(kind, head, line, body[:data_bytes], body[data_bytes:])
+    except BadInput as error:
+        raise BadEvent(error.message, encodable(kind)) from None
+
+
+def _event(kind: str, head: dict[str, object], line: bytes, more: bytes, payload: bytes) -> Event:
+    """Return the event of a header, its line, the data after it, and the payload. Raises BadInput."""
     data: JsonObject = {}
     for part in (head.get("data"), _data(more) if more else None):
         if part is not None and not isinstance(part, dict):

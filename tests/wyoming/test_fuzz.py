@@ -80,10 +80,9 @@ def test_a_badly_framed_event_ends_the_connection_with_an_error(port: int, sent:
         ("audio-chunk", {}, "rate", NO_WORDS),
         ("audio-start", {"rate": [], "width": 2, "channels": 1}, "rate", NO_WORDS),
         ("detect", {"names": "alexa"}, "names", ["not-detected"]),
-        ("select-program", {"name": 1}, "name", []),
-        ("transcribe", {"language": 5}, "language", []),
-        ("transcribe", {"transcript_names": "Ada"}, "transcript_names", []),
-        ("transcribe", {"transcript_terms": [1, 2]}, "transcript_terms", []),
+        ("transcribe", {"language": 5}, "language", NO_WORDS),
+        ("transcribe", {"transcript_names": "Ada"}, "transcript_names", NO_WORDS),
+        ("transcribe", {"transcript_terms": [1, 2]}, "transcript_terms", NO_WORDS),
         ("synthesize", {"text": None}, "text", ["audio-stop"]),
         ("synthesize", {"text": "a", "voice": "man"}, "voice", ["audio-stop"]),
         ("synthesize", {"text": "a", "voice": {"name": {}}}, "voice", ["audio-stop"]),
@@ -106,6 +105,33 @@ def test_a_field_of_the_wrong_type_is_one_error_that_names_it(
     assert [one["type"] for one in told] == ["error", *ends]
     assert told[0]["code"] == "bad_parameter"
     assert repr(field) in told[0]["text"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "ends"),
+    [
+        ("synthesize", ["audio-stop"]),
+        ("synthesize-start", ["audio-stop", "synthesize-stopped"]),
+        ("transcribe", NO_WORDS),
+        ("transcript", NO_REPLY),
+        ("detect", ["not-detected"]),
+        ("recognize", ["not-recognized"]),
+        ("ping", ["pong"]),
+    ],
+)
+@pytest.mark.parametrize("data", [b"{", b"[1]", b'{"a":' * 40 + b"1" + b"}" * 40], ids=["not JSON", "a list", "deep"])
+def test_data_that_cannot_be_read_ends_the_exchange_of_its_event(
+    port: int, kind: str, ends: list[str], data: bytes
+) -> None:
+    sent = json.dumps({"type": kind, "data_length": len(data)}).encode() + b"\n" + data
+    told = asyncio.run(answers(port, sent + b'{"type": "ping", "data": {"text": "the end"}}\n'))
+    assert [one["type"] for one in told] == ["error", *ends, "pong"]
+
+
+def test_a_program_of_the_wrong_type_ends_the_connection(port: int) -> None:
+    """Like an unknown one: no event ends this exchange."""
+    told = asyncio.run(answers(port, b'{"type": "select-program", "data": {"name": 1}}\n'))
+    assert [(one["type"], one["code"]) for one in told] == [("error", "bad_parameter")]
 
 
 def test_a_bad_chunk_of_text_ends_the_text_once(port: int) -> None:

@@ -14,13 +14,13 @@ from pipeline.conversation import events
 from pipeline.conversation.events import Event
 from pipeline.errors import ParleyError
 from pipeline.llm import ToolCall, Usage
+from pipeline.speech.synthesize import silence
 from pipeline.support.encodable import encodable
 from pipeline.support.json_types import JsonObject
 from server.access.limits import Share
 from server.errors import as_openai
 from server.openai.chat.fields import ChatRequest
 from server.openai.chat.recent import Owner, Recent
-from server.openai.speech_output import silence
 from server.openai.sse import DONE, sse
 
 WHOLE_BYTES = 6

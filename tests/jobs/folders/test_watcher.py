@@ -145,6 +145,15 @@ def test_a_retried_job_gets_its_results(tmp_path: Path) -> None:
         watched.becomes("talk.wav", "talk.txt")
 
 
+def test_subtitles_have_short_lines(tmp_path: Path) -> None:
+    with watching(tmp_path, heard="the heron stands quite still at the edge " * 4, WATCH_FORMATS="srt") as watched:
+        watched.put("talk.wav")
+        watched.becomes("talk.wav", "talk.srt")
+        lines = (watched.root / "talk.srt").read_text().splitlines()
+        assert len([line for line in lines if line.startswith("the heron")]) > 1
+        assert max(map(len, lines)) <= 42
+
+
 def test_results_go_to_another_folder_and_the_source_is_never_written_to(tmp_path: Path) -> None:
     output = tmp_path / "out" / "of" / "it"
     with watching(tmp_path, OUTPUT_DIR=str(output), WATCH_FORMATS="txt") as watched:
