@@ -12,6 +12,21 @@ from tests.server_process import ServerProcess, ask, serving
 
 pytestmark = pytest.mark.real_time
 BARS = "document.querySelectorAll('.chart rect').length"
+BROKEN = """[...document.querySelectorAll('.status :is(th, td)')].flatMap((cell) => {
+  const broken = [];
+  const walker = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT);
+  for (let node = walker.nextNode(); node; node = walker.nextNode()) {
+    if (node.parentElement.closest('.long-name')) continue;
+    for (const { 0: word, index } of node.data.matchAll(/[^\\s-]+/g)) {
+      const range = new Range();
+      range.setStart(node, index);
+      range.setEnd(node, index + word.length);
+      if (new Set([...range.getClientRects()].map(({ top }) => Math.round(top))).size > 1) broken.push(word);
+    }
+  }
+  return broken;
+})"""
+"""Words of the table that stand on two lines."""
 
 
 def test_the_last_turns_are_a_chart_and_a_list(server: ServerProcess, visit: Visit, tmp_path: Path) -> None:
@@ -60,6 +75,28 @@ def test_only_permitted_callers_see_the_status_tab(visit: Visit, tmp_path: Path)
         visitor.see(".figures")
         visitor.until("document.querySelector('.status-says').hidden")
         assert visitor.words(".figures dt >> nth=0") == "Conversaciones"
+
+
+def test_the_tables_words_are_not_broken_but_long_names_are(visit: Visit, tmp_path: Path) -> None:
+    with in_process(tmp_path) as server:
+        visitor = visit(f"{server.url}/#status", language="de-DE")
+        page = visitor.page
+        visitor.see(".status tbody tr")
+        told = httpx.get(f"{server.url}/status").json()
+        path = f"/srv/{'very-long-folder/' * 8}model.bin"
+        load = {"running": 12, "waiting": 3, "loaded": 2, "replicas": 2, "restarts": 1}
+        for engine in told["engines"]:
+            engine |= {"load": load, "device": "NVIDIA Datacenter-GPU", "notes": [f"The weights are in {path} now."]}
+        page.route("**/status", lambda route: route.fulfill(json=told))
+        visitor.see(".long-name >> nth=0")
+        for width in (1440, 700, 390):
+            page.set_viewport_size({"width": width, "height": 844})
+            assert page.evaluate(BROKEN) == [], width
+            assert page.evaluate("document.querySelector('.status').scrollWidth <= window.innerWidth"), width
+            assert page.evaluate(
+                "document.querySelector('.status table').scrollWidth <= document.querySelector('.status').clientWidth"
+            ), width
+        assert visitor.complaints == []
 
 
 def test_a_conversation_continues_behind_the_status_tab(server: ServerProcess, visit: Visit) -> None:

@@ -120,14 +120,23 @@ function engines(list) {
     const row = element("tr");
     const name = element("th", "", text(`engine_${stage}`));
     name.scope = "row";
-    const what = element("td", "", [engine, model, source, licence].filter(Boolean).join(" · "));
-    for (const note of notes) what.append(element("small", "", note));
+    const what = element("td");
+    what.append(...breakable([engine, model, source, licence].filter(Boolean).join(" · ")));
+    for (const note of notes) {
+      const line = element("small");
+      line.append(...breakable(note));
+      what.append(line);
+    }
     row.append(name, what, element("td", "", device), element("td", "", load ? loadWords(load) : "–"));
     table.tBodies[0].append(row);
   }
   part.append(table);
   return part;
 }
+
+/** The text, in which only paths and other long names may be broken within a word. */
+const breakable = (words) =>
+  words.split(/(\S{20,})/).map((part) => (/^\S{20,}$/.test(part) ? element("span", "long-name", part) : part));
 
 const loadWords = ({ running, waiting, loaded, replicas, restarts }) =>
   text("loadWords", {
