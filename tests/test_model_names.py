@@ -1,12 +1,15 @@
 """Model names as OpenAI's clients send them: missing, empty, or with a date."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 
 import httpx
 import pytest
+from openai.types import AudioModel, ChatModel
+from openai.types.audio.speech_model import SpeechModel
+from openai.types.realtime import RealtimeSessionCreateRequest
 
-from pipeline.support.openai_names import known_as
+from pipeline.support.openai_names import MODELS, known_as
 from tests.clips import hearing, recording
 from tests.server_process import Service
 
@@ -16,6 +19,22 @@ HEARING = [
 ]  # fmt: skip
 SPEAKING = ["tts-1", "tts-1-1106", "tts-1-hd-1106", "gpt-4o-mini-tts-2025-03-20", "GPT-4o-mini-tts-2025-12-15"]
 DATED = ["whisper-1-2025-12-15", "tts-1-hd-1106", "gpt-realtime-2025-08-28", "gpt-realtime-mini-2025-10-06"]
+
+
+def texts(kind: Any) -> set[str]:
+    """Return all strings in a type of literals."""
+    return {name for one in get_args(kind) for name in ({one} if isinstance(one, str) else texts(one))}
+
+
+def test_every_model_for_sound_in_openais_package_is_known() -> None:
+    realtime = RealtimeSessionCreateRequest.model_fields["model"].annotation
+    named = {
+        "stt": texts(AudioModel), "tts": texts(SpeechModel),
+        "llm": {*texts(realtime), *(name for name in texts(ChatModel) if "audio" in name)},
+    }  # fmt: skip
+    for stage, names in named.items():
+        assert names
+        assert [name for name in names if known_as(name, MODELS[stage]) is None] == []
 
 
 @pytest.fixture(scope="module")

@@ -5,17 +5,20 @@ table.
 """
 
 import base64
+import importlib
 import io
 import json
+import pkgutil
 import typing
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, is_typeddict
 
 import httpx
 import openai
 import pytest
+from openai.types import audio
 from openai.types.audio import (
     speech_create_params,
     voice_consent_create_params,
@@ -30,10 +33,12 @@ from tests.clips import hearing
 from tests.server_process import Service
 from tests.strict_client import strict_client
 from tests.stt.recordings import spliced
+from tests.test_openai_fields import TYPES as TRANSCRIPTION
 
 USED, REFUSED, NO_EFFECT = "used", "refused", "no effect"
 TYPES: dict[str, Any] = {
     "POST /v1/audio/speech": speech_create_params.SpeechCreateParams,
+    "POST /v1/audio/speech (voice)": speech_create_params.VoiceID,
     "POST /v1/audio/voices": voice_create_params.CreateVoiceRequestAudioSample,
     "POST /v1/audio/voices (prompt)": voice_create_params.CreateVoiceRequestPrompt,
     "POST /v1/audio/voice_consents": voice_consent_create_params.VoiceConsentCreateParams,
@@ -62,6 +67,7 @@ TABLE: dict[str, dict[str, Field]] = {
         "speed": Field(USED, "0.25 to 4"),
         "stream_format": Field(USED, "`sse` with every model"),
     },
+    "POST /v1/audio/speech (voice)": {"id": Field(USED, "a name")},
     "POST /v1/audio/voices": {
         "audio_sample": Field(USED, "2 to 60 s of speech, up to 10 MB"),
         "consent": Field(USED, "the id of a consent, or a sentence that says how the speaker has agreed"),
@@ -86,6 +92,22 @@ TABLE: dict[str, dict[str, Field]] = {
     },
     "POST /v1/audio/voice_consents/{id}": {"name": Field(USED, "the new label")},
 }
+
+
+def test_every_type_of_the_client_has_a_table() -> None:
+    """Those of transcriptions are in `tests.test_openai_fields`."""
+    names = [one.name for one in pkgutil.iter_modules(audio.__path__) if one.name.endswith("_params")]
+    modules = [importlib.import_module(f"{audio.__name__}.{name}") for name in names]
+    types = [
+        one for each in modules for one in vars(each).values() if is_typeddict(one) and one.__module__ == each.__name__
+    ]
+    fields = {frozenset(typing.get_type_hints(one)): one.__name__ for one in types}
+    known = {frozenset(typing.get_type_hints(one)) for one in TYPES.values()}
+    known |= {
+        frozenset(typing.get_type_hints(one)) for kind in TRANSCRIPTION.values() for one in get_args(kind) or (kind,)
+    }
+    bases = {name for name in fields.values() if name.endswith("Base")}
+    assert {name for found, name in fields.items() if found not in known} == bases
 
 
 def test_table_has_every_field_of_the_client() -> None:

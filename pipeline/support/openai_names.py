@@ -10,8 +10,9 @@ MODELS: Mapping[str, tuple[str, ...]] = {
     ),
     "tts": ("tts-1", "tts-1-hd", "gpt-4o-mini-tts"),
     "llm": (
-        "gpt-realtime", "gpt-realtime-mini", "gpt-audio", "gpt-audio-mini", "gpt-4o-audio-preview",
-        "gpt-4o-mini-audio-preview", "gpt-4o", "gpt-4o-mini",
+        "gpt-realtime", "gpt-realtime-1.5", "gpt-realtime-2", "gpt-realtime-2.1", "gpt-realtime-2.1-mini",
+        "gpt-realtime-mini", "gpt-audio", "gpt-audio-1.5", "gpt-audio-mini", "gpt-4o-audio-preview",
+        "gpt-4o-mini-audio-preview", "gpt-4o-realtime-preview", "gpt-4o-mini-realtime-preview", "gpt-4o", "gpt-4o-mini",
     ),
 }  # fmt: skip
 """Models by stage. All of them mean the loaded model."""
