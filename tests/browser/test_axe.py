@@ -1,6 +1,7 @@
-"""axe-core finds no violation on any tab, on a desktop in light colours and on a phone in dark ones."""
+"""axe-core finds no violation on any tab or in any dialog, on a desktop and on a phone, in light and dark colours."""
 
 from collections.abc import Iterator
+from itertools import product
 from typing import Any
 
 import pytest
@@ -35,7 +36,7 @@ def violations(visitor: Visitor, axe: str) -> list[str]:
     """The rules that the page breaks, each with an element."""
     page, found = visitor.page, list[str]()
     page.evaluate(f"(() => {{ {axe} }})()")
-    for (width, height), scheme in zip(LOOKS, SCHEMES, strict=True):
+    for (width, height), scheme in product(LOOKS, SCHEMES):
         page.set_viewport_size({"width": width, "height": height})
         page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
         result: dict[str, Any] = page.evaluate(RUN)
@@ -49,6 +50,11 @@ def test_axe_finds_no_violation_on_any_tab(service: Service, visit: Visit, axe: 
     page = visitor.page
     visitor.see("#basic")
     assert violations(visitor, axe) == []
+    for name in ("talks", "personas"):
+        page.click("#talks-open" if name == "talks" else "#personas-edit")
+        visitor.see(f"#{name}[open]")
+        assert violations(visitor, axe) == []
+        page.click(f"#{name}-close")
     visitor.ask("tell me a story")
     page.click("#settings summary")
     assert violations(visitor, axe) == []
@@ -63,6 +69,18 @@ def test_axe_finds_no_violation_on_any_tab(service: Service, visit: Visit, axe: 
     page.click("#record-stop")
     page.click("#jobs .open >> nth=-1")
     visitor.see("#transcript .paragraph")
+    assert violations(visitor, axe) == []
+    page.set_viewport_size({"width": 1440, "height": 900})
+    page.locator("#transcript .word").first.dblclick()
+    visitor.see(".segment[contenteditable]")
+    assert violations(visitor, axe) == []
+    page.keyboard.press("Escape")
+    page.evaluate("document.getElementById('consent').showModal()")
+    assert violations(visitor, axe) == []
+    page.click("#consent-cancel")
+    page.set_viewport_size({"width": 1440, "height": 900})
+    page.fill("#jobs-search", "heron")
+    visitor.see("#hits .snippet")
     assert violations(visitor, axe) == []
     page.set_viewport_size({"width": 1440, "height": 900})
     page.click("#tabs a:has-text('Status')")

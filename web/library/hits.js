@@ -64,7 +64,6 @@ export class SearchHits {
   snippet({ job_id: id, filename }, { start, text: words, marks }) {
     const button = element("button", "snippet");
     button.type = "button";
-    button.setAttribute("aria-label", text("openAt", { name: filename, time: clock(start), words }));
     const said = element("span");
     const points = [...words]; // marks count Unicode code points
     let at = 0;

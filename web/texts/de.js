@@ -368,7 +368,6 @@ export const texts = {
   inTranscripts: "In den Transkripten",
   searchFurther: "Weiter suchen",
   searchPart: "Von den Aufnahmen aus der Zeit vor dieser Version sind bisher {percent} % durchsuchbar.",
-  openAt: "{name}, {time}: {words}",
   hitsNone: "Kein Transkript enthält diese Wörter.",
   allTags: "Alle Aufnahmen",
   pinnedOnly: "Angeheftete",

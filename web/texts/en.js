@@ -305,7 +305,6 @@ export const texts = {
   inTranscripts: "In the transcripts",
   searchFurther: "Search on",
   searchPart: "{percent} % of the recordings from before this version can be searched so far.",
-  openAt: "{name}, {time}: {words}",
   hitsNone: "No transcript has these words.",
   allTags: "All recordings",
   pinnedOnly: "Pinned",

@@ -368,7 +368,6 @@ export const texts = {
   inTranscripts: "En las transcripciones",
   searchFurther: "Seguir buscando",
   searchPart: "De las grabaciones anteriores a esta versión, hasta ahora se puede buscar en el {percent} %.",
-  openAt: "{name}, {time}: {words}",
   hitsNone: "Ninguna transcripción contiene estas palabras.",
   allTags: "Todas las grabaciones",
   pinnedOnly: "Fijadas",

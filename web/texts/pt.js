@@ -368,7 +368,6 @@ export const texts = {
   inTranscripts: "Nas transcrições",
   searchFurther: "Continuar a pesquisa",
   searchPart: "Das gravações anteriores a esta versão, {percent} % já podem ser pesquisadas.",
-  openAt: "{name}, {time}: {words}",
   hitsNone: "Nenhuma transcrição contém estas palavras.",
   allTags: "Todas as gravações",
   pinnedOnly: "Fixadas",
