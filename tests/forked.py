@@ -273,7 +273,7 @@ def _change(constants: dict[str, object]) -> None:
             object.__setattr__(getattr(module, owner), field, value)  # a frozen dataclass, too
             continue
         old = getattr(module, constant)
-        for other in [found for name, found in sys.modules.items() if name.partition(".")[0] in OURS]:
+        for other in [module, *(found for name, found in sys.modules.items() if name.partition(".")[0] in OURS)]:
             if vars(other).get(constant) is old:
                 setattr(other, constant, value)
 
