@@ -14,7 +14,6 @@ from pydantic import BaseModel
 from pipeline.assistant import Assistant
 from pipeline.conversation.reply_options import ReplyOptions
 from pipeline.errors import BadInput
-from pipeline.listening import noise
 from pipeline.listening.options import LIMITS, LiveOptions
 from pipeline.llm import Tool
 from pipeline.personas import ConversationOptions
@@ -23,11 +22,11 @@ from pipeline.voices.catalogue import Voice
 from server.realtime.audio import Format, as_json
 from server.realtime.errors import RealtimeError
 from server.realtime.items import MAX_TEXT_CHARS
+from server.realtime.noise_reduction import NoiseReduction, noise_reduction_of
 from server.realtime.parsing import check_known
 from server.realtime.session_json import (
     AnyTool,
     ChoiceJson,
-    NoiseReduction,
     SessionJson,
     ToolChoice,
     ToolJson,
@@ -153,28 +152,14 @@ class Config:
             transcription["model"] = transcription.get("model") or self._hears
         if "model" in self.json:
             changed["model"] = changed["model"] or self.json["model"]
-        changed["audio"]["input"]["noise_reduction"] = self._noise_reduction(
-            changed["audio"]["input"]["noise_reduction"]
+        changed["audio"]["input"]["noise_reduction"] = noise_reduction_of(
+            changed["audio"]["input"]["noise_reduction"], self.json["audio"]["input"]["noise_reduction"]
         )
         # Not supported: report null, so that the client sees it. Traces belong to the operator.
         if "tracing" in changed:
             changed["tracing"] = None
         self._derive(changed)
         self.json = changed
-
-    def _noise_reduction(self, wanted: NoiseReduction | None) -> NoiseReduction | None:
-        """Return the noise reduction with its strength: without one the current strength counts, and at first 1. Raises
-        RealtimeError."""
-        if wanted is None or not noise.available():
-            return None
-        before = self.json["audio"]["input"]["noise_reduction"]
-        strength = wanted.get("strength")
-        if strength is None:
-            strength = 1.0 if before is None else before["strength"]
-        if not 0 <= strength <= 1:
-            param = "session.audio.input.noise_reduction.strength"
-            raise RealtimeError(f"'{param}' must be from 0 to 1.", code="invalid_value", param=param)
-        return {"type": wanted["type"], "strength": strength}
 
     def _derive(self, json: SessionJson) -> None:
         """Set the options derived from a configuration. Raises RealtimeError and changes nothing if it is invalid."""

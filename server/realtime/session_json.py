@@ -7,6 +7,7 @@ from pydantic import BaseModel
 
 from pipeline.support.json_types import Json
 from server.realtime.audio import FormatJson
+from server.realtime.noise_reduction import NoiseReduction
 
 
 class TurnDetection(TypedDict, total=False):
@@ -20,12 +21,6 @@ class TurnDetection(TypedDict, total=False):
     prefix_padding_ms: int
     silence_duration_ms: int
     idle_timeout_ms: int | None
-
-
-class NoiseReduction(TypedDict, total=False):
-    type: Required[Literal["near_field", "far_field"]]
-    strength: float
-    """0 to 1."""
 
 
 class Transcription(TypedDict, total=False):

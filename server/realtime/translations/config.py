@@ -10,9 +10,9 @@ from openai.types.realtime import RealtimeTranslationClientEvent, RealtimeTransl
 
 from pipeline.errors import BadInput
 from pipeline.languages import language_code
-from pipeline.listening import noise
 from pipeline.support.json_types import JsonObject
 from server.realtime.errors import RealtimeError
+from server.realtime.noise_reduction import NoiseReduction, noise_reduction_of
 from server.realtime.parsing import check_known, events_of, parse
 
 EVENTS = events_of(RealtimeTranslationClientEvent)
@@ -24,16 +24,10 @@ FIXED = ("type", "model")
 SERVERS_OWN = frozenset({"id", "expires_at", *FIXED})
 """Fields of a session that a client cannot change."""
 LANGUAGE = "session.audio.output.language"
-STRENGTH = "session.audio.input.noise_reduction.strength"
 
 
 class Transcription(TypedDict):
     model: str
-
-
-class NoiseReduction(TypedDict):
-    type: Literal["near_field", "far_field"]
-    strength: float
 
 
 class AudioInput(TypedDict):
@@ -110,22 +104,12 @@ class TranslationConfig:
         if "transcription" in (heard := audio.get("input") or {}):
             changed["audio"]["input"]["transcription"] = heard["transcription"]
         if "noise_reduction" in heard:
-            changed["audio"]["input"]["noise_reduction"] = self._noise_reduction(heard["noise_reduction"])
+            changed["audio"]["input"]["noise_reduction"] = noise_reduction_of(
+                heard["noise_reduction"], self.json["audio"]["input"]["noise_reduction"]
+            )
         if (wanted := (audio.get("output") or {}).get("language")) is not None:
             changed["audio"]["output"]["language"] = _language(wanted)
         self.json = changed
-
-    def _noise_reduction(self, wanted: JsonObject | None) -> NoiseReduction | None:
-        """Raises RealtimeError. Without a strength the current one counts, and at first 1."""
-        if wanted is None or not noise.available():
-            return None
-        strength = wanted.get("strength")
-        if strength is None:
-            strength = self.noise_reduction or 1.0
-        assert isinstance(strength, int | float)  # noqa: S101  # by its type
-        if not 0 <= strength <= 1:
-            raise RealtimeError(f"'{STRENGTH}' must be from 0 to 1.", code="invalid_value", param=STRENGTH)
-        return {"type": "near_field" if wanted["type"] == "near_field" else "far_field", "strength": strength}
 
     def begin_with(self, session: JsonObject) -> None:
         """Begin with the configuration of a client secret. Raises BadInput."""
