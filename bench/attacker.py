@@ -20,8 +20,9 @@ MESSAGES = (OSError, TimeoutError, WebSocketException, httpx.HTTPError, asyncio.
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """The service's ports."""
+    """The service's ports, and the address at which strangers reach those without keys."""
 
+    host: str
     http: int
     wyoming: int
     audiosocket: int

@@ -118,7 +118,7 @@ async def wyoming_bytes(attacker: Attacker) -> None:
     chunk = wyoming_event("audio-chunk", bytes(768_000))
 
     async def attempt(_: int) -> str:
-        reader, writer = await asyncio.open_connection("127.0.0.1", attacker.ports.wyoming)
+        reader, writer = await asyncio.open_connection(attacker.ports.host, attacker.ports.wyoming)
         try:
             writer.write(b'{"type": "transcribe"}\n' + wyoming_event("audio-start"))
             for _ in range(56):
@@ -136,7 +136,7 @@ async def wyoming_silence(attacker: Attacker) -> None:
     """A hundred Wyoming connections that send nothing."""
 
     async def attempt(_: int) -> str:
-        reader, writer = await asyncio.open_connection("127.0.0.1", attacker.ports.wyoming)
+        reader, writer = await asyncio.open_connection(attacker.ports.host, attacker.ports.wyoming)
         try:
             answer = await reader.readline()
             return code_of(answer) if answer else "closed"
@@ -230,7 +230,7 @@ async def event_streams(attacker: Attacker) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", attacker.port)
         try:
             writer.write(request.encode())
-            status = (await reader.readline()).split(b" ")[1].decode()
+            status = ((await reader.readline()) or b"HTTP/1.1 closed").split(b" ")[1].decode()
             if status == "200":
                 while await reader.read(65_536):
                     pass
@@ -267,4 +267,4 @@ async def attack(name: str, ports: Ports) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(attack(sys.argv[1], Ports(*map(int, sys.argv[2:]))))
+    asyncio.run(attack(sys.argv[1], Ports(sys.argv[2], *map(int, sys.argv[3:]))))

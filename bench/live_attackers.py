@@ -47,7 +47,7 @@ async def audiosocket_calls(attacker: Attacker) -> None:
     sound = frame(SOUND, bytes(16_000)) * 20
 
     async def attempt(number: int) -> str:
-        reader, writer = await asyncio.open_connection("127.0.0.1", attacker.ports.audiosocket, limit=1024)
+        reader, writer = await asyncio.open_connection(attacker.ports.host, attacker.ports.audiosocket, limit=1024)
         try:
             if number < 8:
                 writer.write(frame(ID, uuid.uuid4().bytes))
@@ -131,7 +131,7 @@ async def wyoming_commands(attacker: Attacker) -> None:
 
     async def attempt(number: int) -> str:
         first, more = streams[number % len(streams)]
-        writer = (await asyncio.open_connection("127.0.0.1", attacker.ports.wyoming, limit=1024))[1]
+        writer = (await asyncio.open_connection(attacker.ports.host, attacker.ports.wyoming, limit=1024))[1]
         try:
             writer.write(first)
             async with asyncio.timeout(5):

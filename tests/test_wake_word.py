@@ -55,6 +55,11 @@ def test_a_wake_word_is_heard_as_quietly_as_microphones_record_it(name: str, voi
     assert hears(name, np.pad(0.01 / np.abs(said).max() * said, (16_000, 8_000)))
 
 
+def test_an_unknown_wake_word_after_a_known_one_is_refused() -> None:
+    with pytest.raises(BadInput, match="wake_word must be one of"):
+        [MicroWakeWord(name) for name in ("okay_nabu", "parley")]
+
+
 def test_other_speech_is_not_a_wake_word() -> None:
     speech = decode_blocking(recording("jfk"), max_seconds=60).at(16_000).samples
     assert [name for name in WAKE_WORDS if hears(name, speech)] == []

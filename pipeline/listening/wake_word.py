@@ -70,6 +70,11 @@ class MicroWakeWord:
         self._detector = Detector.from_builtin(Model(name))
         self._features = MicroWakeWordFeatures()
 
+    def __del__(self) -> None:
+        # Python keeps an exception that is being raised only while this method runs: the destructor of
+        # pymicro-features 2.0.2 clears it, and the program would raise SystemError instead.
+        vars(self).clear()
+
     def hears(self, samples: Samples) -> bool:
         pcm = (np.clip(GAIN * samples, -1.0, 1.0) * 32767).astype("<i2").tobytes()
         # Without a list, the first hit would leave features of these samples in the front end.

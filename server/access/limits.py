@@ -166,6 +166,11 @@ class Share:
         """Count bytes from the network; return for how many seconds nothing more should be read."""
         return self._budget.bytes_pace.sent(size, self._counted_as, burst=BURST_BYTES, per_s=PACE_BYTES_PER_S)
 
+    async def paced(self, size: int) -> None:
+        """Count bytes from the network; wait as long as nothing more should be read."""
+        if wait_s := self.sent(size):
+            await asyncio.sleep(wait_s)
+
     async def heard(self, seconds: float) -> None:
         """Count sound that a conversation has heard; wait if this caller sends it faster than its conversations can
         have spoken it. So a flood of sound takes the event loop no longer than as many real conversations."""

@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 
 from pipeline.errors import ConfigError
+from server.access.callers import address_in
+from server.access.pace import MIN_PER_S, PACE_WAIT_S, RequestPace
 from server.http.draining import Draining
 from server.http.hatch import Listen, hatch_here
 
@@ -32,18 +34,20 @@ async def listening(
     """Serve connections while the block runs, and accept none once the service is draining; yield the address.
 
     serve: runs one connection; may raise OSError (disconnected), and is cancelled when the block ends. setting: the
-    address as NAME=VALUE. most: maximum number of connections; further ones are closed at once. Raises ConfigError if
-    listening fails. one_front: with several processes (PROCESSES), all connections go to
-    the same one, because they share something.
+    address as NAME=VALUE. most: maximum number of connections; further ones are closed at once, as are those of one
+    address beyond its pace (`RequestPace`). Raises ConfigError if listening fails. one_front: with several processes
+    (PROCESSES), all connections go to the same one, because they share something.
     """
     open_now: set[asyncio.Task[None]] = set()
+    pace = RequestPace(MIN_PER_S)
 
     async def run(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  # asyncio runs each connection in one
         open_now.add(task)
         try:
-            if len(open_now) <= most:
+            if len(open_now) <= most and (wait_s := _wait_s(pace, writer)) <= PACE_WAIT_S:
+                await asyncio.sleep(wait_s)
                 await serve(reader, writer)
         except OSError:
             pass  # disconnected
@@ -66,6 +70,13 @@ async def listening(
         for task in open_now:
             task.cancel()
         await asyncio.wait([closing, *open_now])
+
+
+def _wait_s(pace: RequestPace, writer: asyncio.StreamWriter) -> float:
+    """Return the seconds until the turn of a new connection; other machines have one for each address."""
+    peer = writer.get_extra_info("peername")
+    address = address_in(str(peer[0])) if peer else ""
+    return pace.wait_s(("address", address)) if address else 0.0
 
 
 def write(writer: asyncio.StreamWriter, data: bytes) -> None:

@@ -17,6 +17,11 @@ from server.access.limits import Share
 MAX_DATA_BYTES = 256 * 1024
 """Largest JSON data of an event."""
 PIECE_BYTES = 2**16
+PARTS = ("audio-chunk", "synthesize-chunk", "ping")
+"""Types of events of which one request has many, or that cost as little."""
+PART_BYTES, EVENT_BYTES = 1 << 14, 400_000
+"""Bytes as which one of PARTS, and any other event, counts at least in its caller's pace (`Share.paced`): handling it
+takes as long as reading so many. So 1,000 and 40 of them a second remain, after a burst."""
 MAX_DEPTH = 32
 """Maximum nesting of objects and lists; real events are not as deep."""
 
@@ -40,7 +45,8 @@ class BadEvent(BadInput):
 
 
 async def read_event(reader: asyncio.StreamReader, *, max_payload: int, held: Share) -> Event | None:
-    """Read the next event; None at the end of the connection. held: counts its bytes while they arrive.
+    """Read the next event; None at the end of the connection. Wait if its caller sends too much. held: counts its bytes
+    while they arrive, and sets the pace.
 
     Raises BadEvent for an invalid event, after which the next one can be read; Broken for bytes that are not an
     event, for an event that is too large, and when the budget is exhausted.
@@ -60,6 +66,7 @@ async def read_event(reader: asyncio.StreamReader, *, max_payload: int, held: Sh
     except ValueError:  # from readline, for a line that is too long
         raise _not_wyoming("The header of an event is longer than 65536 bytes.") from None
     kind = head.get("type")
+    await held.paced(max(len(line) + len(body), PART_BYTES if kind in PARTS else EVENT_BYTES))
     if not isinstance(kind, str):
         raise BadEvent("The field 'type' of an event must be a string.")
     try:

@@ -274,7 +274,11 @@ async def test_each_language_of_a_voice_is_listed_with_its_own_name(server: Serv
         ([Transcript("")], "bad_parameter", NO_REPLY),
         ([Transcript("a", language="??")], "unsupported_language", NO_REPLY),
         ([Recognize("turn on the light")], "unsupported_message", ["not-recognized"]),
-        ([Detect(["ok nabu"]), AudioStart(16_000, 2, 1), SECOND, AudioStop()], "bad_parameter", ["not-detected"]),
+        (
+            [Detect(["okay_nabu", "ok nabu"]), AudioStart(16_000, 2, 1), SECOND, AudioStop()],
+            "bad_parameter",
+            ["not-detected"],
+        ),
         ([Transcribe(), AudioStart(7, 2, 1), AudioChunk(7, 2, 1, b"12")], "unsupported_audio", NO_WORDS),
         ([Detect(), AudioChunk(16_000, 3, 1, bytes(480)), AudioStop()], "unsupported_audio", ["not-detected"]),
         ([Transcribe(language="??")], None, []),
