@@ -7,6 +7,7 @@ import logging
 import signal
 import socket
 import sys
+from collections.abc import Callable
 
 import typer
 import uvloop
@@ -44,7 +45,6 @@ async def _serve(sock: socket.socket, channel: socket.socket) -> None:
     prepare()
     import uvicorn
 
-    from jobs.service import Jobs
     from server.fronts.front import FrontServer, joining
     from server.http.draining import Draining
 
@@ -54,13 +54,15 @@ async def _serve(sock: socket.socket, channel: socket.socket) -> None:
         set_up(settings.log_format, level, Redaction(secrets_of(settings)))
         console = Console(stderr=True)
 
-        def server(config: uvicorn.Config, assistant: Assistant, kept: Jobs, draining: Draining) -> FrontServer:
+        def server(config: uvicorn.Config, draining: Draining, give_up: Callable[[], None]) -> FrontServer:
+            return FrontServer(config, draining, link, here, drain_s=settings.drain_seconds, give_up=give_up)
+
+        def announce(assistant: Assistant) -> None:
             if told.first:
                 announce_engines(console, assistant)
-            return FrontServer(config, draining, kept, link, here, drain_s=settings.drain_seconds)
 
         with StartProgress(console) if told.first else contextlib.nullcontext() as progress:
-            await serve_on(settings, server, progress)
+            await serve_on(settings, server, announce, progress)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from commands.progress import StartProgress
 from commands.redaction import Redaction, secrets_of
 from commands.start import leave, leave_within, load_settings, refuse, run_to_end
 from commands.unknown_settings import warn_of_unknown
-from pipeline.assistant import Assistant, open_assistant
+from pipeline.assistant import Assistant
 from pipeline.errors import EngineUnavailable, ParleyError
 from pipeline.settings import Settings
 from pipeline.telemetry import tracing
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     import uvicorn
     from fastapi import FastAPI
 
-    from jobs.service import Jobs
     from server.http.draining import Draining
     from server.http.shutdown import Server
 
@@ -101,7 +100,6 @@ async def _serve(settings: Settings) -> int:
     prepare()
     import uvicorn
 
-    from jobs.service import Jobs
     from server.access import check_exposure
     from server.http.draining import Draining
     from server.http.shutdown import Server
@@ -112,12 +110,15 @@ async def _serve(settings: Settings) -> int:
     _warn_of_guessable(settings)
     with _listen(settings) as listening, StartProgress(console) as progress:
 
-        def server(config: uvicorn.Config, assistant: Assistant, kept: Jobs, draining: Draining) -> Server:
+        def server(config: uvicorn.Config, draining: Draining, give_up: Callable[[], None]) -> Server:
+            return Server(config, draining, drain_s=settings.drain_seconds, give_up=give_up)
+
+        def announce(assistant: Assistant) -> None:
             announce_engines(console, assistant)
             _announce(console, listening)
-            return Server(config, draining, kept, drain_s=settings.drain_seconds)
 
-        await serve_on(settings, server, progress, sockets=[listening])
+        _announce_start(console, listening)
+        await serve_on(settings, server, announce, progress, sockets=[listening])
         return 0
 
 
@@ -139,6 +140,7 @@ async def _serve_with_fronts(settings: Settings, host: str | None, port: int | N
             return None
 
     with _listen(settings) as listening:
+        _announce_start(console, listening)
         fronts = MainProcess(settings, listening, lambda: _announce(console, listening), read_again)
         await fronts.run()
         leave_within(END_S, fronts.code)
@@ -153,56 +155,65 @@ def prepare() -> None:
 
 async def serve_on(
     settings: Settings,
-    server_of: "Callable[[uvicorn.Config, Assistant, Jobs, Draining], Server]",
+    server_of: "Callable[[uvicorn.Config, Draining, Callable[[], None]], Server]",
+    announce: Callable[[Assistant], None],
     progress: StartProgress | None,
     sockets: list[socket.socket] | None = None,
 ) -> None:
-    """Load the models and serve until a signal asks to stop. server_of: creates the server, once all is loaded."""
+    """Serve until a signal asks to stop: the progress of the start first, and everything once the models are loaded.
+
+    server_of: creates the server; its last argument cancels the start. announce: called once the models are loaded.
+    """
     import uvicorn
 
-    from jobs.service import open_jobs
     from server.app import create_app
     from server.http.draining import Draining
+    from server.http.starting import Start
     from server.http.uvicorn_protocols import bounded
+    from server.state import opened_state
 
     loop = asyncio.get_running_loop()
     this = asyncio.current_task()
     assert this is not None  # noqa: S101  # this coroutine runs in a task
     server: Server | None = None
 
+    def give_up() -> None:
+        this.cancel()
+
     def stop(number: int, frame: FrameType | None) -> None:
-        # Installed from start to end, without a gap. While it serves, the server has its own handlers.
+        # Installed from start to end, without a gap. While the server runs, it has its own handlers.
         loop.call_soon_threadsafe(end, number)
 
     def end(number: int) -> None:
-        # Runs between two steps of the task, so the server does not appear meanwhile: a cancelled one logs a traceback.
         if server is None:
-            this.cancel()
+            give_up()
         else:
             server.handle_exit(number, None)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, stop)
-    async with (
-        open_assistant(settings, progress.report if progress else lambda _: None) as assistant,
-        open_jobs(settings, assistant.transcriber) as kept,
-    ):
-        if progress:
-            progress.stop()
-        draining = Draining()
-        app = create_app(settings, assistant, kept, draining)
-        config = uvicorn.Config(
-            app,
-            log_config=None,
-            access_log=settings.debug_mode,
-            lifespan="on",
-            server_header=False,
-            **bounded(settings),
-        )
-        server = server_of(config, assistant, kept, draining)
-        await server.serve(sockets=sockets)
-        leave_within(END_S)
+    start, draining = Start(progress.report if progress else None), Draining()
+    app = create_app(settings, draining=draining, start=start)
+    config = uvicorn.Config(
+        app, log_config=None, access_log=settings.debug_mode, lifespan="off", server_header=False, **bounded(settings)
+    )
+    server = server_of(config, draining, give_up)
+    serving = asyncio.create_task(server.serve(sockets=sockets))
+    serving.add_done_callback(lambda _: server.accepts.set())  # also if it has failed: its error follows
+    try:
+        await server.accepts.wait()
+        async with app.router.lifespan_context(app):
+            state = opened_state(app)
+            if progress:
+                progress.stop()
+            server.loaded(state.jobs)
+            announce(state.assistant)
+            await serving
+            leave_within(END_S)
+    finally:
+        server.should_exit = True  # if the start has failed or was cancelled
+        await serving
 
 
 def announce_engines(console: Console, assistant: Assistant) -> None:
@@ -213,10 +224,18 @@ def announce_engines(console: Console, assistant: Assistant) -> None:
             console.print(f"{info.stage}: {note}", style="yellow", highlight=False, soft_wrap=True)
 
 
+def _announce_start(console: Console, listening: socket.socket) -> None:
+    console.print(f"Starting: http://{_place(listening)} shows the progress", highlight=False, soft_wrap=True)
+
+
 def _announce(console: Console, listening: socket.socket) -> None:
-    host, port = listening.getsockname()[:2]
-    place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    place = _place(listening)
     console.print(f"Parley listens on http://{place} (WebSocket: ws://{place}/ws)", highlight=False, soft_wrap=True)
+
+
+def _place(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def engine_table(assistant: Assistant) -> Table:

@@ -19,6 +19,7 @@ from server.http.draining import ASIDE, Draining, DrainingMiddleware
 from server.http.message_memory import return_large_blocks, small_blocks_returned
 from server.http.paths import OneSlash
 from server.http.shutdown import adopted
+from server.http.starting import Start, StartingMiddleware, show_start
 from server.http.upgrade import add_upgrade_errors
 from server.jobs import documents, echo, insights, routes, transcript_library, updates, voiceprints
 from server.openai import captioned_speech, voice_consents, voices
@@ -46,13 +47,18 @@ from server.wyoming.tcp_server import open_wyoming
 
 
 def create_app(
-    settings: Settings, assistant: Assistant | None = None, kept: Jobs | None = None, draining: Draining | None = None
+    settings: Settings,
+    assistant: Assistant | None = None,
+    kept: Jobs | None = None,
+    draining: Draining | None = None,
+    start: Start | None = None,
 ) -> FastAPI:
     """Create the application for these settings.
 
     assistant, kept: an open assistant and an open job store; the caller closes them. None: the application opens them
     when it starts and closes them when it stops.
     draining: told by the caller's server that the service stops.
+    start: if the caller's server responds before the lifespan has begun, the progress that it shows meanwhile.
     Raises ConfigError when the settings would expose the service without keys, or its network cannot be used.
     """
     check_exposure(settings)
@@ -63,7 +69,8 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         return_large_blocks()
-        async with nullcontext(assistant) if assistant is not None else open_assistant(settings) as opened:
+        report = [start.report] if start is not None else []
+        async with nullcontext(assistant) if assistant is not None else open_assistant(settings, *report) as opened:
             for slots in (access.budgets.conversations, access.budgets.wyoming):
                 slots.lag_s = lambda: max((info.load.lag_s for info in opened.engines if info.load), default=0.0)
             async with (
@@ -117,6 +124,9 @@ def create_app(
         },
     )
     # The middleware that is added last runs first.
+    if start is not None:
+        show_start(app, start)
+        app.add_middleware(StartingMiddleware)
     app.add_middleware(DrainingMiddleware, draining=draining)
     app.add_middleware(AccessMiddleware, access=access)
     headers.add_headers(app, access.origins.allowed)

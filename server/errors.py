@@ -18,7 +18,7 @@ from pipeline.support.encodable import encodable_object
 from pipeline.support.json_types import JsonObject
 from pipeline.support.storage_errors import FULL, full_place, storage_full
 from server.parameters import from_json
-from server.state import state_of
+from server.state import has_started, state_of
 
 log = logging.getLogger(__name__)
 
@@ -248,6 +248,8 @@ def add_error_handlers(app: FastAPI) -> None:
     async def disk(request: Request, error: Exception) -> Response:
         assert isinstance(error, OSError)  # noqa: S101  # registered for this class
         if error.errno not in FULL:
+            raise error
+        if not has_started(request):
             raise error
         found = storage_full(full_place(state_of(request).assistant.settings))
         log.warning("%s %s: %s: %s", request.method, request.url.path, found.code, found.message)

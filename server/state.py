@@ -44,7 +44,12 @@ def keep_state(app: FastAPI, state: State) -> None:
 
 def state_of(connection: HTTPConnection) -> State:
     """Return the state of the application that a connection reached."""
-    state = connection.app.state.parley
+    return opened_state(connection.app)
+
+
+def opened_state(app: FastAPI) -> State:
+    """Return the state of an application whose lifespan has begun."""
+    state = app.state.parley
     assert isinstance(state, State)  # noqa: S101  # `keep_state` ran before the first connection
     return state
 

@@ -101,7 +101,12 @@ class ServerProcess(Service):
     process: forked.Process = field(kw_only=True)
     started_s: float = 0.0
     """Seconds from its start until it was ready."""
+    _accepts: threading.Event = field(default_factory=threading.Event)
     _ready: threading.Event = field(default_factory=threading.Event)
+    _began: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        threading.Thread(target=self._read, daemon=True).start()
 
     def workers(self) -> list[psutil.Process]:
         """Return the worker processes of its local models."""
@@ -123,17 +128,23 @@ class ServerProcess(Service):
         assert self.process.stderr is not None
         for line in self.process.stderr:
             self.output.append(line)
-            if found := re.search(r"listens on http://[^ ]*:(\d+) ", line):
-                self.port = int(found[1])
-                self._ready.set()
+            if found := re.search(r"(Starting:|listens on) http://[^ ]*:(\d+) ", line):
+                self.port = int(found[2])
+                self._accepts.set()
+                if found[1] != "Starting:":
+                    self._ready.set()
+        self._accepts.set()
         self._ready.set()
 
-    def wait_until_ready(self) -> None:
-        start = time.monotonic()
-        threading.Thread(target=self._read, daemon=True).start()
-        assert self._ready.wait(READY_S), f"not ready after {READY_S:g} s: {self.text}"
+    def wait_until_accepts(self) -> None:
+        """Wait until it accepts connections, perhaps while it loads its models."""
+        assert self._accepts.wait(READY_S), f"accepts no connections after {READY_S:g} s: {self.text}"
         assert self.port, f"ended instead of listening: {self.text}"
-        self.started_s = time.monotonic() - start
+
+    def wait_until_ready(self) -> None:
+        assert self._ready.wait(READY_S), f"not ready after {READY_S:g} s: {self.text}"
+        assert "listens on" in self.text, f"ended instead of listening: {self.text}"
+        self.started_s = time.monotonic() - self._began
 
     def end(self) -> None:
         """Send one SIGTERM; check that it exits cleanly, without orphaned processes or unhandled errors."""
@@ -161,15 +172,16 @@ def busy_s(pid: int) -> float:
 
 
 @contextmanager
-def killed(folder: Path, *, within: str = "", **settings: str) -> Iterator[ServerProcess]:
-    """Run a service with these settings from `folder`: ready when the block begins, killed (SIGKILL) at its end.
+def starting(folder: Path, *, within: str = "", **settings: str) -> Iterator[ServerProcess]:
+    """Run a service with these settings from `folder`: it accepts connections when the block begins, and is killed
+    (SIGKILL) at its end.
 
     within: the pid of a process whose namespaces the service enters (network, disks).
     """
     process = forked.start(folder=folder, env=environment(**settings), within=within)
     server = ServerProcess(process=process)
     try:
-        server.wait_until_ready()
+        server.wait_until_accepts()
         yield server
     finally:
         workers = server.children() if process.poll() is None else []
@@ -179,6 +191,14 @@ def killed(folder: Path, *, within: str = "", **settings: str) -> Iterator[Serve
         for worker in left:
             worker.kill()
         assert not left, f"left behind: {left}"
+
+
+@contextmanager
+def killed(folder: Path, *, within: str = "", **settings: str) -> Iterator[ServerProcess]:
+    """Run a service as `starting` does, but ready when the block begins."""
+    with starting(folder, within=within, **settings) as server:
+        server.wait_until_ready()
+        yield server
 
 
 @contextmanager

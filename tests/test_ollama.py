@@ -256,7 +256,7 @@ async def test_missing_model_is_pulled_if_allowed(address: str, server: FakeOlla
     async with open_engine(settings(address, llama_model="qwen3", llama_pull=True), seen.append) as opened:
         assert await said(opened.engine) == REPLY
     assert server.pulls == ["qwen3"]
-    steps = [(step.done, step.total) for step in seen if step.task == "pulling qwen3"]
+    steps = [(step.done, step.total) for step in seen if step.task == "Downloading qwen3"]
     assert steps == sorted(steps)
     assert steps[-1] == (5000, 5000)
 

@@ -2,6 +2,7 @@
 
 import { chooseDevices } from "./devices.js";
 import { showEngines } from "./engines.js";
+import { untilStarted } from "./starting.js";
 import { Transcribe } from "./jobs/transcribe.js";
 import { Status } from "./status/status.js";
 import { Talk } from "./talk.js";
@@ -12,6 +13,7 @@ import { VoicePreview } from "./voice-preview.js";
 
 translate(document);
 showTabs();
+await untilStarted();
 export const talk = new Talk();
 export const transcribe = new Transcribe(() => talk.choices.key);
 export const status = new Status(document.getElementById("status"), () => talk.choices.key);

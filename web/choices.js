@@ -9,6 +9,9 @@ import { text } from "./texts.js";
 const STORE = "parley.choices";
 const KEY_STORE = "parley.key";
 
+/** @returns {string} the key that this browser has kept, or "" */
+export const keptKey = () => sessionStorage.getItem(KEY_STORE) ?? localStorage.getItem(KEY_STORE) ?? "";
+
 export class Choices {
   /** @param {HTMLFormElement} form @param {(name: string) => void} changed called with the name of the changed field */
   constructor(form, changed) {
@@ -19,7 +22,7 @@ export class Choices {
     form.elements.push.checked = Boolean(kept.push);
     form.elements.loudspeaker.checked = Boolean(kept.loudspeaker);
     form.elements.remember.checked = localStorage.getItem(KEY_STORE) !== null;
-    form.elements.key.value = sessionStorage.getItem(KEY_STORE) ?? localStorage.getItem(KEY_STORE) ?? "";
+    form.elements.key.value = keptKey();
     form.elements.theme.value = kept.theme ?? "";
     this.paint();
     this.voice = String(kept.voice ?? "");

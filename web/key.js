@@ -12,6 +12,7 @@
 
 /** @type {Trouble} no response, or not from the service itself */
 const GONE = { code: "gone", final: false };
+const RESTARTING = ["draining", "starting"];
 const REFUSALS = { forbidden: "right", too_many_sessions: "places", rate_limited: "often" };
 
 /** @param {string} key @returns {Record<string, string>} headers of a request */
@@ -62,7 +63,7 @@ async function whyNot(answer, key) {
     case 429:
       return { code: REFUSALS[error?.code] ?? "often", seconds, final: false };
     case 503:
-      return { code: error?.code === "draining" ? "draining" : "full", seconds, final: false };
+      return { code: RESTARTING.includes(error?.code) ? "draining" : "full", seconds, final: false };
     default:
       return GONE;
   }

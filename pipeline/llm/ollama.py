@@ -212,7 +212,7 @@ class OllamaModel(ServedModel):
             if not self._settings.llama_pull:
                 raise _missing(self._settings)
             await self._pull(report, limit)
-        report(Progress(f"loading {self._model} in Ollama", 0, 0))
+        report(Progress("load", self._model))
         try:
             async with asyncio.timeout(limit):
                 # The same options as for replies: with others Ollama would load the model again.
@@ -239,7 +239,7 @@ class OllamaModel(ServedModel):
                 if step.digest:
                     layers[step.digest] = (step.completed or 0, step.total or 0)
                 done, total = (sum(sizes) for sizes in zip(*layers.values(), strict=True)) if layers else (0, 0)
-                report(Progress(f"pulling {self._model}", done, total))
+                report(Progress("download", self._model, done, total))
         except _BROKEN as error:
             reason = one_line(error.error if isinstance(error, ResponseError) else error)
             raise EngineUnavailable(

@@ -110,7 +110,7 @@ class Hub:
         try:
             partial.mkdir(parents=True, exist_ok=True)
             for file in files:
-                progress = _Counter(f"Downloading {repo}", done, total, report)
+                progress = _Counter(repo, done, total, report)
                 await self._fetch_file(repo, file, partial / Path(file.name).name, progress)
                 done += file.size
             _rename(partial, folder)
@@ -120,7 +120,7 @@ class Hub:
                 remedy="Free some space in MODELS_DIR, or set it to a writable folder.",
                 code=storage_error(error, "MODELS_DIR").code,
             ) from error
-        report(Progress(f"Downloading {repo}", total, total))
+        report(Progress("download", repo, total, total))
 
     async def _fetch_file(self, repo: str, file: RemoteFile, target: Path, progress: "_Counter") -> None:
         if _size(target) == file.size:
@@ -245,13 +245,13 @@ class Hub:
 class _Counter:
     """Reports the bytes of one file as bytes of all files."""
 
-    task: str
+    model: str
     before: int
     total: int
     report: Report
 
     def at(self, done: int) -> None:
-        self.report(Progress(self.task, self.before + done, self.total))
+        self.report(Progress("download", self.model, self.before + done, self.total))
 
 
 def _size(path: Path) -> int | None:

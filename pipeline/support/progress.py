@@ -2,15 +2,22 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """One step of a slow start: `done` of `total` (usually bytes; total 0 when unknown)."""
+    """One step of a slow start: `done` of `total` bytes (total 0 when unknown)."""
 
-    task: str
-    done: int
-    total: int
+    step: Literal["download", "load"]
+    model: str
+    done: int = 0
+    total: int = 0
+
+    @property
+    def task(self) -> str:
+        """The step in words; the same for all its reports."""
+        return f"{'Downloading' if self.step == 'download' else 'Loading'} {self.model}"
 
 
 Report = Callable[[Progress], None]

@@ -17,7 +17,7 @@ from pipeline.support.background import background
 from pipeline.workers import sharing
 from pipeline.workers.sharing import worker
 from pipeline.workers.sharing.link import Link
-from server.fronts.messages import Leaving, Ping, Ready, StopNow, Welcome
+from server.fronts.messages import Accepts, Leaving, Ping, Ready, StopNow, Welcome
 from server.http import hatch
 from server.http.draining import Draining
 from server.http.hatch import HTTP, Hatch
@@ -46,11 +46,18 @@ class FrontServer(Server):
     """An HTTP server that does not listen."""
 
     def __init__(
-        self, config: uvicorn.Config, draining: Draining, jobs: Jobs, link: Link, hatch: Hatch, *, drain_s: float
+        self,
+        config: uvicorn.Config,
+        draining: Draining,
+        link: Link,
+        hatch: Hatch,
+        *,
+        drain_s: float,
+        give_up: Callable[[], None],
     ) -> None:
-        """drain_s: see `Stop`."""
-        super().__init__(config, draining, jobs, drain_s=drain_s)
-        self._draining, self._link, self._hatch = draining, link, hatch
+        """drain_s, give_up: see `Server`."""
+        super().__init__(config, draining, drain_s=drain_s, give_up=give_up)
+        self._link, self._hatch = link, hatch
         self._asked_to_stop = False
         self._connecting: set[asyncio.Task[None]] = set()
         self.server_state.connections = _Counted(lambda number: hatch.count(HTTP, number))
@@ -61,8 +68,12 @@ class FrontServer(Server):
             self._hatch.on(HTTP, self._take)
             self._hatch.open()
             self._link.on(StopNow, lambda _: super(FrontServer, self).handle_exit(signal.SIGTERM, None))
-            self._link.post(Ready())
+            self._link.post(Accepts())
             self._leaving = asyncio.create_task(self._leave())
+
+    def loaded(self, jobs: Jobs) -> None:
+        super().loaded(jobs)
+        self._link.post(Ready())
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await super().shutdown(sockets)

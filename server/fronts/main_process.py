@@ -22,7 +22,7 @@ from pipeline.workers.sharing import AskOthers, Relay
 from pipeline.workers.sharing.link import Link
 from pipeline.workers.sharing.models import SharedModels
 from server.fronts.doors import Doors
-from server.fronts.messages import Leaving, Ready, StopNow, Welcome
+from server.fronts.messages import Accepts, Leaving, Ready, StopNow, Welcome
 from server.fronts.process import Front, result_of
 from server.fronts.state import SharedState
 from server.http.hatch import HTTP, Busy, Door, Listen
@@ -67,6 +67,8 @@ class MainProcess:
         self._started = 0
         self._lost: list[Link] = []
         """Links of ended fronts whose models are kept until their successors have opened them."""
+        self._was_ready = False
+        """Whether a front has ever been ready."""
         self._announced = False
         self._successors: dict[Front, Front] = {}
         """Front that ends → the one that has replaced it."""
@@ -148,11 +150,13 @@ class MainProcess:
             self._announce()
 
     def _takers(self) -> list[Front]:
-        """Return the fronts that take connections now: those that respond, if there is one, and those that refuse them
-        if all are draining."""
+        """Return the fronts that take connections now: those that respond, if there is one; those that refuse them if
+        all are draining; and during the start of the service the one that shows its progress."""
         takers = [front for front in self._fronts if front.takes]
         responding = [front for front in takers if front.responds]
-        return responding or takers or [front for front in self._fronts if front.ready.is_set()]
+        if found := responding or takers or [front for front in self._fronts if front.ready.is_set()]:
+            return found
+        return [] if self._was_ready else [front for front in self._fronts if front.accepts]
 
     async def _renew_when_asked(self) -> None:
         """Replace the fronts each time when asked to, until the service stops."""
@@ -263,6 +267,7 @@ class MainProcess:
         self._fronts.append(front)
         self._state.join(link, front.name)
         link.on(Busy, front.told)
+        link.on(Accepts, lambda _: self._accepts(front))
         link.on(Ready, lambda _: self._takes(front, takes=True))
         link.on(Leaving, lambda _: self._takes(front, takes=False))
         link.on(Relay, lambda relay: self._state.relay(link, relay.message))
@@ -278,10 +283,15 @@ class MainProcess:
         await _either(front.ready.wait(), front.process.wait())
         return front.ready.is_set()
 
+    def _accepts(self, front: Front) -> None:
+        front.accepts = True
+        self._doors.changed()
+
     def _takes(self, front: Front, *, takes: bool) -> None:
         front.takes = takes
         if takes:
             front.ready.set()
+            self._was_ready = True
         self._doors.changed()
         self._forget_if_complete()
 

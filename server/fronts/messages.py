@@ -18,6 +18,11 @@ class Welcome:
 
 
 @dataclass(frozen=True, slots=True)
+class Accepts:
+    """The front can take connections, but has not loaded its models."""
+
+
+@dataclass(frozen=True, slots=True)
 class Ready:
     """The front serves connections."""
 

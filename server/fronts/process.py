@@ -30,6 +30,8 @@ class Front:
     ) -> None:
         self.name, self.settings, self.process, self.link = name, settings, process, link
         self.ready = asyncio.Event()
+        self.accepts = False
+        """Whether it can take connections, perhaps only to show the progress of its start."""
         self.takes = False
         """Whether it takes connections."""
         self.replaced = asyncio.Event()

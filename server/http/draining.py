@@ -7,7 +7,7 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from pipeline.errors import Overloaded
+from pipeline.errors import Overloaded, ParleyError
 from server.errors import error_response
 
 log = logging.getLogger(__name__)
@@ -74,15 +74,9 @@ class DrainingMiddleware:
         if scope["type"] == "lifespan" or scope["path"].startswith(ASIDE):
             await self._app(scope, receive, send)
             return
-        if self._draining.begun.is_set():
-            refusal = error_response(HTTPConnection(scope), Leaving())
-            if scope["type"] == "websocket":
-                await WebSocket(scope, receive, send).send_denial_response(refusal)
-                return
-            if scope["method"] not in READING:
-                refusal.headers["Connection"] = "close"  # so that the client's next request reaches another instance
-                await refusal(scope, receive, send)
-                return
+        if self._draining.begun.is_set() and (scope["type"] == "websocket" or scope["method"] not in READING):
+            await refuse(Leaving(), scope, receive, send)
+            return
         self._draining.came()
         try:
             await self._app(scope, receive, send)
@@ -92,3 +86,13 @@ class DrainingMiddleware:
             log.info("%s is cut off", scope["path"])
         finally:
             self._draining.went()
+
+
+async def refuse(error: ParleyError, scope: Scope, receive: Receive, send: Send) -> None:
+    """Send an error whose reason soon passes, in the format of the API that the path belongs to."""
+    refusal = error_response(HTTPConnection(scope), error)
+    if scope["type"] == "websocket":
+        await WebSocket(scope, receive, send).send_denial_response(refusal)
+        return
+    refusal.headers["Connection"] = "close"  # so that the client's next request can reach another instance
+    await refusal(scope, receive, send)

@@ -6,7 +6,7 @@ import inspect
 import logging
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import Context
 from types import FrameType
@@ -96,16 +96,36 @@ class Stop:
 class Server(uvicorn.Server):
     """uvicorn with a graceful shutdown."""
 
-    def __init__(self, config: uvicorn.Config, draining: Draining, jobs: Jobs, *, drain_s: float) -> None:
-        """drain_s: see `Stop`."""
+    def __init__(
+        self, config: uvicorn.Config, draining: Draining, *, drain_s: float, give_up: Callable[[], None]
+    ) -> None:
+        """drain_s: see `Stop`. give_up: cancels the start, on a signal before `loaded`."""
         super().__init__(config)
-        self._stop = Stop(self, draining, jobs, drain_s=drain_s)
+        self._draining, self._drain_s, self._give_up = draining, drain_s, give_up
+        self._stop: Stop | None = None
+        self._loop = asyncio.get_running_loop()
+        self.accepts = asyncio.Event()
+        """Set when it accepts connections."""
+
+    def loaded(self, jobs: Jobs) -> None:
+        """Drain on a signal from now on: the application has its state."""
+        self._stop = Stop(self, self._draining, jobs, drain_s=self._drain_s)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        self._stop.handle_signal(sig, frame)
+        if self._stop is None:
+            self._loop.call_soon_threadsafe(self._give_up, context=Context())
+        else:
+            self._stop.handle_signal(sig, frame)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.accepts.set()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._stop.cut_off()
+        if self._stop is None:
+            self.config.timeout_graceful_shutdown = FAREWELL_S
+        else:
+            self._stop.cut_off()
         await super().shutdown(sockets)
 
 

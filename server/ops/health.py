@@ -17,6 +17,7 @@ from pipeline.transcripts.alignment.opening import check_installed
 from pipeline.workers.hardware import Hardware
 from server.access import caller_of
 from server.http.draining import RETRY_S
+from server.http.starting import steps_of
 from server.openapi import ResponseModel, like, one_of
 from server.state import has_started, state_of
 
@@ -91,11 +92,24 @@ class WatchedFolder(ResponseModel):
     """Number of files without a job so far."""
 
 
+class LoadingStep(ResponseModel):
+    """A step of the start."""
+
+    step: Annotated[str, one_of("download", "load")]
+    model: str
+    done: int
+    """Bytes."""
+    total: int
+    """Bytes; 0: unknown."""
+
+
 class Health(Lives):
     """The state of the service. Hardware and engines only for callers with a key, if keys are required."""
 
     model_config = like({"status": "ok", **HARDWARE, "engines": [ENGINE]})
 
+    loading: list[LoadingStep] | None = None
+    """While it is starting: the models that are downloaded or loaded, as far as is known."""
     device_available: Annotated[str, one_of("cuda", "cpu")] | None = None
     """cuda or cpu."""
     torch_version: str | None = None
@@ -188,6 +202,7 @@ async def root(request: Request) -> Root:
 class Details(TypedDict, total=False):
     """The fields of `Health` that only callers with a key see."""
 
+    loading: list[LoadingStep]
     device_available: str
     torch_version: str | None
     cuda_available: bool
@@ -203,8 +218,12 @@ class Details(TypedDict, total=False):
 
 
 async def _details(request: Request) -> Details:
-    """Return hardware and engines, for callers with any permission."""
-    return await details(request) if caller_of(request).permissions else {}
+    """Return hardware and engines, or the progress of the start, for callers with any permission."""
+    if not caller_of(request).permissions:
+        return {}
+    if not has_started(request):
+        return {"loading": [LoadingStep(**asdict(step)) for step in steps_of(request)]}
+    return await details(request)
 
 
 async def details(request: Request) -> Details:

@@ -163,7 +163,7 @@ def _launch(chromium: BrowserType, flags: Sequence[str]) -> Browser:
 @pytest.fixture
 def visit(chromium: BrowserType, usual: Callable[[], Browser], tmp_path: Path) -> Iterator[Visit]:
     """Open a page in a fresh profile. microphone: the sound it records; refused: whether the permission is denied;
-    calls: whether the browser has WebRTC."""
+    calls: whether the browser has WebRTC; starts: whether to wait until the page's program runs."""
     with ExitStack() as stack:
 
         def open_page(
@@ -175,6 +175,7 @@ def visit(chromium: BrowserType, usual: Callable[[], Browser], tmp_path: Path) -
             size: tuple[int, int] = SIZES[0],
             language: str = "en-US",
             flags: Sequence[str] = (),
+            starts: bool = True,
         ) -> Visitor:
             own = [*flags]
             if microphone is not None:
@@ -200,7 +201,8 @@ def visit(chromium: BrowserType, usual: Callable[[], Browser], tmp_path: Path) -
             page.on("pageerror", lambda error: visitor.complaints.append(str(error)))
             page.on("console", lambda told: _complain(visitor, told.type, told.text))
             page.goto(url)
-            visitor.started()
+            if starts:
+                visitor.started()
             return visitor
 
         yield open_page

@@ -7,6 +7,7 @@ import argparse
 import asyncio
 import itertools
 import json
+import threading
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
@@ -63,6 +64,8 @@ class Traps:
     """Status 400 for more words than this, with `message`."""
     pull_error: str = ""
     pull_cut: bool = False
+    pull_waits: threading.Event | None = None
+    """A download stops in its middle until this is set."""
 
 
 @dataclass
@@ -210,6 +213,9 @@ class FakeOllama:
                 for done in range(0, total + 1, total // 4):
                     line = {"status": f"pulling {digest[-2:]}", "digest": digest, "total": total, "completed": done}
                     yield json.dumps(line) + "\n"
+                    waits = self.traps.pull_waits if done == total // 2 else None
+                    while waits and not waits.is_set():  # noqa: ASYNC110  # set by another thread
+                        await asyncio.sleep(0.02)
                 if self.traps.pull_error:
                     yield json.dumps({"error": self.traps.pull_error}) + "\n"
                     return

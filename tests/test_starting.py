@@ -1,0 +1,133 @@
+"""A service that downloads its language model: what its users get before it is ready."""
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from anyio.from_thread import start_blocking_portal
+from websockets.exceptions import InvalidStatus
+
+from tests.questions import sample
+from tests.server_process import END_S, READY_S, ServerProcess, ask, starting
+from tests.servers.ollama import FakeOllama, Traps
+from tests.servers.running import running
+
+KEY = "a-key-that-nobody-guesses-0123456789"
+HTML = {"Accept": "text/html"}
+REFUSED = (
+    ("POST", "/v1/audio/transcriptions"), ("POST", "/v1/audio/speech"), ("GET", "/v1/models"), ("GET", "/jobs"),
+    ("POST", "/asr"), ("GET", "/status"), ("POST", "/page-token"), ("POST", "/share"), ("GET", "/metrics"),
+)  # fmt: skip
+
+
+@dataclass
+class Waiting:
+    """A service whose start waits in the middle of a download."""
+
+    server: ServerProcess
+    ollama: FakeOllama
+    goes_on: threading.Event
+
+    def finish(self) -> None:
+        self.goes_on.set()
+        self.server.wait_until_ready()
+
+    def get(self, path: str, **headers: str) -> httpx.Response:
+        return httpx.get(f"{self.server.url}{path}", headers=headers, timeout=READY_S)
+
+    def at_half(self, **headers: str) -> dict[str, Any]:
+        """Wait until half of the model is downloaded; return the response of `/health`."""
+        deadline = time.monotonic() + READY_S
+        while (told := self.get("/health", **headers).json()).get("loading") != HALF:
+            assert time.monotonic() < deadline, told
+            time.sleep(0.05)
+        return dict(told)
+
+
+HALF = [{"step": "download", "model": "qwen3", "done": 2000, "total": 4000}]
+
+
+@contextmanager
+def waiting(folder: Path, **settings: str) -> Iterator[Waiting]:
+    goes_on = threading.Event()
+    ollama = FakeOllama(models=[], reply="I am here.", traps=Traps(pull_waits=goes_on))
+    llm = {"LLM_ENGINE": "ollama", "LLAMA_MODEL": "qwen3", "LLAMA_PULL": "true"}
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(running(ollama.app())) as url,
+        starting(folder, LLAMA_ENDPOINT=url, **llm, **settings) as server,
+    ):
+        yield Waiting(server, ollama, goes_on)
+
+
+def test_the_page_answers_and_the_rest_is_refused_until_it_is_ready(tmp_path: Path) -> None:
+    with waiting(tmp_path) as start:
+        assert start.at_half() == {"status": "starting", "loading": HALF}
+        assert start.get("/health/live").json() == {"status": "ok"}
+        ready = start.get("/health/ready")
+        assert (ready.status_code, ready.json(), ready.headers["retry-after"]) == (503, {"status": "starting"}, "5")
+        assert start.get("/").json()["status"] == "starting"
+        assert "<title>Parley" in start.get("/", **HTML).text
+        for path in ("/ui", "/web/app.js", "/openapi.json", "/docs"):
+            assert start.get(path).status_code == 200, path
+        for method, path in REFUSED:
+            told = httpx.request(method, f"{start.server.url}{path}", timeout=READY_S)
+            assert (told.status_code, told.headers["retry-after"]) == (503, "5"), path
+            assert told.json()["error"]["code"] == "starting", path
+        with pytest.raises(InvalidStatus) as refused, start.server.connect():
+            pass
+        assert refused.value.response.status_code == 503
+        assert b"is starting" in (refused.value.response.body or b"")
+
+        start.finish()
+        health = start.get("/health").json()
+        assert health["status"] == "ok"
+        assert "loading" not in health
+        assert start.get("/jobs").status_code == 200
+        with start.server.connect() as connection:
+            assert ask(connection, sample("hello")).llama == "I am here."
+        start.server.end()
+
+
+def test_the_progress_is_shown_only_to_callers_with_a_key(tmp_path: Path) -> None:
+    with waiting(tmp_path, API_KEYS=f"anna:talk:{KEY}") as start:
+        start.at_half(Authorization=f"Bearer {KEY}")
+        assert start.get("/health").json() == {"status": "starting"}
+        assert start.get("/jobs").status_code == 401
+
+
+def test_several_processes_show_the_progress_of_their_start(tmp_path: Path) -> None:
+    with waiting(tmp_path, PROCESSES="2") as start:
+        start.at_half()
+        assert start.get("/jobs").status_code == 503
+        start.finish()
+        assert start.get("/jobs").status_code == 200
+        start.server.end()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_start_at_once(tmp_path: Path, number: int) -> None:
+    with waiting(tmp_path) as start:
+        start.at_half()
+        with httpx.Client(base_url=start.server.url) as keeps_its_connection:
+            keeps_its_connection.get("/health")
+            start.server.process.send_signal(number)
+            assert start.server.process.wait(END_S) == 0, start.server.text
+        assert "Traceback" not in start.server.text
+
+
+def test_a_failed_start_ends_the_service_with_one_sentence(tmp_path: Path) -> None:
+    with waiting(tmp_path) as start:
+        start.at_half()
+        start.ollama.traps.pull_error = "the disk of Ollama is full"
+        start.goes_on.set()
+        assert start.server.process.wait(END_S) == 2
+        assert "the disk of Ollama is full" in start.server.text
+        assert "Traceback" not in start.server.text
