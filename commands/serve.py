@@ -199,6 +199,8 @@ async def serve_on(
         app, log_config=None, access_log=settings.debug_mode, lifespan="off", server_header=False, **bounded(settings)
     )
     server = server_of(config, draining, give_up)
+    of_uvicorn = logging.getLogger("uvicorn.error")
+    of_uvicorn.setLevel(logging.WARNING)  # until it has started: a failed start is one sentence
     serving = asyncio.create_task(server.serve(sockets=sockets))
     serving.add_done_callback(lambda _: server.accepts.set())  # also if it has failed: its error follows
     try:
@@ -207,6 +209,7 @@ async def serve_on(
             state = opened_state(app)
             if progress:
                 progress.stop()
+            of_uvicorn.setLevel(logging.NOTSET)
             server.loaded(state.jobs)
             announce(state.assistant)
             await serving

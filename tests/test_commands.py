@@ -35,10 +35,12 @@ def worked(*arguments: str | Path, folder: Path, **settings: str) -> str:
 
 
 def refused(*arguments: str | Path, folder: Path, **settings: str) -> str:
-    """Run a command that must fail with code 2 and one line on stderr; return the line."""
+    """Run a command that must fail with code 2 and one line on stderr, after the one that it starts, if it is `serve`;
+    return the line."""
     done = parley(*arguments, folder=folder, **settings)
     assert done.returncode == 2, done
-    (line,) = done.stderr.splitlines()
+    *before, line = done.stderr.splitlines()
+    assert before == [] or [one.startswith("Starting: ") for one in before] == [True]
     assert line.startswith("parley: ")
     return line
 
