@@ -22,7 +22,7 @@ from server.http.shutdown import adopted
 from server.http.starting import Start, StartingMiddleware, show_start
 from server.http.upgrade import add_upgrade_errors
 from server.jobs import documents, echo, insights, routes, transcript_library, updates, voiceprints
-from server.openai import captioned_speech, voice_consents, voices
+from server.openai import captioned_speech, not_served, voice_consents, voices
 from server.openai import router as openai_router
 from server.openai.chat.recent import Recent
 from server.openapi import describe
@@ -145,6 +145,7 @@ def create_app(
     app.include_router(voice_consents.router)
     app.include_router(models.router)
     app.include_router(openai_router)
+    app.include_router(not_served.router)
     app.include_router(captioned_speech.router)
     app.include_router(services.router)
     app.include_router(streaming.router)

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 from typing import TypedDict
 
 from fastapi import FastAPI, Request
@@ -77,6 +78,8 @@ SOURCES = ("body", "query", "path", "header")
 """FastAPI's names for the source of a field."""
 
 
+MAX_PATH_CHARS = 200
+"""Characters of a path that an error message shows."""
 STORAGE_RETRY_S = "30"
 """Seconds to wait after a full disk or an unavailable database."""
 
@@ -207,6 +210,19 @@ def error_response(request: HTTPConnection, error: ParleyError) -> Response:
     return JSONResponse(encodable_object(body_of(request.url.path, error)), status_of(error), headers)
 
 
+def _detail(request: Request, error: HTTPException) -> str:
+    """Return the message of an error of the framework; for a path or a method without a route, one that names both."""
+    if error.detail != HTTPStatus(error.status_code).phrase:
+        return str(error.detail)
+    asked = f"{request.method} {request.url.path[:MAX_PATH_CHARS]}"
+    match error.status_code:
+        case HTTPStatus.NOT_FOUND:
+            return f"There is no {asked}; /docs lists the endpoints of this service."
+        case HTTPStatus.METHOD_NOT_ALLOWED:
+            return f"There is no {asked}; this path takes {(error.headers or {}).get('Allow', 'other methods')}."
+    return error.detail
+
+
 def body_of(path: str, error: ParleyError) -> JsonObject:
     """Return an error in the form of the API that the path belongs to."""
     if path.startswith(f"{OPENAI}/"):
@@ -238,7 +254,7 @@ def add_error_handlers(app: FastAPI) -> None:
 
     async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101  # registered for this class
-        told = BadInput(str(error.detail), code=SAME_KIND.get(error.status_code, "bad_request"))
+        told = BadInput(_detail(request, error), code=SAME_KIND.get(error.status_code, "bad_request"))
         response = error_response(request, told)
         response.status_code = error.status_code
         for name, value in (error.headers or {}).items():

@@ -30,6 +30,7 @@ from server.app import create_app
 from server.http.uvicorn_protocols import bounded
 from tests.scripted import ScriptedSTT, ScriptedTTS
 from tests.server_process import Service
+from tests.servers.chat import FakeChat
 from tests.servers.running import running
 
 FOLDERS = {"database_url": "sqlite:///{}/data/parley.db", "upload_dir": "{}/uploads", "models_dir": "{}/models"}
@@ -78,6 +79,15 @@ def in_process(folder: Path, *, heard: str | ScriptedSTT = "hello", **settings: 
         root.removeHandler(handler)
         root.setLevel(level)
     assert "Traceback" not in service.text, service.text
+
+
+@contextmanager
+def with_llm(folder: Path, llm: FakeChat, *, heard: str | ScriptedSTT = "hello", **settings: str) -> Iterator[Service]:
+    """Run a service whose language model is a small chat server."""
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(running(llm.app())) as address:
+        own = {"llm_engine": "openai", "llm_openai_url": f"{address}/v1"}
+        with in_process(folder, heard=heard, **own, **settings) as service:
+            yield service
 
 
 @contextmanager

@@ -140,6 +140,18 @@ def test_say_writes_speech_of_plausible_length(tmp_path: Path) -> None:
     assert 1.5 < speech.seconds < 8
 
 
+def test_say_speaks_a_text_in_its_own_language(tmp_path: Path) -> None:
+    text = "Les trains qui partent aujourd'hui vers les grandes villes sont tous en retard."
+
+    def seconds(*options: str) -> float:
+        told = json.loads(worked("say", text, "--json", *options, folder=tmp_path))
+        return float(told["seconds"])
+
+    french, english = seconds("--language", "fr"), seconds("--language", "en")
+    assert seconds() == pytest.approx(french, rel=0.02)
+    assert english != pytest.approx(french, rel=0.05)
+
+
 def test_voices_lists_included_and_added_voices(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "grandma.wav").write_bytes(sample("hello"))

@@ -82,6 +82,7 @@ RULES = (
     Rule("/v1/realtime/calls", Permission.TALK),
     Rule("/v1/realtime/calls/", Permission.TALK),
     Rule("/v1/chat/completions", Permission.TALK, most=WITH_SOUND),
+    Rule("/v1/chat/completions/", Permission.TALK),
     Rule("/v1/audio/speech", Permission.TALK),
     Rule("/dev/captioned_speech", Permission.TALK),
     Rule("/v1/audio/models", Open.LIST, READ),

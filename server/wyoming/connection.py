@@ -167,12 +167,15 @@ class Connection:
         elif Transcript.is_type(kind):
             said = Transcript.from_event(event)
             await self._begin_request(
-                lambda: self._responses.reply(said), NotHandled("There is no reply to this text."), HandledStop()
+                lambda: self._responses.reply(said),
+                NotHandled("There is no reply to this text.", context=said.context),
+                HandledStop(),
             )
         elif SelectProgram.is_type(kind):
             self._select(SelectProgram.from_event(event).name)
         elif Recognize.is_type(kind):
-            await self._begin_request(lambda: _failing(_not_offered("intents")), NotRecognized())
+            context = Recognize.from_event(event).context
+            await self._begin_request(lambda: _failing(_not_offered("intents")), NotRecognized(context=context))
         # Other events belong to other kinds of services; the protocol requires ignoring them.
 
     async def _refuse(self, kind: str, error: BadInput) -> None:

@@ -70,6 +70,7 @@ FIELDS: Mapping[str, Mapping[str, Field]] = {
     "synthesize-start": SPOKEN,
     "synthesize-chunk": {"text": NEEDED_TEXT},
     "transcript": {"text": NEEDED_TEXT, "language": TEXT, "context": OBJECT},
+    "recognize": {"text": NEEDED_TEXT, "context": OBJECT},
     "ping": {"text": TEXT},
 }
 """Event → the fields of it that this service reads."""

@@ -17,14 +17,12 @@ from wyoming.wake import Detect, NotDetected
 
 from pipeline.assistant import Assistant
 from pipeline.errors import BadInput, ParleyError
+from pipeline.support.json_types import JsonObject
 from server.access.limits import Share
 from server.wyoming.audio import Conversion, SoundIn
 from server.wyoming.command import Command, is_live
 from server.wyoming.responses import Responses
 from server.wyoming.wake import WakeStream
-
-NO_TRANSCRIPT = (Transcript(""), TranscriptStop())
-"""End of the response to sound that cannot be transcribed."""
 
 
 class Begin(Protocol):
@@ -67,21 +65,21 @@ class Hearing:
         self._refused = False
         self.forget()
         try:
-            self._wake = WakeStream(asked.names, Conversion(self._converting), self._held)
+            self._wake = WakeStream(asked, Conversion(self._converting), self._held)
         except BadInput as error:
-            await self.refuse_detection(error)
+            await self.refuse_detection(error, asked.context)
 
     async def refuse_transcription(self, error: BadInput) -> None:
         """Refuse to transcribe the sound that follows."""
         self._asked, self._wake, self._refused = Transcribe(), None, True
         self.forget()
-        await self._begin(partial(_failing, error), *NO_TRANSCRIPT)
+        await self._begin(partial(_failing, error), *_no_transcript(self._asked))
 
-    async def refuse_detection(self, error: BadInput) -> None:
-        """Refuse to search the sound that follows."""
+    async def refuse_detection(self, error: BadInput, context: JsonObject | None = None) -> None:
+        """Refuse to search the sound that follows. context: the client's context, which the response repeats."""
         self._wake, self._refused = None, True
         self.forget()
-        await self._begin(partial(_failing, error), NotDetected())
+        await self._begin(partial(_failing, error), NotDetected(context))
 
     async def take(self, chunk: AudioChunk) -> None:
         """Process the next chunk of sound."""
@@ -101,13 +99,13 @@ class Hearing:
             return
         if wake is not None:
             if not wake.detected:
-                await self._begin(lambda: self._responses.tell(NotDetected()))
+                await self._begin(lambda: self._responses.tell(NotDetected(wake.context)))
         elif command is not None:
             if command.over and sound is not None:
                 sound.release()
             command.stop()
         else:
-            await self._begin(lambda: self._responses.transcribe(asked, sound), *NO_TRANSCRIPT)
+            await self._begin(lambda: self._responses.transcribe(asked, sound), *_no_transcript(asked))
 
     async def refuse(self, error: ParleyError) -> None:
         """Refuse the sound and the rest of it that still arrives, and end the response."""
@@ -120,7 +118,7 @@ class Hearing:
         if command is not None:
             command.fail(error)
         else:
-            ends = NO_TRANSCRIPT if wake is None else (NotDetected(),)
+            ends = _no_transcript(self._asked) if wake is None else (NotDetected(wake.context),)
             await self._begin(partial(_failing, error), *ends)
 
     def forget(self) -> None:
@@ -146,7 +144,7 @@ class Hearing:
     async def _follow(self, sound: SoundIn) -> None:
         """Listen for the end of the command from now on. Raises BadInput (unsupported_language)."""
         command, asked = self._responses.command(self._asked, self._held), self._asked
-        await self._begin(lambda: self._responses.follow(command, asked, sound), *NO_TRANSCRIPT)
+        await self._begin(lambda: self._responses.follow(command, asked, sound), *_no_transcript(asked))
         self._command = command
         await asyncio.sleep(0)  # the request opens the command
         for samples in sound.pieces():
@@ -157,6 +155,11 @@ class Hearing:
         if found is not None:
             with contextlib.suppress(OSError):  # disconnected: the reader handles it
                 await self._responses.tell(found)
+
+
+def _no_transcript(asked: Transcribe) -> tuple[Eventable, ...]:
+    """Return the end of the response to sound that cannot be transcribed."""
+    return Transcript("", context=asked.context), TranscriptStop()
 
 
 async def _failing(error: ParleyError) -> None:

@@ -18,6 +18,7 @@ from pipeline.speech.clauses import clauses
 from pipeline.speech.language import spoken_language
 from pipeline.speech.synthesize import say
 from pipeline.stt import Transcript as Heard
+from pipeline.support.json_types import JsonObject
 from pipeline.voices.catalogue import Voice
 from server.access.limits import Share
 from server.openai.speech import MAX_CHARS
@@ -36,8 +37,12 @@ class TranscriptOut:
     """The transcript of one sound: `transcript-start`, its words as they become certain, the whole `transcript`, which
     older clients read alone, and `transcript-stop`."""
 
-    def __init__(self, tell: Callable[[Eventable], Coroutine[object, object, None]]) -> None:
-        self._tell = tell
+    def __init__(
+        self, tell: Callable[[Eventable], Coroutine[object, object, None]], context: JsonObject | None
+    ) -> None:
+        """context: the client's context, which the response repeats: a client that passes the transcript on names its
+        conversation in it."""
+        self._tell, self._context = tell, context
         self._words: list[str] = []
         self._started = self.ended = False
 
@@ -48,14 +53,14 @@ class TranscriptOut:
     async def end(self, text: str, language: str | None) -> None:
         """Send the words that are still missing, and the whole transcript, which can correct the earlier words."""
         await self._send(text.split(), language)
-        await self._tell(Transcript(text, language=language))
+        await self._tell(Transcript(text, context=self._context, language=language))
         await self._tell(TranscriptStop())
         self.ended = True
 
     async def _send(self, words: Sequence[str], language: str | None) -> None:
         if not self._started:
             self._started = True
-            await self._tell(TranscriptStart(language=language))
+            await self._tell(TranscriptStart(context=self._context, language=language))
         more = following(self._words, words)
         if more:
             await self._tell(TranscriptChunk(" " * bool(self._words) + " ".join(more)))
@@ -84,7 +89,7 @@ class Responses:
             heard = await self._transcript(asked, sound)
         finally:
             sound.release()
-        await TranscriptOut(self.tell).end(heard.text, heard.language)
+        await TranscriptOut(self.tell, asked.context).end(heard.text, heard.language)
 
     def command(self, asked: Transcribe, room: Share) -> Command:
         """Return a command that listens as the client asks. Raises BadInput (unsupported_language)."""
@@ -99,7 +104,7 @@ class Responses:
     async def follow(self, command: Command, asked: Transcribe, sound: SoundIn) -> None:
         """Send the transcript of a command while it is spoken, and free the sound. If the client ends the sound before
         the command has ended, all of the sound is transcribed."""
-        out = TranscriptOut(self.tell)
+        out = TranscriptOut(self.tell, asked.context)
         try:
             async with command:
                 async for update in command.updates:

@@ -8,13 +8,11 @@ from typing import Any
 
 import openai
 import pytest
-from anyio.from_thread import start_blocking_portal
 
-from tests.in_process import in_process
+from tests.in_process import with_llm
 from tests.scripted import ScriptedSTT
 from tests.server_process import Service
 from tests.servers.chat import ChatTraps, FakeChat
-from tests.servers.running import running
 
 REPLY = "I am a small model. I run here, and I like to talk to you. What else?"
 ANNA, BEN = "anna-" + "a" * 40, "ben-" + "b" * 40
@@ -55,11 +53,7 @@ def chatting(folder: Path, **settings: str) -> Iterator[Chats]:
     llm, stt = FakeChat(reply=REPLY), ScriptedSTT("what do you like", seconds=0.01)
     keys = f"anna:talk:{ANNA},ben:talk:{BEN}"
     with (
-        start_blocking_portal() as portal,
-        portal.wrap_async_context_manager(running(llm.app())) as address,
-        in_process(
-            folder, heard=stt, llm_engine="openai", llm_openai_url=f"{address}/v1", api_keys=keys, **settings
-        ) as service,
+        with_llm(folder, llm, heard=stt, api_keys=keys, **settings) as service,
         client(service, ANNA) as anna,
         client(service, BEN) as ben,
     ):

@@ -91,6 +91,7 @@ def test_a_badly_framed_event_ends_the_connection_with_an_error(port: int, sent:
         ("transcript", {"text": ["a"]}, "text", NO_REPLY),
         ("transcript", {"text": "a", "context": "b"}, "context", NO_REPLY),
         ("transcript", {"text": "a", "language": 1}, "language", NO_REPLY),
+        ("recognize", {"text": None}, "text", ["not-recognized"]),
         ("ping", {"text": {}}, "text", ["pong"]),
     ],
 )
