@@ -1,5 +1,9 @@
 """The page: `GET /` for browsers (other clients get the JSON of `server.ops.health`), `/ui`, and `/web/…`."""
 
+import functools
+import gzip
+from pathlib import Path
+
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import FileResponse, JSONResponse, Response
 from starlette.middleware.gzip import GZipMiddleware
@@ -35,15 +39,15 @@ router = APIRouter(include_in_schema=False)
 async def root(request: Request) -> Response:
     """Return the page to a browser, and `health.root` to a program."""
     if wants_html(request.headers.get("accept", "")):
-        return page()
+        return page(request)
     told = await health.root(request)
     return JSONResponse(told.model_dump(mode="json", exclude_unset=True), headers={"Vary": "Accept"})
 
 
 @router.api_route("/ui", methods=["GET", "HEAD"])
-async def ui() -> Response:
+async def ui(request: Request) -> Response:
     """Return the page to any client."""
-    return page()
+    return page(request)
 
 
 @router.post("/share")
@@ -59,8 +63,18 @@ async def languages() -> Response:
     return JSONResponse(sorted(file.stem for file in (WEB / "texts").glob("*.js")), headers=HEADERS)
 
 
-def page() -> Response:
-    return FileResponse(WEB / "index.html", media_type="text/html", headers={**HEADERS, "Vary": "Accept"})
+def page(request: Request) -> Response:
+    headers = {**HEADERS, "Vary": "Accept, Accept-Encoding"}
+    file = WEB / "index.html"
+    if "gzip" not in request.headers.get("accept-encoding", ""):
+        return FileResponse(file, media_type="text/html", headers=headers)
+    body = _compressed(file, file.stat().st_mtime_ns)
+    return Response(body, media_type="text/html", headers={**headers, "Content-Encoding": "gzip"})
+
+
+@functools.lru_cache(1)
+def _compressed(file: Path, changed_ns: int) -> bytes:
+    return gzip.compress(file.read_bytes(), GZIP_LEVEL)
 
 
 def wants_html(accept: str) -> bool:

@@ -232,10 +232,15 @@ def test_browsers_get_the_page_and_other_clients_get_json(server: ServerProcess)
     assert httpx.get(server.url).json()["message"] == "Parley is listening."
 
 
-def test_the_pages_files_are_compressed(server: ServerProcess) -> None:
-    answer = httpx.get(server.url + "/web/style.css")
+@pytest.mark.parametrize("path", ["/ui", "/web/style.css"])
+def test_the_page_and_its_files_are_compressed_for_clients_that_accept_it(server: ServerProcess, path: str) -> None:
+    answer = httpx.get(server.url + path)
     assert answer.headers["content-encoding"] == "gzip"
+    assert "Accept-Encoding" in answer.headers["vary"]
     assert int(answer.headers["content-length"]) < len(answer.content) / 2
+    plain = httpx.get(server.url + path, headers={"Accept-Encoding": "identity"})
+    assert "content-encoding" not in plain.headers
+    assert plain.content == answer.content
 
 
 def test_the_page_has_strict_headers(server: ServerProcess) -> None:
