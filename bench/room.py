@@ -1,9 +1,10 @@
 """The room: noise, a second voice, and the reply's own echo, with real models on virtual time.
 
-    python -m bench.room [--trials 100] [--parts echo lock noise] [--whisper models/whisper-tiny.en]
+    python -m bench.room [--trials 100] [--parts echo lock owner noise] [--whisper models/whisper-tiny.en]
 
-Kokoro's voices speak (kept in --kept), the real Silero VAD listens, Whisper transcribes. A trial of "echo" or "lock" is
-a whole conversation: a question, a long reply, and during it only what the part is about.
+Kokoro's voices speak (kept in --kept), the real Silero VAD listens, Whisper transcribes. A trial of "echo", "lock" or
+"owner" is a whole conversation: a question, a long reply, and during it only what the part is about. "lock" is a second
+voice with the speaker lock and without it, "owner" is the user, who must still interrupt.
 """
 
 import argparse
@@ -114,6 +115,19 @@ class Outcome:
     """Time from the start of the interruption to the stop of the reply."""
 
 
+COUNTS = ("conversations", "interrupted", "answered", "held", "median delay")
+
+
+def counts(outcomes: Sequence[Outcome]) -> list[str]:
+    """Return the cells of COUNTS."""
+    delays = [one.delay_ms for one in outcomes if one.interrupted]
+    sums = (
+        len(outcomes), sum(one.interrupted for one in outcomes), sum(one.answered > 0 for one in outcomes),
+        sum(one.held for one in outcomes),
+    )  # fmt: skip
+    return [*map(str, sums), f"{np.median(delays):.0f} ms" if delays else ""]
+
+
 def converse(
     question: Samples | None,
     reply: Mapping[str, Samples],
@@ -195,18 +209,13 @@ class Bench:
 
     def echo(self) -> None:
         """The reply's own echo at -10 dB: false interruptions and answers, and barge-ins of the user over it."""
-        rows = Rows("echo at -10 dB", "conversations", "interrupted", "answered", "held", "median delay")
+        rows = Rows("echo at -10 dB", *COUNTS)
         known = Echo.is_echo
         for name, found in (("by level and words", known), ("by words only", lambda self: False)):
             Echo.is_echo = found  # type: ignore[method-assign]
             for what, user_speaks in (("only the echo", False), ("the user cuts in", True)):
                 outcomes = [self._echo(number, user_speaks) for number in range(self.trials)]
-                delays = [one.delay_ms for one in outcomes if one.interrupted]
-                rows.add(
-                    f"{what}, {name}", str(len(outcomes)), str(sum(one.interrupted for one in outcomes)),
-                    str(sum(one.answered > 0 for one in outcomes)), str(sum(one.held for one in outcomes)),
-                    f"{np.median(delays):.0f} ms" if delays else "",
-                )  # fmt: skip
+                rows.add(f"{what}, {name}", *counts(outcomes))
         Echo.is_echo = known  # type: ignore[method-assign]
 
     def _echo(self, number: int, user_speaks: bool) -> Outcome:
@@ -220,20 +229,17 @@ class Bench:
         return outcome
 
     def lock(self) -> None:
-        """A second voice at 10 dB below the user: interruptions and answers, and those of the user."""
-        rows = Rows("a second voice at -10 dB", "conversations", "interrupted", "answered", "held", "median delay")
-        encoder = VoiceEncoder()
-        for name, lock in (("locked", encoder), ("not locked", None)):
-            for what, owner in (("the second voice", False), ("the user", True)):
-                if owner and lock is None:
-                    continue
-                outcomes = [self._locked(number, owner, lock) for number in range(self.trials)]
-                delays = [one.delay_ms for one in outcomes if one.interrupted]
-                rows.add(
-                    f"{what}, {name}", str(len(outcomes)), str(sum(one.interrupted for one in outcomes)),
-                    str(sum(one.answered > 0 for one in outcomes)), str(sum(one.held for one in outcomes)),
-                    f"{np.median(delays):.0f} ms" if delays else "",
-                )  # fmt: skip
+        """A second voice at 10 dB below the user: interruptions and answers."""
+        rows = Rows("speaker lock, at -10 dB", *COUNTS)
+        for name, lock in (("locked", VoiceEncoder()), ("not locked", None)):
+            outcomes = [self._locked(number, False, lock) for number in range(self.trials)]
+            rows.add(f"another voice, {name}", *counts(outcomes))
+
+    def owner(self) -> None:
+        """The user, with the lock: interruptions and answers."""
+        rows, encoder = Rows("speaker lock", *COUNTS), VoiceEncoder()
+        outcomes = [self._locked(number, True, encoder) for number in range(self.trials)]
+        rows.add("the user, locked", *counts(outcomes))
 
     def _locked(self, number: int, owner: bool, encoder: "VoiceEncoder | None") -> Outcome:
         rng = np.random.default_rng(number)
@@ -316,7 +322,7 @@ class VoiceEncoder:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=100)
-    parser.add_argument("--parts", nargs="*", default=["echo", "lock", "noise"])
+    parser.add_argument("--parts", nargs="*", default=["echo", "lock", "owner", "noise"])
     parser.add_argument("--whisper", type=Path, default=Path("models/whisper-tiny.en"))
     parser.add_argument("--kokoro", type=Path, default=Path("models/kokoro-82m"))
     parser.add_argument(
