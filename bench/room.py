@@ -4,7 +4,8 @@
 
 Kokoro's voices speak (kept in --kept), the real Silero VAD listens, Whisper transcribes. A trial of "echo", "lock" or
 "owner" is a whole conversation: a question, a long reply, and during it only what the part is about. "lock" is a second
-voice with the speaker lock and without it, "owner" is the user, who must still interrupt.
+voice with the speaker lock and without it, "owner" is the user, who must still interrupt. Of `VOICES` those speak that
+Kokoro has here; four are included.
 """
 
 import argparse
@@ -50,13 +51,15 @@ from pipeline.stt.whisper_engine import WhisperConfig, WhisperEngine
 from pipeline.stt.worker_client import last
 from pipeline.transcripts.speakers.encoder import EncoderConfig, EncoderEngine
 from pipeline.transcripts.speakers.resemblyzer import find_weights
+from pipeline.tts.kokoro import SHIPPED_VOICES
+from pipeline.tts.kokoro_voices import find_voices
 from pipeline.voices.catalogue import Voice
 from tests import virtual_time
 from tests.real_models import RECORDINGS
 from tests.scripted import VOICE, ScriptedLLM, ScriptedSTT, ScriptedTTS
 
-SPEAKER = "am_puck"
-"""Voice of the reply."""
+SPEAKERS = ("am_puck", "bm_george")
+"""Voices of the reply: the first that is here."""
 DELAYS_MS = (20, 500)
 """Range of the delay from sending a reply's sound to hearing it."""
 STT_S = 0.15
@@ -197,6 +200,9 @@ class Bench:
 
     engine: WhisperEngine
     sounds: Mapping[tuple[str, str], Samples]
+    voices: Sequence[str]
+    speaker: str
+    """The voice of the reply, in which no user speaks."""
     recordings: Path
     trials: int
     verbose: bool
@@ -204,8 +210,13 @@ class Bench:
     snrs_db: Sequence[float] = (20, 10, 5, 0)
 
     @property
+    def users(self) -> list[str]:
+        """The voices of users and of the television."""
+        return [name for name in self.voices if name != self.speaker]
+
+    @property
     def reply(self) -> dict[str, Samples]:
-        return {text: self.sounds[SPEAKER, text] for text in REPLY}
+        return {text: self.sounds[self.speaker, text] for text in REPLY}
 
     def echo(self) -> None:
         """The reply's own echo at -10 dB: false interruptions and answers, and barge-ins of the user over it."""
@@ -220,7 +231,7 @@ class Bench:
 
     def _echo(self, number: int, user_speaks: bool) -> Outcome:
         rng = np.random.default_rng(number)
-        voice = VOICES[number % len(VOICES)]
+        voice = self.users[number % len(self.users)]
         microphone = Microphone(rng, -10.0, float(rng.uniform(*DELAYS_MS)))
         cut_in = self.sounds[voice, CUT_INS[number % len(CUT_INS)]] if user_speaks else None
         outcome = converse(None, self.reply, self.engine, microphone, cut_in)
@@ -243,7 +254,7 @@ class Bench:
 
     def _locked(self, number: int, owner: bool, encoder: "VoiceEncoder | None") -> Outcome:
         rng = np.random.default_rng(number)
-        user, other = (VOICES[index] for index in rng.choice(len(VOICES), 2, replace=False))
+        user, other = (self.users[index] for index in rng.choice(len(self.users), 2, replace=False))
         if owner:
             during = self.sounds[user, CUT_INS[number % len(CUT_INS)]]
         else:
@@ -259,7 +270,7 @@ class Bench:
     def noise(self) -> None:
         """Fan and babble: word error rate of recordings, false starts of the detector in noise, and speech found."""
         rows = Rows("noise", "SNR", "word errors", "filtered", "false starts", "filtered", "speech found", "filtered")
-        talkers = [self.sounds[voice, text] for voice in VOICES for text in TELEVISION]
+        talkers = [self.sounds[voice, text] for voice in self.voices for text in TELEVISION]
         read = [(text, clip) for text, _, clip in load(self.recordings) if clip.seconds <= LONGEST_S]
         said, speech = zip(*read[: self.trials], strict=True)
         voices = [at_level(clip.at(RATE_HZ).samples, LEVEL_DB) for clip in speech]
@@ -334,10 +345,19 @@ def main() -> None:
     parser.add_argument("--verbose", action="store_true")
     options = parser.parse_args()
     engine = WhisperEngine(WhisperConfig(str(options.whisper), (("cpu", "int8"),), 1, 1, 10.0))
-    wanted = [(SPEAKER, text) for text in REPLY]
-    wanted += [(voice, text) for text in (QUESTION, *CUT_INS, *TELEVISION) for voice in VOICES]
+    here = find_voices([options.kokoro / "voices", SHIPPED_VOICES])
+    speaker = next(name for name in SPEAKERS if name in here)
+    voices = [name for name in VOICES if name in here]
+    wanted = [(voice, text) for text in TELEVISION for voice in voices]
+    if set(options.parts) != {"noise"}:
+        wanted += [(speaker, text) for text in REPLY]
+        wanted += [(voice, text) for text in (QUESTION, *CUT_INS) for voice in voices]
     sounds = spoken(wanted, options.kokoro, options.kept)
-    bench = Bench(engine, sounds, options.recordings, options.trials, options.verbose, options.noises, options.snrs_db)
+    print(f"{len(voices)} voices: {' '.join(voices)}; the reply: {speaker}\n")
+    bench = Bench(
+        engine, sounds, voices, speaker, options.recordings, options.trials, options.verbose, options.noises,
+        options.snrs_db,
+    )  # fmt: skip
     for part in options.parts:
         getattr(bench, part)()
 
