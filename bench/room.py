@@ -202,17 +202,12 @@ class Bench:
     sounds: Mapping[tuple[str, str], Samples]
     voices: Sequence[str]
     speaker: str
-    """The voice of the reply, in which no user speaks."""
+    """The voice of the reply. No user speaks in it over its echo."""
     recordings: Path
     trials: int
     verbose: bool
     noises: Sequence[str] = ("fan", "babble")
     snrs_db: Sequence[float] = (20, 10, 5, 0)
-
-    @property
-    def users(self) -> list[str]:
-        """The voices of users and of the television."""
-        return [name for name in self.voices if name != self.speaker]
 
     @property
     def reply(self) -> dict[str, Samples]:
@@ -231,7 +226,8 @@ class Bench:
 
     def _echo(self, number: int, user_speaks: bool) -> Outcome:
         rng = np.random.default_rng(number)
-        voice = self.users[number % len(self.users)]
+        users = [name for name in self.voices if name != self.speaker]
+        voice = users[number % len(users)]
         microphone = Microphone(rng, -10.0, float(rng.uniform(*DELAYS_MS)))
         cut_in = self.sounds[voice, CUT_INS[number % len(CUT_INS)]] if user_speaks else None
         outcome = converse(None, self.reply, self.engine, microphone, cut_in)
@@ -254,7 +250,7 @@ class Bench:
 
     def _locked(self, number: int, owner: bool, encoder: "VoiceEncoder | None") -> Outcome:
         rng = np.random.default_rng(number)
-        user, other = (self.users[index] for index in rng.choice(len(self.users), 2, replace=False))
+        user, other = (self.voices[index] for index in rng.choice(len(self.voices), 2, replace=False))
         if owner:
             during = self.sounds[user, CUT_INS[number % len(CUT_INS)]]
         else:
