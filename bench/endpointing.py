@@ -40,6 +40,12 @@ STT_MS, SOUND_MS = 250, 90
 """Time until a transcript and an estimate are there, on a machine that is not busy."""
 STEP_MS = 10
 METHODS = {"words": (True, False), "Smart Turn": (False, True), "both": (True, True)}
+DEFAULT = "both"
+SPEECH = {
+    "recorded": ("recorded",), "by Kokoro": ("hesitating", "dictating", "finished"), "dictating": ("dictating",),
+    "all": ("recorded", "hesitating", "dictating", "finished"),
+}  # fmt: skip
+"""Rows of the table → the kinds of utterances in them."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,11 @@ class Case:
             if at_ms >= wait_ms:
                 return at_ms
             at_ms += STEP_MS
+
+    def cut(self, options: LiveOptions, method: str, pause_ms: int | None) -> bool:
+        """Whether a pause ends the turn. pause_ms: its shortest length; None: as recorded."""
+        words, sound = METHODS[method]
+        return self.ms is not None and self.wait_ms(options, words=words, sound=sound) < max(self.ms, pause_ms or 0)
 
     def _sound(self, at_ms: float, sound: bool) -> Sound:
         """Return what `PauseSound` knows at this time."""
@@ -97,9 +108,8 @@ def figures(
 ) -> tuple[float, float, float]:
     """Return false cut-offs in per cent of the pauses, and median and 95th percentile of the delay in ms."""
     words, sound = METHODS[method]
-    waits = [(case, case.wait_ms(options, words=words, sound=sound)) for case in found]
-    cut = [wait < max(case.ms, pause_ms or 0) for case, wait in waits if case.ms is not None]
-    delays = [wait for case, wait in waits if case.ms is None]
+    cut = [case.cut(options, method, pause_ms) for case in found if case.ms is not None]
+    delays = [case.wait_ms(options, words=words, sound=sound) for case in found if case.ms is None]
     return 100 * statistics.mean(cut), statistics.median(delays), float(np.percentile(delays, 95))
 
 
@@ -127,8 +137,8 @@ def main() -> None:
             print(case.kind, told, f"{case.finished:.2f}", *waits, case.text[-60:])
     rows = Rows("speech", "decided by", "SILENCE_MS", "cut off", "at 600 ms", "at 1000 ms", "median", "p95")
     curves: dict[str, list[tuple[int, float, float]]] = {}
-    for speech in ("recorded", "by Kokoro", "all"):
-        some = [case for case in found if speech == "all" or (case.kind == "recorded") is (speech == "recorded")]
+    for speech, kinds in SPEECH.items():
+        some = [case for case in found if case.kind in kinds]
         for method in METHODS:
             for silence_ms in SILENCES_MS:
                 options = LiveOptions(silence_ms=silence_ms)
@@ -141,7 +151,12 @@ def main() -> None:
                 if speech == "all":
                     curves.setdefault(method, []).append((silence_ms, median_ms, by_pause[1][0]))
     inside = sum(case.ms is not None for case in found)
-    print(f"\n{inside} pauses, {len(found) - inside} ends")
+    print(f"\n{inside} pauses, {len(found) - inside} ends. Cut off by the default:")
+    for case in found:
+        cut = [pause_ms for pause_ms in PAUSES_MS if case.cut(LiveOptions(), DEFAULT, pause_ms)]
+        if cut:
+            length = "as recorded" if cut[0] is None else f"at {cut[0]} ms"
+            print(f"{length}: {case.kind}, {case.ms:.0f} ms, sound {case.finished:.2f}: {case.text[-60:]}")
     if chosen.plot:
         chosen.plot.write_text(draw(curves, "pauses of 600 ms"))
 

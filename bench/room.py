@@ -1,9 +1,11 @@
 """The room: noise, a second voice, and the reply's own echo, with real models on virtual time.
 
-    python -m bench.room [--trials 100] [--parts echo lock noise] [--whisper models/whisper-tiny.en]
+    python -m bench.room [--trials 100] [--parts echo lock owner noise] [--whisper models/whisper-tiny.en]
 
-Kokoro's voices speak (kept in --kept), the real Silero VAD listens, Whisper transcribes. A trial of "echo" or "lock" is
-a whole conversation: a question, a long reply, and during it only what the part is about.
+Kokoro's voices speak (kept in --kept), the real Silero VAD listens, Whisper transcribes. A trial of "echo", "lock" or
+"owner" is a whole conversation: a question, a long reply, and during it only what the part is about. "lock" is a second
+voice with the speaker lock and without it, "owner" is the user, who must still interrupt. Of `VOICES` those speak that
+Kokoro has here; four are included.
 """
 
 import argparse
@@ -49,13 +51,15 @@ from pipeline.stt.whisper_engine import WhisperConfig, WhisperEngine
 from pipeline.stt.worker_client import last
 from pipeline.transcripts.speakers.encoder import EncoderConfig, EncoderEngine
 from pipeline.transcripts.speakers.resemblyzer import find_weights
+from pipeline.tts.kokoro import SHIPPED_VOICES
+from pipeline.tts.kokoro_voices import find_voices
 from pipeline.voices.catalogue import Voice
 from tests import virtual_time
 from tests.real_models import RECORDINGS
 from tests.scripted import VOICE, ScriptedLLM, ScriptedSTT, ScriptedTTS
 
-SPEAKER = "am_puck"
-"""Voice of the reply."""
+SPEAKERS = ("am_puck", "bm_george")
+"""Voices of the reply: the first that is here."""
 DELAYS_MS = (20, 500)
 """Range of the delay from sending a reply's sound to hearing it."""
 STT_S = 0.15
@@ -112,6 +116,19 @@ class Outcome:
     """Words of the last turn."""
     delay_ms: float = 0.0
     """Time from the start of the interruption to the stop of the reply."""
+
+
+COUNTS = ("conversations", "interrupted", "answered", "held", "median delay")
+
+
+def counts(outcomes: Sequence[Outcome]) -> list[str]:
+    """Return the cells of COUNTS."""
+    delays = [one.delay_ms for one in outcomes if one.interrupted]
+    sums = (
+        len(outcomes), sum(one.interrupted for one in outcomes), sum(one.answered > 0 for one in outcomes),
+        sum(one.held for one in outcomes),
+    )  # fmt: skip
+    return [*map(str, sums), f"{np.median(delays):.0f} ms" if delays else ""]
 
 
 def converse(
@@ -183,6 +200,9 @@ class Bench:
 
     engine: WhisperEngine
     sounds: Mapping[tuple[str, str], Samples]
+    voices: Sequence[str]
+    speaker: str
+    """The voice of the reply. No user speaks in it over its echo."""
     recordings: Path
     trials: int
     verbose: bool
@@ -191,27 +211,23 @@ class Bench:
 
     @property
     def reply(self) -> dict[str, Samples]:
-        return {text: self.sounds[SPEAKER, text] for text in REPLY}
+        return {text: self.sounds[self.speaker, text] for text in REPLY}
 
     def echo(self) -> None:
         """The reply's own echo at -10 dB: false interruptions and answers, and barge-ins of the user over it."""
-        rows = Rows("echo at -10 dB", "conversations", "interrupted", "answered", "held", "median delay")
+        rows = Rows("echo at -10 dB", *COUNTS)
         known = Echo.is_echo
         for name, found in (("by level and words", known), ("by words only", lambda self: False)):
             Echo.is_echo = found  # type: ignore[method-assign]
             for what, user_speaks in (("only the echo", False), ("the user cuts in", True)):
                 outcomes = [self._echo(number, user_speaks) for number in range(self.trials)]
-                delays = [one.delay_ms for one in outcomes if one.interrupted]
-                rows.add(
-                    f"{what}, {name}", str(len(outcomes)), str(sum(one.interrupted for one in outcomes)),
-                    str(sum(one.answered > 0 for one in outcomes)), str(sum(one.held for one in outcomes)),
-                    f"{np.median(delays):.0f} ms" if delays else "",
-                )  # fmt: skip
+                rows.add(f"{what}, {name}", *counts(outcomes))
         Echo.is_echo = known  # type: ignore[method-assign]
 
     def _echo(self, number: int, user_speaks: bool) -> Outcome:
         rng = np.random.default_rng(number)
-        voice = VOICES[number % len(VOICES)]
+        users = [name for name in self.voices if name != self.speaker]
+        voice = users[number % len(users)]
         microphone = Microphone(rng, -10.0, float(rng.uniform(*DELAYS_MS)))
         cut_in = self.sounds[voice, CUT_INS[number % len(CUT_INS)]] if user_speaks else None
         outcome = converse(None, self.reply, self.engine, microphone, cut_in)
@@ -220,24 +236,21 @@ class Bench:
         return outcome
 
     def lock(self) -> None:
-        """A second voice at 10 dB below the user: interruptions and answers, and those of the user."""
-        rows = Rows("a second voice at -10 dB", "conversations", "interrupted", "answered", "held", "median delay")
-        encoder = VoiceEncoder()
-        for name, lock in (("locked", encoder), ("not locked", None)):
-            for what, owner in (("the second voice", False), ("the user", True)):
-                if owner and lock is None:
-                    continue
-                outcomes = [self._locked(number, owner, lock) for number in range(self.trials)]
-                delays = [one.delay_ms for one in outcomes if one.interrupted]
-                rows.add(
-                    f"{what}, {name}", str(len(outcomes)), str(sum(one.interrupted for one in outcomes)),
-                    str(sum(one.answered > 0 for one in outcomes)), str(sum(one.held for one in outcomes)),
-                    f"{np.median(delays):.0f} ms" if delays else "",
-                )  # fmt: skip
+        """A second voice at 10 dB below the user: interruptions and answers."""
+        rows = Rows("speaker lock, at -10 dB", *COUNTS)
+        for name, lock in (("locked", VoiceEncoder()), ("not locked", None)):
+            outcomes = [self._locked(number, False, lock) for number in range(self.trials)]
+            rows.add(f"another voice, {name}", *counts(outcomes))
+
+    def owner(self) -> None:
+        """The user, with the lock: interruptions and answers."""
+        rows, encoder = Rows("speaker lock", *COUNTS), VoiceEncoder()
+        outcomes = [self._locked(number, True, encoder) for number in range(self.trials)]
+        rows.add("the user, locked", *counts(outcomes))
 
     def _locked(self, number: int, owner: bool, encoder: "VoiceEncoder | None") -> Outcome:
         rng = np.random.default_rng(number)
-        user, other = (VOICES[index] for index in rng.choice(len(VOICES), 2, replace=False))
+        user, other = (self.voices[index] for index in rng.choice(len(self.voices), 2, replace=False))
         if owner:
             during = self.sounds[user, CUT_INS[number % len(CUT_INS)]]
         else:
@@ -253,7 +266,7 @@ class Bench:
     def noise(self) -> None:
         """Fan and babble: word error rate of recordings, false starts of the detector in noise, and speech found."""
         rows = Rows("noise", "SNR", "word errors", "filtered", "false starts", "filtered", "speech found", "filtered")
-        talkers = [self.sounds[voice, text] for voice in VOICES for text in TELEVISION]
+        talkers = [self.sounds[voice, text] for voice in self.voices for text in TELEVISION]
         read = [(text, clip) for text, _, clip in load(self.recordings) if clip.seconds <= LONGEST_S]
         said, speech = zip(*read[: self.trials], strict=True)
         voices = [at_level(clip.at(RATE_HZ).samples, LEVEL_DB) for clip in speech]
@@ -316,7 +329,7 @@ class VoiceEncoder:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=100)
-    parser.add_argument("--parts", nargs="*", default=["echo", "lock", "noise"])
+    parser.add_argument("--parts", nargs="*", default=["echo", "lock", "owner", "noise"])
     parser.add_argument("--whisper", type=Path, default=Path("models/whisper-tiny.en"))
     parser.add_argument("--kokoro", type=Path, default=Path("models/kokoro-82m"))
     parser.add_argument(
@@ -328,10 +341,19 @@ def main() -> None:
     parser.add_argument("--verbose", action="store_true")
     options = parser.parse_args()
     engine = WhisperEngine(WhisperConfig(str(options.whisper), (("cpu", "int8"),), 1, 1, 10.0))
-    wanted = [(SPEAKER, text) for text in REPLY]
-    wanted += [(voice, text) for text in (QUESTION, *CUT_INS, *TELEVISION) for voice in VOICES]
+    here = find_voices([options.kokoro / "voices", SHIPPED_VOICES])
+    speaker = next(name for name in SPEAKERS if name in here)
+    voices = [name for name in VOICES if name in here]
+    wanted = [(voice, text) for text in TELEVISION for voice in voices]
+    if set(options.parts) != {"noise"}:
+        wanted += [(speaker, text) for text in REPLY]
+        wanted += [(voice, text) for text in (QUESTION, *CUT_INS) for voice in voices]
     sounds = spoken(wanted, options.kokoro, options.kept)
-    bench = Bench(engine, sounds, options.recordings, options.trials, options.verbose, options.noises, options.snrs_db)
+    print(f"{len(voices)} voices: {' '.join(voices)}; the reply: {speaker}\n")
+    bench = Bench(
+        engine, sounds, voices, speaker, options.recordings, options.trials, options.verbose, options.noises,
+        options.snrs_db,
+    )  # fmt: skip
     for part in options.parts:
         getattr(bench, part)()
 

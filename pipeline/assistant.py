@@ -25,6 +25,7 @@ from pipeline.conversation.turn_end import SmartTurnHere, open_turn_end
 from pipeline.engines import EngineInfo, Running, open_best, open_named
 from pipeline.errors import BadInput, EngineUnavailable
 from pipeline.languages import language_code
+from pipeline.listening import noise
 from pipeline.listening.detector import SileroActivity, VoiceActivity
 from pipeline.listening.options import LiveOptions
 from pipeline.llm import AS_SET, Generation, Message, ReplyDelta
@@ -315,6 +316,8 @@ def _ignore(progress: Progress) -> None:
 async def open_assistant(settings: Settings, report: Report = _ignore) -> AsyncIterator[Assistant]:
     """Load and warm up all stages. Raises ConfigError, EngineUnavailable, EngineError or BadInput when the settings
     cannot be met."""
+    if settings.noise_reduction:
+        noise.check()
     voices, personas = Voices.load(settings), Personas.load(settings.personas_dir)
     opening = open_together(open_stt(settings, report), _open_llm(settings, report), open_tts(settings, report))
     async with (

@@ -56,6 +56,10 @@ ENGLISH = [
     ("um", OPEN),
     ("Well, I was going to...", OPEN),
     ("first,", OPEN),
+    ("If it rains tomorrow.", OPEN),
+    ("unless you are busy", OPEN),
+    ("If not, tell me.", DONE),
+    ("If it rains tomorrow wake me up.", DONE),
     ("five five five", OPEN),
     ("my number is five five five one", OPEN),
     ("555 12", OPEN),
@@ -88,6 +92,8 @@ PORTUGUESE = [
     ("onde fica o", OPEN),
     ("eu acho que", OPEN),
     ("hum", OPEN),
+    ("Se chover amanhã.", OPEN),
+    ("Se faz favor.", DONE),
     ("queria saber se", OPEN),
     ("nove um dois", OPEN),
     ("eu fui, então...", OPEN),
@@ -116,6 +122,7 @@ SPANISH = [
     ("creo que", OPEN),
     ("es muy", OPEN),
     ("eh", OPEN),
+    ("Aunque llueva mañana.", OPEN),
     ("quiero saber si", OPEN),
     ("nueve uno dos", OPEN),
     ("fui a casa, entonces…", OPEN),
@@ -140,22 +147,26 @@ def test_completeness_of_spanish(text: str, factor: float) -> None:
 DICTATED = {
     "en": "My number is 555.|555.|5 5 5|5-5-5.|J-O-H-N.|A B C|J. O. H. N.|john at gmail dot com|A B 1|555-12|+1 555|"
     "My email is john@gmail.com.|221B Baker Street|I live at 221B Baker Street.|My code is A1B2.|My PIN is 1234.|"
-    "B for Bravo|N as in Nancy|it's spelled J O H N|My card number is 4111 1111|My number is 555 123 45|call 555|"
-    "My birthday is March 3.|I was born on the 5th of March.|my number is plus|alpha bravo|My number is twenty",
+    "My email is john.smith.|my email address is john dot smith|Send it by email to j.smith84|It's 079.|I live at 22.|"
+    "My address is 22|i live at twenty two|B for Bravo|N as in Nancy|it's spelled J O H N|My card number is 4111 1111|"
+    "My number is 555 123 45|call 555|My birthday is March 3.|I was born on the 5th of March.|my number is plus|"
+    "alpha bravo|My number is twenty",
     "pt": "Meu número é 912.|O meu telefone é 91 234.|J-O-Ã-O.|joão arroba gmail ponto com|Rua Augusta, 123.|"
-    "Moro na Rua Augusta.|jota o á|Nasci em 5 de março.|A de Ana|meu CPF é 123 456 789",
-    "es": "Mi número es 612.|J-U-A-N.|juan arroba gmail punto com|Calle Mayor 5.|jota u a ene|nací el 3 de marzo|"
-    "efe ge hache",
+    "Moro na Rua Augusta.|jota o á|Moro no 22.|Meu e-mail é joão.silva.|"
+    "Nasci em 5 de março.|A de Ana|meu CPF é 123 456 789",
+    "es": "Mi número es 612.|J-U-A-N.|juan arroba gmail punto com|Calle Mayor 5.|Vivo en el 22.|"
+    "mi correo es juan punto perez|jota u a ene|nací el 3 de marzo|efe ge hache",
     "de": "Meine Nummer ist 555.|Hauptstraße 5.|A wie Anton|Ich wohne in der Hauptstraße 12.|null eins sieben",
     "fr": "Mon numéro est 06 12.|12 rue de la Paix 5|12 rue de la Paix.|4 place Bellecour.|"
-    "jean arobase gmail point com",
+    "jean arobase gmail point com|J'habite au 12.|Mon email est jean.dupont.",
     "ru": "Мой номер 555.|А Б В",
 }
 """Dictation that can continue, in all spellings of a recogniser."""
 NOT_DICTATED = {
     "en": "It was in 2014.|Set an alarm for 7:30.|Wake me up at 7 p.m.|It costs 12.50.|I live in the U.S.|It's 20 C.|"
     "Set a timer for 10 minutes.|I was born in 1990.|My birthday is 03/05/1990.|Meet me at noon.|That is plan B.|"
-    "Open youtube.com.|I have 5.|The population is 1,000,000.",
+    "Open youtube.com.|I got an email.|Send an email to my mother.|Live music is at the theatre.|It costs 0.50.|"
+    "I have 5.|The population is 1,000,000.",
     "pt": "Foi em 2014.|São 7:30.|Custa 12,50.",
     "es": "Fue en 2014.",
 }

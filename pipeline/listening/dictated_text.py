@@ -6,7 +6,7 @@ time linear in the text.
 
 import re
 from enum import Enum, auto
-from itertools import pairwise
+from itertools import dropwhile, pairwise
 
 
 class Dictated(Enum):
@@ -100,7 +100,13 @@ _BIRTHS = _set(
     "born birth birthday birthdate date nasci nascimento aniversário nací nacimiento cumpleaños fecha geboren "
     "geburtstag geburtsdatum né née naissance nato nata nascita"
 )
+_TO_HOUSE_NUMBER = _set("at is in em no na é en el la es au est in der ist")
+"""Words between "live" or "address" and the number of a house."""
 _MAIL = _set("email mail e-mail correo")
+_AT = _set("at arroba arobase ät chiocciola")
+_DOT = _set("dot underscore ponto punto point punkt")
+_TO_MAIL = _set("is to é para es a est à ist an è")
+"""Words before an e-mail address."""
 _UNITS = _set("c f m k g h s l w v b x")
 """Letters that are units after a number ("20 C"), and "4 x 4"."""
 
@@ -122,6 +128,8 @@ _QUANTITY = re.compile(r"\d{1,2}:\d\d(?::\d\d)?|\d+[.,]\d{1,2}|\d{1,3}(?:[.,]\d{
 _DATE = re.compile(r"\d{1,2}[/.-]\d{1,2}[/.-](?:\d\d){1,2}|(?:19|20)\d\d-\d\d-\d\d")
 _YEAR = re.compile(r"(?:19|20)\d\d")
 _MAIL_ADDRESS = re.compile(r"[^\s@]+@[^\s@]*")
+_MAIL_NAME = re.compile(r"[^\W\d_]\w*(?:[._]\w+)+")
+"""The part of an e-mail address before the @, as a recogniser writes it: "john.smith"."""
 
 
 def dictated(text: str, language: str, *, question: bool = False) -> Dictated:
@@ -149,18 +157,22 @@ def dictated(text: str, language: str, *, question: bool = False) -> Dictated:
 
 
 def _mail(tokens: list[str], words: list[str]) -> bool:
-    """Whether the text ends in an e-mail address, in characters or in words; also a complete one, because ".br" may
-    follow ".com"."""
-    if _MAIL_ADDRESS.fullmatch(tokens[-1].rstrip(".,")):
+    """Whether the text ends in an e-mail address, in characters or in words: in the part before the @, or in a complete
+    one, because ".br" may follow ".com"."""
+    last = tokens[-1].rstrip(".,")
+    if _MAIL_ADDRESS.fullmatch(last):
+        return True
+    named = bool(_MAIL & set(words))
+    if named and words[-2:-1] and words[-2] in _DOT:
+        return True
+    if named and tokens[-2:-1] and tokens[-2] in _TO_MAIL and _MAIL_NAME.fullmatch(last):
         return True
     tail = words[-8:]
-    at = {"at", "arroba", "arobase", "ät", "chiocciola"}
-    marks = [place for place, word in enumerate(tail) if word in at]
+    marks = [place for place, word in enumerate(tail) if word in _AT]
     if not marks:
         return False
     after = tail[marks[-1] + 1 :]
-    points = bool({"dot", "ponto", "punto", "point", "punkt"} & set(after))
-    return points or tail[marks[-1]] != "at" or (bool(_MAIL & set(words)) and 0 < len(after) <= 2)
+    return bool(_DOT & set(after)) or tail[marks[-1]] != "at" or (named and 0 < len(after) <= 2)
 
 
 def _letters(tokens: list[str], language: str, words: list[str]) -> bool:
@@ -223,11 +235,15 @@ def _announced(tokens: list[str], words: list[str], language: str) -> Dictated |
 
 
 def _address(words: list[str]) -> bool:
-    """Whether the text ends in a street and number, or a floor or flat: the town may follow."""
+    """Whether the text ends in a street and number, or a floor or flat: the town may follow; or in the number of a
+    house, before the street."""
     tail = words[-ADDRESS_WORDS:]
     numbered = any(any(one.isdigit() for one in word) for word in tail)
     lives = bool(_LIVES & set(words))
     last = words[-1]
+    before = dropwhile(lambda word: _is_number(word) or word in _TO_HOUSE_NUMBER, reversed(words))
+    if _is_number(last) and next(before, "") in _LIVES:
+        return True  # "I live at 22"
     if last in _STREET and (numbered or lives):
         return True
     street = bool(_STREET_BEFORE & set(tail)) or any(word.endswith(_GERMAN_STREET) for word in tail)
@@ -238,6 +254,10 @@ def _address(words: list[str]) -> bool:
         return True
     inside = len(words) > 1 and words[-2] in _INSIDE and ends_in_number
     return inside and (lives or bool(_STREET & set(words)) or street)
+
+
+def _is_number(word: str) -> bool:
+    return word[0].isdigit() or word in _DIGITS[""] or word in _NUMBERS[""]
 
 
 def _date(words: list[str], last: str) -> bool:
@@ -262,6 +282,8 @@ def _row(tokens: list[str], language: str) -> Dictated:
         groups += reversed(parts)
     whole = len(groups) == sum(len(_WORD.findall(token)) for token in tokens)
     several = 2 if groups and groups[0].isdigit() else 3
+    if groups and len(groups[0]) > 1 and groups[0].startswith("0"):
+        several = 1  # numbers do not begin with a zero
     if not groups or (len(groups) < several and not whole):
         return Dictated.NOTHING
     count = sum(len(group) if group.isdigit() else 1 for group in groups)

@@ -48,9 +48,19 @@ _STARTS = {
 }
 """Starts of sentences: a turn that consists only of one is unfinished."""
 
+_SUBORDINATE = {
+    "en": "if unless although though whereas",
+    "pt": "se embora caso",
+    "es": "aunque",
+}
+"""First words of a clause that a main clause follows. Those that also begin a question or an answer ("when",
+"because", "si") are left out."""
+SUBORDINATE_WORDS = 5
+"""Number of words, without a comma, up to which such a text lacks its main clause."""
+
 _ENDINGS = {
     "en": "think so|hope so|guess so|suppose so|a while|as well",
-    "pt": "e você|acho que não|acho que sim",
+    "pt": "e você|acho que não|acho que sim|se faz favor",
     "es": "por qué no|creo que sí|creo que no",
 }
 """Finished endings, although their last word alone would be unfinished."""
@@ -100,7 +110,7 @@ def _phrases(table: dict[str, str]) -> dict[str, tuple[str, ...]]:
     return {language: tuple(phrases.split("|")) for language, phrases in table.items()}
 
 
-HANGING, ASKS, YES_OR_NO = map(_words, (_HANGING, _ASKS, _YES_OR_NO))
+HANGING, SUBORDINATE, ASKS, YES_OR_NO = map(_words, (_HANGING, _SUBORDINATE, _ASKS, _YES_OR_NO))
 COMMANDS, STARTS, ENDINGS, ASKS_WHY = map(_phrases, (_COMMANDS, _STARTS, _ENDINGS, _ASKS_WHY))
 
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?", re.UNICODE)
@@ -127,7 +137,7 @@ def completeness(text: str, language: str | None) -> float:
         return UNFINISHED if dictating is Dictated.GOES_ON else 1.0
     ending = text.rstrip().rstrip("\"'”»)")[-1:]
     # Recognisers put a full stop after any audio, so only the words distinguish an "and" from an ending.
-    if ending != "?" and _hangs(said, words, language):
+    if ending != "?" and _hangs(text, said, words, language):
         return UNFINISHED
     if _asks(words, language):
         return COMPLETE
@@ -136,10 +146,14 @@ def completeness(text: str, language: str | None) -> float:
     return COMPLETE if ending in tuple("?!.。？！؟") else 1.0
 
 
-def _hangs(said: str, words: list[str], language: str) -> bool:
+def _hangs(text: str, said: str, words: list[str], language: str) -> bool:
     if said in STARTS[language]:
         return True
-    if words[-1] not in HANGING[language] or said.endswith(ENDINGS[language]):
+    if said.endswith(ENDINGS[language]):
+        return False
+    if words[0] in SUBORDINATE[language] and len(words) <= SUBORDINATE_WORDS and "," not in text:
+        return True
+    if words[-1] not in HANGING[language]:
         return False
     stranded = len(words) > 1 and words[-1] in _STRANDED
     before = words[-2] if stranded else ""

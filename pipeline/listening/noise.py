@@ -1,7 +1,7 @@
 """Noise reduction: RNNoise (Xiph, BSD), as a library of the package pyrnnoise, which is not imported.
 
 A recurrent network that attenuates bands of each 10 ms of sound at 48 kHz. It takes a tenth of a core or more for each
-conversation, on the event loop, so it is off unless a client asks for it.
+conversation, on the event loop, so it is off by default.
 """
 
 import ctypes

@@ -79,7 +79,6 @@ class LiveOptions:
     idle_timeout_s: float = 600.0
     speaker_lock: str = ""
     noise_reduction: float = 0.0
-    """Strength of the filter before the VAD (RNNoise), from 0 to 1; 0: unfiltered."""
     noise_reduction_words: bool = False
     """Whether the recogniser gets the filtered sound, too; it makes Whisper less exact."""
 

@@ -18,6 +18,9 @@ class ConversationSettings(Group):
     """Maximum number of speculative replies for an utterance; 0 disables speculation."""
     half_duplex: bool = False
     """Ignore the microphone while the assistant speaks: for loudspeakers without echo cancellation."""
+    noise_reduction: float = Field(default=0.0, ge=0, le=1)
+    """Reduce noise before the voice activity detection where the client does not choose, as on the telephone: the share
+    of filtered sound, 0 to 1; 0: off. Needs the extra `noise`."""
     speaker_lock: str = ""
     """Hear only one voice, so that others neither interrupt nor are answered. first: the voice that begins the
     conversation; a name: the voice of that name in VOICES_DIR, by its recording; empty: hear all. Needs the extra

@@ -22,7 +22,7 @@ from pipeline.voices.catalogue import Voice
 from server.realtime.audio import Format, as_json
 from server.realtime.errors import RealtimeError
 from server.realtime.items import MAX_TEXT_CHARS
-from server.realtime.noise_reduction import NoiseReduction, noise_reduction_of
+from server.realtime.noise_reduction import NoiseReduction, default_noise_reduction, noise_reduction_of
 from server.realtime.parsing import check_known
 from server.realtime.session_json import (
     AnyTool,
@@ -94,7 +94,7 @@ class Config:
             "audio": {
                 "input": {
                     "format": as_json("audio/pcm"),
-                    "noise_reduction": None,
+                    "noise_reduction": default_noise_reduction(assistant.settings.noise_reduction),
                     "transcription": hearing,
                     "turn_detection": _turn_detection({"type": "server_vad"}),
                 }
@@ -215,13 +215,15 @@ class Config:
     ) -> LiveOptions:
         """partial_ms: None: the deployment's."""
         options = LiveOptions.of(self._assistant.settings)
-        wishes: dict[str, object] = {"turn_detection": detection is not None, "idle_prompt_s": 0}
+        wishes: dict[str, object] = {
+            "turn_detection": detection is not None,
+            "idle_prompt_s": 0,
+            "noise_reduction": 0.0 if reduction is None else reduction["strength"],
+        }
         if partial_ms is not None:
             wishes["partial_ms"] = partial_ms
         if self._lead_ms is not None:
             wishes["lead_ms"] = self._lead_ms
-        if reduction is not None:
-            wishes["noise_reduction"] = reduction["strength"]
         if self._speaker_lock is not None:
             wishes["speaker_lock"] = self._speaker_lock
         if detection is not None:

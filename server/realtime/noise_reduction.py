@@ -16,6 +16,11 @@ class NoiseReduction(TypedDict):
     strength: float
 
 
+def default_noise_reduction(strength: float) -> NoiseReduction | None:
+    """Return the choice of a client that makes none. strength: NOISE_REDUCTION."""
+    return {"type": "near_field", "strength": strength} if strength else None
+
+
 def noise_reduction_of(wanted: Mapping[str, object] | None, before: NoiseReduction | None) -> NoiseReduction | None:
     """Return a client's choice with its strength: without one the strength before counts, and at first 1. None also
     where RNNoise is not installed. Raises RealtimeError."""

@@ -1,8 +1,8 @@
 """Limits that aiortc and aioice lack: on packets, sources, addresses and fragments that a peer sends.
 
 Both keep what arrives in unbounded queues, and some of their loops cost more the more there is. The limits replace
-methods of single objects, because the libraries have no hooks for them; `tests/webrtc/test_bounds.py` notices when a
-new version of them no longer calls these methods.
+methods of single objects, because the libraries have no hooks for them; `tests/webrtc/test_bounds.py` and
+`test_packets.py` notice when a new version of them no longer calls these methods.
 """
 
 import asyncio
@@ -10,18 +10,16 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 
 from aiortc import RTCPeerConnection, RTCRtpReceiver, RTCSctpTransport
-from aiortc.jitterbuffer import JitterBuffer
 from aiortc.rtcdtlstransport import RTCDtlsTransport
 from aiortc.rtcsctptransport import DataChunk
 from aiortc.rtp import AnyRtcpPacket, RtcpByePacket, RtpPacket
+
+from server.webrtc.packet_order import InOrder, PacketOrder
 
 PACKETS_PER_S, BURST = 200.0, 100.0
 """RTP packets of a caller that are decoded: four times those of speech. More are dropped."""
 MAX_SOURCES = 8
 """Maximum number of RTP sources (SSRC): reports about them must fit into one packet."""
-REORDERED = 4
-"""Packets of 20 ms that may overtake a late one before it counts as lost, and silence takes its place. A power of 2.
-aiortc waits for 16, and keeps the delay of the first loss."""
 MAX_STREAMS, MAX_FRAGMENTS, MAX_MISORDERED = 1024, 1024, 1024
 """Limits of SCTP: data channels, fragments of one message (a full one has some 1,200 bytes), and chunks in disorder."""
 CLOSE_S = 2.0
@@ -31,13 +29,14 @@ UNSENT_S = 1.0
 
 
 def bound_sound(receiver: RTCRtpReceiver) -> None:
-    """Limit the packets of a receiver, and ignore the end of their source: browsers send it with each pause of a track.
+    """Limit the packets of a receiver, put them in order, and ignore the end of their source: browsers send it with
+    each pause of a track.
 
     It receives nothing until `listen`.
     """
     loop = asyncio.get_running_loop()
     take, take_report = receiver._handle_rtp_packet, receiver._handle_rtcp_packet
-    sources: set[int] = set()
+    sources: dict[int, PacketOrder] = {}
     level, since = 0.0, loop.time()
 
     async def paced(packet: RtpPacket, arrival_time_ms: int) -> None:
@@ -47,8 +46,8 @@ def bound_sound(receiver: RTCRtpReceiver) -> None:
         if level >= BURST or (packet.ssrc not in sources and len(sources) >= MAX_SOURCES):
             return
         level += 1
-        sources.add(packet.ssrc)
-        await take(packet, arrival_time_ms=arrival_time_ms)
+        for one in sources.setdefault(packet.ssrc, PacketOrder()).take(packet):
+            await take(one, arrival_time_ms=arrival_time_ms)
 
     async def without_bye(packet: AnyRtcpPacket) -> None:
         if not isinstance(packet, RtcpByePacket):
@@ -56,7 +55,7 @@ def bound_sound(receiver: RTCRtpReceiver) -> None:
 
     receiver._handle_rtp_packet = paced  # type: ignore[method-assign]
     receiver._handle_rtcp_packet = without_bye  # type: ignore[method-assign]
-    receiver._RTCRtpReceiver__jitter_buffer = JitterBuffer(capacity=REORDERED, prefetch=1)  # type: ignore[attr-defined]
+    receiver._RTCRtpReceiver__jitter_buffer = InOrder()  # type: ignore[attr-defined]
     receiver._enabled = False
 
 

@@ -231,7 +231,7 @@ def translated(changed: object, before: object = None) -> Trial:
     """Whether a change of a translation session changes anything but the report of it."""
 
     def trial(_: Service) -> Found:
-        config = TranslationConfig(model="test", lives_s=60)
+        config = TranslationConfig(model="test", lives_s=60, noise_reduction=0.0)
         config.begin_with(before or {})  # type: ignore[arg-type]
         first = config.language, config.noise_reduction, config.transcribes
         try:
@@ -257,7 +257,7 @@ def names() -> Trial:
 
 def translation_names(_: Service) -> Found:
     """Whether the name of a translation's model changes anything but the report of it."""
-    found = [TranslationConfig(model=name, lives_s=60) for name in ("a", "b")]
+    found = [TranslationConfig(model=name, lives_s=60, noise_reduction=0.0) for name in ("a", "b")]
     same = len({(one.language, one.noise_reduction, one.transcribes) for one in found}) == 1
     return Found(NO_EFFECT if same and found[1].json["model"] == "b" else USED)
 

@@ -1,5 +1,6 @@
 """Ephemeral keys: what they open, with which configuration, and how long."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from server.access.callers import ALL, USE, Caller
 from server.access.client_secrets import MOST_OF_ONE, ClientSecrets
 from server.access.keys import KeyFile
 from tests.server_process import ServerProcess, serving
-from tests.webrtc.caller import calling
+from tests.webrtc.caller import calling, offered
 
 KEY, OTHER = "a-key-of-thirty-two-characters-01", "a-key-of-thirty-two-characters-02"
 
@@ -130,6 +131,23 @@ def test_a_revoked_key_ends_its_secrets_and_their_sessions(tmp_path: Path) -> No
         with pytest.raises(InvalidStatus) as refused, opened(server, secret):
             pass
         assert refused.value.response.status_code == 401
+
+
+async def test_a_revoked_key_ends_the_calls_of_its_secrets(tmp_path: Path) -> None:
+    keys = KeyFile(tmp_path / "keys")
+    keys.add("admin", ALL)
+    key, kept = keys.add("app", USE), keys.add("kept", USE)
+    with serving(tmp_path, API_KEYS_FILE=str(tmp_path / "keys")) as server:
+        secret, other = (made(server, key=one).json()["value"] for one in (key, kept))
+        async with calling(server.url, key=secret) as caller, calling(server.url, key=other) as goes_on:
+            keys.remove("app")
+            assert (await caller.until("error", seconds=20))["error"]["code"] == "invalid_api_key"
+            async with asyncio.timeout(20):
+                await caller.ended.wait()
+            refused = await offered(server.url, None, key=secret)
+            assert refused.status_code == 401
+            goes_on.send(type="input_audio_buffer.clear")
+            await goes_on.until("input_audio_buffer.cleared")
 
 
 def test_a_secret_expires_with_its_time_or_its_maker() -> None:

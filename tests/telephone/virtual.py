@@ -123,13 +123,21 @@ REPLY = "Most rivers begin as springs. They grow with every valley. At last they
 """A reply that shares no words with what the caller says: those would count as its echo."""
 
 
-def call(transport: str, script: Script) -> None:
-    """Hold a call on virtual time, with scripted stages and the real voice activity detector."""
+def call(
+    transport: str,
+    script: Script,
+    *,
+    stt: ScriptedSTT | None = None,
+    deployment: type[Assistant] = Assistant,
+    **values: Any,
+) -> None:
+    """Hold a call on virtual time, with scripted stages and, unless the deployment has another, the real voice activity
+    detector. values: settings."""
 
     async def run() -> None:
-        settings = Settings(twilio_auth_token=TOKEN)
-        stages = Stages(ScriptedSTT(), ScriptedLLM(REPLY), ScriptedTTS())
-        assistant = Assistant(settings, stages, Voices.load(settings), lambda: ())
+        settings = Settings(twilio_auth_token=TOKEN, **values)
+        stages = Stages(stt or ScriptedSTT(), ScriptedLLM(REPLY), ScriptedTTS())
+        assistant = deployment(settings, stages, Voices.load(settings), lambda: ())
         opened = _twilio(assistant) if transport == "twilio" else _asterisk(assistant)
         async with opened as phone:
             tasks = [asyncio.create_task(phone.listen()), asyncio.create_task(phone.run())]

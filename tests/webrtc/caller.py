@@ -1,8 +1,9 @@
 """A WebRTC client for the tests, with `aiortc`: speaks a clip in real time, and keeps what it hears, and the events."""
 
 import asyncio
+import itertools
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from fractions import Fraction
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 import soxr
 from aiortc import MediaStreamTrack, RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamError
+from aiortc.rtp import is_rtcp
 from av import AudioFrame
 
 from pipeline.audio.clip import Clip
@@ -19,6 +21,8 @@ from pipeline.audio.clip import Clip
 RATE_HZ, FRAME = 48_000, 960
 SOON_S = 60.0
 """Generous, because the machine can be busy."""
+Delivery = Callable[[int, bytes], Iterable[bytes]]
+"""A network: the number of a packet that is sent, from 1, and the packet → the packets that arrive now."""
 
 
 class Mouth(MediaStreamTrack):
@@ -87,6 +91,19 @@ class Caller:
     def send(self, **event: object) -> None:
         self.channel.send(json.dumps(event))
 
+    def through(self, network: Delivery) -> None:
+        """Send the packets of the sound, as they are on the wire, through this network."""
+        [transceiver] = self.peer.getTransceivers()
+        ice, numbers = transceiver.sender.transport.transport, itertools.count(1)
+        send = ice._send
+
+        async def deliver(data: bytes) -> None:
+            sound = 128 <= data[0] < 192 and not is_rtcp(data)  # RFC 7983
+            for packet in network(next(numbers), data) if sound else (data,):
+                await send(packet)
+
+        ice._send = deliver
+
     def sound(self) -> Clip:
         """Everything heard so far, at 16 kHz."""
         whole = np.concatenate(self.heard or [np.zeros(0)]).astype(np.float32)
@@ -130,10 +147,10 @@ async def offer() -> str:
 
 
 async def offered(
-    url: str, session: str | None, *, change: Callable[[str], str] = lambda sdp: sdp, at: str = CALLS
+    url: str, session: str | None, *, change: Callable[[str], str] = lambda sdp: sdp, key: str = "", at: str = CALLS
 ) -> httpx.Response:
     """Send an offer, changed, and return the response without connecting. at: the path."""
-    return await _post(url, change(await offer()), session, at=at)
+    return await _post(url, change(await offer()), session, key, at=at)
 
 
 def without_addresses(sdp: str) -> str:

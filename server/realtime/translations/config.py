@@ -12,7 +12,7 @@ from pipeline.errors import BadInput
 from pipeline.languages import language_code
 from pipeline.support.json_types import JsonObject
 from server.realtime.errors import RealtimeError
-from server.realtime.noise_reduction import NoiseReduction, noise_reduction_of
+from server.realtime.noise_reduction import NoiseReduction, default_noise_reduction, noise_reduction_of
 from server.realtime.parsing import check_known, events_of, parse
 
 EVENTS = events_of(RealtimeTranslationClientEvent)
@@ -58,16 +58,16 @@ class SessionJson(TypedDict):
 class TranslationConfig:
     """One session's configuration."""
 
-    def __init__(self, *, model: str, lives_s: float) -> None:
+    def __init__(self, *, model: str, lives_s: float, noise_reduction: float) -> None:
         """model: the model name that the client requested; it is only echoed. lives_s: seconds until the session
-        expires."""
+        expires. noise_reduction: the deployment's."""
         self.json: SessionJson = {
             "id": f"sess_{secrets.token_hex(10)}",
             "type": "translation",
             "model": model,
             "expires_at": int(time.time() + lives_s),
             "audio": {
-                "input": {"transcription": None, "noise_reduction": None},
+                "input": {"transcription": None, "noise_reduction": default_noise_reduction(noise_reduction)},
                 "output": {"language": DEFAULT_LANGUAGE},
             },
         }

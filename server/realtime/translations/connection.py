@@ -66,7 +66,9 @@ class TranslationConnection(WebSocketSession):
         Raises BadInput."""
         self._closed = asyncio.Event()
         super().__init__(socket, idle_s=assistant.settings.idle_timeout_s, ended=self._closed)
-        self._config = config = TranslationConfig(model=model, lives_s=MAX_SESSION_S)
+        self._config = config = TranslationConfig(
+            model=model, lives_s=MAX_SESSION_S, noise_reduction=assistant.settings.noise_reduction
+        )
         config.begin_with(session)
         self._assistant = assistant
         self._outbox: Channel[Mapping[str, object]] = Channel(OUTBOX)

@@ -96,7 +96,11 @@ async def translation_secret(request: Request, wanted: TranslationWanted) -> Tra
         told = f"'session.model' must be a name of at most {MAX_MODEL_CHARS} characters."
         raise BadInput(told, code="invalid_value", param="session.model")
     make = await imported("server.realtime.translations.config", "TranslationConfig")
-    config: TranslationConfig = make(model=model, lives_s=wanted.expires_after.seconds)
+    config: TranslationConfig = make(
+        model=model,
+        lives_s=wanted.expires_after.seconds,
+        noise_reduction=state.assistant.settings.noise_reduction,
+    )
     config.begin_with(session)
     kept = cast("JsonObject", {"model": model, "audio": config.json["audio"]})
     value, expires_at = state.access.client_secrets.make(
