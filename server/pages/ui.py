@@ -1,11 +1,7 @@
 """The page: `GET /` for browsers (other clients get the JSON of `server.ops.health`), `/ui`, and `/web/…`."""
 
-import functools
-import gzip
-from pathlib import Path
-
 from fastapi import APIRouter, FastAPI, Request
-from fastapi.responses import FileResponse, JSONResponse, Response
+from fastapi.responses import JSONResponse, Response
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
@@ -27,6 +23,7 @@ HEADERS = {
 """Headers of the page and its files: browsers run no inline code and no code from other hosts, and load a new version
 at once."""
 
+PAGE = "index.html"
 SHARE_WORKER = "share-worker.js"
 """The page's service worker."""
 GZIP_LEVEL = 5
@@ -39,15 +36,15 @@ router = APIRouter(include_in_schema=False)
 async def root(request: Request) -> Response:
     """Return the page to a browser, and `health.root` to a program."""
     if wants_html(request.headers.get("accept", "")):
-        return page(request)
+        return Page()
     told = await health.root(request)
     return JSONResponse(told.model_dump(mode="json", exclude_unset=True), headers={"Vary": "Accept"})
 
 
 @router.api_route("/ui", methods=["GET", "HEAD"])
-async def ui(request: Request) -> Response:
+async def ui() -> Response:
     """Return the page to any client."""
-    return page(request)
+    return Page()
 
 
 @router.post("/share")
@@ -61,20 +58,6 @@ async def share() -> Response:
 async def languages() -> Response:
     """Return the codes of the page's languages: one for each file in `web/texts/`."""
     return JSONResponse(sorted(file.stem for file in (WEB / "texts").glob("*.js")), headers=HEADERS)
-
-
-def page(request: Request) -> Response:
-    headers = {**HEADERS, "Vary": "Accept, Accept-Encoding"}
-    file = WEB / "index.html"
-    if "gzip" not in request.headers.get("accept-encoding", ""):
-        return FileResponse(file, media_type="text/html", headers=headers)
-    body = _compressed(file, file.stat().st_mtime_ns)
-    return Response(body, media_type="text/html", headers={**headers, "Content-Encoding": "gzip"})
-
-
-@functools.lru_cache(1)
-def _compressed(file: Path, changed_ns: int) -> bytes:
-    return gzip.compress(file.read_bytes(), GZIP_LEVEL)
 
 
 def wants_html(accept: str) -> bool:
@@ -109,12 +92,24 @@ class PageFiles(StaticFiles):
     async def get_response(self, path: str, scope: Scope) -> Response:
         response = await super().get_response(path, scope)
         response.headers.update(HEADERS)
+        if path == PAGE:
+            response.headers["Vary"] = "Accept"  # see `root`
         if path == SHARE_WORKER:
             response.headers["Service-Worker-Allowed"] = "../"  # shares are sent to a path beside the page
         return response
 
 
+FILES = GZipMiddleware(PageFiles(directory=WEB), compresslevel=GZIP_LEVEL)
+
+
+class Page(Response):
+    """The page, at whatever address, as FILES send it."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await FILES({**scope, "path": f"{scope.get('root_path', '')}/{PAGE}"}, receive, send)
+
+
 def add_page(app: FastAPI) -> None:
     """Serve the page. Call this before adding `health.router`, because both define `/`."""
     app.include_router(router)
-    app.mount("/web", GZipMiddleware(PageFiles(directory=WEB), compresslevel=GZIP_LEVEL), name="web")
+    app.mount("/web", FILES, name="web")
