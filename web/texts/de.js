@@ -317,6 +317,7 @@ export const texts = {
   playerPause: "Anhalten",
   playerBack: "5 Sekunden zurück",
   playerAhead: "5 Sekunden vor",
+  timeLeftShort: "noch etwa {time}",
   playerSpeed: "Tempo",
   playerPosition: "Stelle in der Aufnahme",
   keySpace: "Leertaste",

@@ -253,6 +253,7 @@ export const texts = {
   playerPause: "Pause",
   playerBack: "Back 5 seconds",
   playerAhead: "Ahead 5 seconds",
+  timeLeftShort: "about {time} left",
   playerSpeed: "Speed",
   playerPosition: "Position in the recording",
   keySpace: "Space",

@@ -317,6 +317,7 @@ export const texts = {
   playerPause: "Pausar",
   playerBack: "Retroceder 5 segundos",
   playerAhead: "Avanzar 5 segundos",
+  timeLeftShort: "quedan unos {time}",
   playerSpeed: "Velocidad",
   playerPosition: "Posición en la grabación",
   keySpace: "Espacio",

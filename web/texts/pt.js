@@ -317,6 +317,7 @@ export const texts = {
   playerPause: "Pausar",
   playerBack: "Voltar 5 segundos",
   playerAhead: "Avançar 5 segundos",
+  timeLeftShort: "faltam cerca de {time}",
   playerSpeed: "Velocidade",
   playerPosition: "Posição na gravação",
   keySpace: "Espaço",
