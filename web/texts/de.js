@@ -251,7 +251,7 @@ export const texts = {
   modelNamed: "{model} (geladen)",
   diarize: "Wer spricht",
   diarizeMore: "Unterscheidet Sprecher. Dauert länger.",
-  diarizeMissing: "Auf diesem Dienst nicht installiert. So wird es installiert: {command}",
+  diarizeMissing: "Auf diesem Dienst nicht installiert. So wird es installiert: {command} (danach den Dienst neu starten)",
   speakersKnown: "Anzahl der Sprecher",
   speakersAny: "Unbekannt",
 

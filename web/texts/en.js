@@ -187,7 +187,7 @@ export const texts = {
   modelNamed: "{model} (loaded)",
   diarize: "Who said what",
   diarizeMore: "Identifies speakers. Takes longer.",
-  diarizeMissing: "Not installed on this service. To install it: {command}",
+  diarizeMissing: "Not installed on this service. To install it: {command} (then restart the service)",
   speakersKnown: "Number of speakers",
   speakersAny: "Unknown",
 

@@ -251,7 +251,7 @@ export const texts = {
   modelNamed: "{model} (cargado)",
   diarize: "Quién dijo qué",
   diarizeMore: "Identifica a los hablantes. Tarda más.",
-  diarizeMissing: "No está instalado en este servicio. Para instalarlo: {command}",
+  diarizeMissing: "No está instalado en este servicio. Para instalarlo: {command} (después, reinicie el servicio)",
   speakersKnown: "Número de hablantes",
   speakersAny: "Desconocido",
 

@@ -251,7 +251,7 @@ export const texts = {
   modelNamed: "{model} (carregado)",
   diarize: "Quem disse o quê",
   diarizeMore: "Identifica os falantes. Demora mais.",
-  diarizeMissing: "Não está instalado neste serviço. Para instalar: {command}",
+  diarizeMissing: "Não está instalado neste serviço. Para instalar: {command} (depois, reinicie o serviço)",
   speakersKnown: "Número de falantes",
   speakersAny: "Desconhecido",
 
