@@ -3,7 +3,7 @@
 import { Transcript } from "./transcript.js";
 import { ErrorNotice } from "./error-notice.js";
 import { shareOf } from "./level.js";
-import { languageName, notUnderstood } from "./languages.js";
+import { capitalised, languageName, notUnderstood } from "./languages.js";
 import { markLive } from "./tabs.js";
 import { text } from "./texts.js";
 
@@ -83,7 +83,7 @@ export class TalkView {
     const code = notUnderstood(known, chosen);
     const languages = known.map(languageName).join(", ");
     const name = known.length > NAMED ? "notUnderstood" : "onlyUnderstood";
-    find("lacking").textContent = code && text(name, { language: languageName(code), languages });
+    find("lacking").textContent = code && capitalised(text(name, { language: languageName(code), languages }));
     find("lacking").hidden = !code;
   }
 

@@ -118,7 +118,9 @@ def test_a_language_that_is_not_understood_is_told_until_the_first_press(server:
     visitor = visit(server.url, language="pt-BR", microphone=said(60.0))
     page = visitor.page
     visitor.see("#lacking")
-    assert visitor.words("#lacking") == "Aqui não se entende Português, só Inglês."
+    assert visitor.words("#lacking") == "Aqui não se entende português, só inglês."
+    assert "o reconhecedor só tem inglês." in visitor.words("#basic")
+    assert page.locator("#language option").all_text_contents() == ["Qualquer um (detectado)", "Inglês"]
     assert low_contrasts(visitor) == []
     page.click("#basic-close")
     page.reload()
