@@ -16,7 +16,9 @@ export class ResumeStore {
   }
 
   set token(token) {
-    if (!token) sessionStorage.removeItem(STORE);
+    if (token) return;
+    sessionStorage.removeItem(STORE);
+    window.onpagehide = null;
   }
 
   /**

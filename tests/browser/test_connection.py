@@ -40,6 +40,8 @@ def test_a_reloaded_page_keeps_its_conversation(server: ServerProcess, visit: Vi
     visitor.page.click("#settings summary")
     visitor.page.click("#new")
     assert visitor.page.locator(".reply").count() == 0
+    visitor.reload()
+    assert visitor.page.locator(".reply").count() == 0, "the conversation before is over"
     visitor.ask("what is my name")
     visitor.see("text=You have not told me your name yet.")
 
