@@ -92,17 +92,6 @@ export class TalkView {
     find("announcer").textContent = text(name, values);
   }
 
-  /** Open the settings at the key, with the reason beside it: the settings cover the error message below them. */
-  askForKey() {
-    find("key-words").textContent = find("trouble-words").textContent;
-    find("settings").open = true;
-    find("key").focus();
-  }
-
-  forgetKeyTrouble() {
-    find("key-words").textContent = "";
-  }
-
   /** @param {number} rms of the microphone's sound, 0 to 1 */
   level(rms) {
     const share = shareOf(rms);

@@ -390,13 +390,12 @@ def test_every_request_sends_the_key(tmp_path: Path, visit: Visit) -> None:
     with hearing(tmp_path, API_KEYS="right") as server:
         visitor = visit(server.url + PAGE)
         page = visitor.page
-        visitor.see("#jobs-trouble:has-text('access key')")
-        page.evaluate("document.getElementById('settings').open = true")
-        page.fill("#key", "right")
-        page.press("#key", "Tab")
+        visitor.see("#sign-in[open]:has-text('needs an access key')")
+        page.click("#sign-in-later")
+        page.click("#jobs-trouble:has-text('access key') >> text=Sign in")
+        visitor.sign_in("right")
         visitor.see("#no-jobs")
         visitor.see("#jobs-trouble", state="hidden")
-        page.keyboard.press("Escape")
         give(visitor, ("secret.wav", recording(0)))
         visitor.see("#transcript .word")
         visitor.until("document.getElementById('player').duration > 1")
@@ -406,6 +405,11 @@ def test_every_request_sends_the_key(tmp_path: Path, visit: Visit) -> None:
             page.click("#downloads >> text=TXT")
         assert download.value.suggested_filename == "secret.txt"
         assert Path(download.value.path()).read_text("utf-8") == f"{SAID[0]}\n"
+        page.click("#settings summary")
+        page.click("#sign-in-open")
+        page.click("#sign-out")
+        visitor.see("#sign-in[open]:has-text('needs an access key')")
+        assert page.locator(".job, .word").count() == 0, "what was read with the key is gone"
         assert [one for one in visitor.complaints if "401" not in one] == []
 
 
