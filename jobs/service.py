@@ -33,7 +33,7 @@ from jobs.remote_worker import RemoteWorker, Updates
 from jobs.result import download, key_of
 from jobs.run import Runner, engine_of
 from jobs.sound import Sound
-from jobs.states import Status
+from jobs.states import ALLOWED, Status
 from jobs.store import JobStore
 from jobs.transcript_library.backlog import Backlog
 from jobs.transcript_library.search import Hits, search
@@ -186,7 +186,11 @@ class Jobs:
         return job
 
     async def retry(self, job_id: str) -> Job:
-        """Queue a failed, expired or cancelled job again. Raises JobNotFound, NotPossible."""
+        """Queue a failed, expired or cancelled job again. Raises JobNotFound, NotPossible, and as `check_options` does:
+        the deployment can have changed since the job was submitted."""
+        job = await self._store.get(job_id)
+        if Status.QUEUED in ALLOWED[job.status] and job.final:
+            await self.check_options(job.options)
         job = await self._store.retry(job_id)
         await self._queue.added([job])
         self.relay_added()

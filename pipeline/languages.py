@@ -25,34 +25,37 @@ _CODES = {name.replace("_", " "): code for code, name in NAMES.items()} | {
 
 
 _LONG = """
-aar:aa abk:ab afr:af aka:ak alb:sq als:sq amh:am ara:ar arb:ar arg:an arm:hy asm:as ava:av aym:ay ayr:ay aze:az azb:az
-azj:az bak:ba baq:eu bel:be ben:bn bod:bo bos:bs bre:br bul:bg bur:my cat:ca ces:cs che:ce chi:zh chv:cv cmn:zh cor:kw
-cos:co cym:cy cze:cs dan:da deu:de div:dv dut:nl dzo:dz ekk:et ell:el eng:en epo:eo est:et eus:eu ewe:ee fao:fo fas:fa
-fij:fj fil:tl fin:fi fra:fr fre:fr fry:fy ful:ff geo:ka ger:de gla:gd gle:ga glg:gl glv:gv gre:el grn:gn gug:gn guj:gu
-hat:ht hau:ha heb:he her:hz hin:hi hrv:hr hun:hu hye:hy ibo:ig ice:is ido:io iku:iu ina:ia ind:id isl:is ita:it jav:jw
-jpn:ja kal:kl kan:kn kas:ks kat:ka kaz:kk khk:mn khm:km kik:ki kin:rw kir:ky kor:ko kur:ku lao:lo lat:la lav:lv lim:li
-lin:ln lit:lt ltz:lb lug:lg lvs:lv mac:mk mal:ml mao:mi mar:mr may:ms mkd:mk mlg:mg mlt:mt mol:ro mon:mn mri:mi msa:ms
-mya:my nau:na nav:nv nde:nd nep:ne nld:nl nno:nn nob:no nor:no npi:ne nya:ny oci:oc ori:or orm:om ory:or oss:os pan:pa
-pbt:ps per:fa pes:fa plt:mg pnb:pa pol:pl por:pt prs:fa pus:ps que:qu quz:qu roh:rm ron:ro rum:ro run:rn rus:ru san:sa
-scc:sr scr:hr sin:si slk:sk slo:sk slv:sl sme:se smo:sm sna:sn snd:sd som:so sot:st spa:es sqi:sq srd:sc srp:sr ssw:ss
-sun:su swa:sw swe:sv swh:sw tam:ta tat:tt tel:te tgk:tg tgl:tl tha:th tib:bo tir:ti ton:to tsn:tn tso:ts tuk:tk tur:tr
-twi:tw uig:ug ukr:uk urd:ur uzb:uz uzn:uz ven:ve vie:vi wel:cy wln:wa wol:wo xho:xh ydd:yi yid:yi yor:yo zho:zh zsm:ms
-zul:zu
+aar:aa abk:ab adp:dz afr:af aka:ak alb:sq als:sq amh:am ara:ar arb:ar arg:an arm:hy asm:as ava:av ave:ae aym:ay ayr:ay
+azb:az aze:az azj:az bak:ba bam:bm baq:eu bel:be ben:bn bih:bh bis:bi bod:bo bos:bs bre:br bul:bg bur:my cat:ca ces:cs
+cha:ch che:ce chi:zh chu:cu chv:cv cls:sa cmn:zh cnr:sr cor:kw cos:co cre:cr cwd:cr cym:cy cze:cs dan:da deu:de div:dv
+drh:mn drw:fa dut:nl dzo:dz ekk:et ell:el eng:en epo:eo esk:ik est:et eus:eu ewe:ee fao:fo fas:fa fat:ak fij:fj fil:tl
+fin:fi fra:fr fre:fr fry:fy fuc:ff ful:ff gaz:om geo:ka ger:de gla:gd gle:ga glg:gl glv:gv gre:el grn:gn gug:gn guj:gu
+hat:ht hau:ha hbs:sr heb:he her:hz hin:hi hmo:ho hrv:hr hun:hu hye:hy ibo:ig ice:is ido:io iii:ii ike:iu iku:iu ile:ie
+ina:ia ind:id ipk:ik isl:is ita:it jav:jw jaw:jw jpn:ja kal:kl kan:kn kas:ks kat:ka kau:kr kaz:kk khk:mn khm:km kik:ki
+kin:rw kir:ky kmr:ku knc:kr kng:kg kom:kv kon:kg kor:ko kpv:kv kua:kj kur:ku lao:lo lat:la lav:lv lim:li lin:ln lit:lt
+ltz:lb lub:lu lug:lg lvs:lv mac:mk mah:mh mal:ml mao:mi mar:mr may:ms mkd:mk mlg:mg mlt:mt mol:ro mon:mn mri:mi msa:ms
+mya:my nau:na nav:nv nbl:nr nde:nd ndo:ng nep:ne nld:nl nno:nn nob:no nor:no npi:ne nya:ny oci:oc ojg:oj oji:oj ori:or
+orm:om ory:or oss:os pan:pa pbt:ps pbu:ps per:fa pes:fa pli:pi plt:mg pnb:pa pol:pl por:pt prp:gu prs:fa pus:ps que:qu
+quz:qu roh:rm ron:ro rum:ro run:rn rus:ru sag:sg san:sa scc:sr scr:hr sin:si slk:sk slo:sk slv:sl sme:se smo:sm sna:sn
+snd:sd som:so sot:st spa:es sqi:sq src:sc srd:sc srp:sr ssw:ss sun:su swa:sw swc:sw swe:sv swh:sw tah:ty tam:ta tat:tt
+tel:te tgk:tg tgl:tl tha:th tib:bo tir:ti tnf:fa ton:to tsn:tn tso:ts tuk:tk tur:tr twi:tw uig:ug ukr:uk urd:ur uzb:uz
+uzn:uz ven:ve vie:vi vol:vo wel:cy wln:wa wol:wo xho:xh ydd:yi yid:yi yor:yo zha:za zho:zh zsm:ms zul:zu zyb:za
 """
 _OTHER = dict(pair.split(":") for pair in _LONG.split()) | {
-    "in": "id", "iw": "he", "ji": "yi", "jv": "jw", "mo": "ro", "nb": "no", "zh-yue": "yue",
+    "in": "id", "iw": "he", "ji": "yi", "jv": "jw", "mo": "ro", "nb": "no", "sh": "sr", "zh-yue": "yue",
 }  # fmt: skip
-"""Codes of ISO 639-2 (both lists), common ones of 639-3, and older ones of 639-1 → the code used here."""
+"""Codes of ISO 639-2 (both lists), those of 639-3 that ICU counts as the same language, and older ones of 639-1 → the
+code used here."""
 
 _SHORT = """
 aa ab ae af ak am an ar as av ay az ba be bg bh bi bm bn bo br bs ca ce ch co cr cs cu cv cy da de dv dz ee el en eo
 es et eu fa ff fi fj fo fr fy ga gd gl gn gu gv ha he hi ho hr ht hu hy hz ia id ie ig ii ik io is it iu ja jw ka kg
 ki kj kk kl km kn ko kr ks ku kv kw ky la lb lg li ln lo lt lu lv mg mh mi mk ml mn mr ms mt my na nd ne ng nl nn no
-nr nv ny oc oj om or os pa pi pl ps pt py qu rm rn ro ru rw sa sc sd se sg sh si sk sl sm sn so sq sr ss st su sv sw ta
+nr nv ny oc oj om or os pa pi pl ps pt py qu rm rn ro ru rw sa sc sd se sg si sk sl sm sn so sq sr ss st su sv sw ta
 te tg th ti tk tl tn to tr ts tt tw ty ug uk ur uz ve vi vo wa wo xh yi yo za zh zu
 """
 _TWO_LETTERS = frozenset(_SHORT.split())
-"""The codes of ISO 639-1, in the form used here, with the older ones bh and sh, and eSpeak NG's py (Pyash)."""
+"""The codes of ISO 639-1, in the form used here, with the older bh, and eSpeak NG's py (Pyash)."""
 
 
 def code_of(language: str) -> str | None:

@@ -1,5 +1,8 @@
 """Language codes and names as users, clients and standards write them."""
 
+import json
+import shutil
+import subprocess
 from contextlib import suppress
 
 import pytest
@@ -12,6 +15,8 @@ from commands import cli
 from pipeline.errors import BadInput
 from pipeline.languages import _OTHER, NAMES, language_code
 from pipeline.settings import Settings
+from server.realtime.errors import RealtimeError
+from server.realtime.transcription import hearing_of
 
 LONG = {
     "af": "afr", "am": "amh", "ar": "ara", "as": "asm", "az": "aze", "ba": "bak", "be": "bel", "bg": "bul",
@@ -30,6 +35,13 @@ LONG = {
 }  # fmt: skip
 """Each language that Whisper knows, with its codes of ISO 639-2 (both lists) and 639-3."""
 
+SHORTENED = """
+const letters = [..."abcdefghijklmnopqrstuvwxyz"];
+const all = letters.flatMap((a) => letters.flatMap((b) => letters.map((c) => a + b + c)));
+const shortened = all.map((code) => [code, Intl.getCanonicalLocales(code)[0].split("-")[0]]);
+console.log(JSON.stringify(Object.fromEntries(shortened.filter(([, code]) => code.length === 2))));
+"""
+
 
 def test_every_language_is_known_by_all_its_codes_and_its_name() -> None:
     assert LONG.keys() == NAMES.keys()
@@ -40,6 +52,22 @@ def test_every_language_is_known_by_all_its_codes_and_its_name() -> None:
         name = NAMES[code]
         for written in (name, name.title(), name.upper().replace("_", " "), name.replace("_", "  ")):
             assert language_code(written) == code, written
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
+def test_a_long_code_of_a_language_with_a_short_one_means_the_short_one() -> None:
+    """All codes of three letters, against the table of ICU."""
+    told = subprocess.run(["node", "--eval", SHORTENED], check=True, capture_output=True, text=True).stdout
+    short: dict[str, str] = json.loads(told) | {"twi": "tw"}  # ICU counts Twi as Akan, but it has a short code
+    assert len(short) > 190
+    assert {long: language_code(long) for long in short} == {long: language_code(code) for long, code in short.items()}
+
+
+def test_realtime_sessions_take_long_codes() -> None:
+    assert hearing_of({"language": "ger"}).language == "de"
+    assert hearing_of({"languages": ["por", "fre"]}).languages == ("pt", "fr")
+    with pytest.raises(RealtimeError, match="language code"):
+        hearing_of({"language": "12"})
 
 
 @pytest.mark.parametrize(

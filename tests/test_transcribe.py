@@ -1,10 +1,12 @@
 """Transcription APIs of other services, used as their own clients use them."""
 
 import asyncio
+import importlib.util
 import io
 import json
 import time
 from collections.abc import Callable, Iterator
+from importlib.machinery import ModuleSpec
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from pipeline.audio.clip import Clip, encode_wav
 from pipeline.audio.decode import Recording
 from pipeline.transcripts.transcription import likeliest_language
 from tests.clips import hearing_process, recording
+from tests.in_process import in_process
 from tests.server_process import Service
 from tests.stt.recordings import encoded, spliced
 
@@ -210,6 +213,22 @@ def test_health_has_the_documented_fields(hears: Service) -> None:
     told = httpx.get(f"{hears.url}/health").json()
     assert set(told) >= {"status", "device_available", "torch_version", "cuda_available"}
     assert told["status"] == "ok"
+
+
+def test_health_searches_for_libraries_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    searched, search = list[str](), importlib.util.find_spec
+
+    def noted(name: str, package: str | None = None) -> ModuleSpec | None:
+        searched.append(name)
+        return search(name, package)
+
+    monkeypatch.setattr(importlib.util, "find_spec", noted)
+    with in_process(tmp_path) as running:
+        first = httpx.get(f"{running.url}/health").json()
+        assert {"torch", "pyannote"} <= set(searched)
+        searched.clear()
+        assert httpx.get(f"{running.url}/health").json() == first
+    assert searched == []
 
 
 def test_asr_supports_all_formats_and_options(hears: Service, three: Any) -> None:

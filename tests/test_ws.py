@@ -198,7 +198,7 @@ def test_language_unknown_to_the_recogniser_is_reported(server: ServerProcess) -
         assert "understands English only; the requested language is 'pt'" in told["error"]["message"]
 
 
-@pytest.mark.parametrize("language", ["", "?language=EN_us", "?language=auto"])
+@pytest.mark.parametrize("language", ["", "?language=EN_us", "?language=eng", "?language=auto"])
 def test_silence_gets_a_sentence_and_an_empty_transcript(server: ServerProcess, language: str) -> None:
     with server.connect(language) as connection:
         answer = ask(connection, SILENCE)

@@ -4,6 +4,7 @@ import { chooseDevices } from "./devices.js";
 import { showEngines } from "./engines.js";
 import { untilStarted } from "./starting.js";
 import { Transcribe } from "./jobs/transcribe.js";
+import { SignIn } from "./sign-in.js";
 import { Status } from "./status/status.js";
 import { Talk } from "./talk.js";
 import { showTabs } from "./tabs.js";
@@ -13,16 +14,17 @@ import { VoicePreview } from "./voice-preview.js";
 
 translate(document);
 showTabs();
-await untilStarted();
-export const talk = new Talk();
-export const transcribe = new Transcribe(() => talk.choices.key);
-export const status = new Status(document.getElementById("status"), () => talk.choices.key);
+const signIn = new SignIn();
+await untilStarted(() => signIn.key);
+export const talk = new Talk(signIn);
+export const transcribe = new Transcribe(signIn);
+export const status = new Status(document.getElementById("status"), () => signIn.key);
 const find = (id) => document.getElementById(id);
 chooseDevices(find("choices"));
-const preview = new VoicePreview(find("voice-play"), find("voice-trouble"), find("voice"), () => talk.choices.key);
+const preview = new VoicePreview(find("voice-play"), find("voice-trouble"), find("voice"), () => signIn.key);
 receiveShares();
 const engines = () =>
-  showEngines(document.getElementById("engines"), talk.choices.key, (phrases, languages, { limits, spoken, speakers, fallbacks }) => {
+  showEngines(document.getElementById("engines"), signIn.key, (phrases, languages, { limits, spoken, speakers, fallbacks }) => {
     talk.setWakeWords(phrases);
     talk.setLanguages(languages, spoken);
     transcribe.limits = limits;
@@ -30,5 +32,5 @@ const engines = () =>
     talk.turns.fallbacks = fallbacks;
     transcribe.form.setSpeakers(speakers);
   });
-for (const changed of [engines, () => status.look()]) document.getElementById("key").addEventListener("change", changed);
+for (const changed of [engines, () => status.look()]) signIn.addEventListener("change", changed);
 await engines();

@@ -1,16 +1,9 @@
-/**
- * The user's settings: voice, language, mode and colours are kept in this browser; the key until the tab is closed, or,
- * if the user wants it, in this browser, too.
- */
+/** The user's settings: voice, language, mode and colours. They are kept in this browser. */
 
 import { fillLanguages, isLanguage } from "./languages.js";
 import { text } from "./texts.js";
 
 const STORE = "parley.choices";
-const KEY_STORE = "parley.key";
-
-/** @returns {string} the key that this browser has kept, or "" */
-export const keptKey = () => sessionStorage.getItem(KEY_STORE) ?? localStorage.getItem(KEY_STORE) ?? "";
 
 export class Choices {
   /** @param {HTMLFormElement} form @param {(name: string) => void} changed called with the name of the changed field */
@@ -21,8 +14,6 @@ export class Choices {
     form.elements.language.value = isLanguage(kept.language) ? kept.language : "auto";
     form.elements.push.checked = Boolean(kept.push);
     form.elements.loudspeaker.checked = Boolean(kept.loudspeaker);
-    form.elements.remember.checked = localStorage.getItem(KEY_STORE) !== null;
-    form.elements.key.value = keptKey();
     form.elements.theme.value = kept.theme ?? "";
     this.paint();
     this.voice = String(kept.voice ?? "");
@@ -38,10 +29,6 @@ export class Choices {
       this.keep();
       changed(target.name);
     });
-  }
-
-  get key() {
-    return this.form.elements.key.value.trim();
   }
 
   get push() {
@@ -113,13 +100,10 @@ export class Choices {
   }
 
   keep() {
-    const { push, loudspeaker, remember, theme } = this.form.elements;
+    const { push, loudspeaker, theme } = this.form.elements;
     const { voice, language, wake } = this;
     const kept = { voice, language, wake, push: push.checked, loudspeaker: loudspeaker.checked, theme: theme.value };
     localStorage.setItem(STORE, JSON.stringify(kept));
-    sessionStorage.setItem(KEY_STORE, this.key);
-    if (remember.checked) localStorage.setItem(KEY_STORE, this.key);
-    else localStorage.removeItem(KEY_STORE);
   }
 }
 

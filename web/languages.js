@@ -33,17 +33,23 @@ const plain = (code) => code.split("-")[0].toLowerCase();
 export function fillLanguages(select, known = [], spoken = []) {
   const chosen = select.value;
   const codes = LANGUAGES.filter((code) => among(code, known));
-  const named = (code) => (among(code, spoken) ? languageName(code) : text("languageUnvoiced", { language: languageName(code) }));
+  const named = (code) => {
+    const language = languageName(code);
+    return capitalised(among(code, spoken) ? language : text("languageUnvoiced", { language }));
+  };
   const options = codes.map((code) => new Option(named(code), code));
   const others = options.splice(codes.filter((code) => LANGUAGES.indexOf(code) < FIRST).length).sort((one, other) => one.text.localeCompare(other.text, pageLanguage));
   select.replaceChildren(new Option(text("auto"), "auto"), ...options, ...others);
   select.value = codes.includes(chosen) ? chosen : "auto";
 }
 
-/** @param {string} code ISO 639-1 */
-export function languageName(code) {
-  const name = names.of(code) ?? code;
-  return name.charAt(0).toLocaleUpperCase(pageLanguage) + name.slice(1);
-}
+/**
+ * The name of a language as it is written inside a sentence: "português", but "Portuguese".
+ * @param {string} code ISO 639-1
+ */
+export const languageName = (code) => names.of(code) ?? code;
+
+/** The same text as it is written at the start of a sentence or on its own. */
+export const capitalised = (words) => words.charAt(0).toLocaleUpperCase(pageLanguage) + words.slice(1);
 
 const names = new Intl.DisplayNames([pageLanguage], { type: "language" });

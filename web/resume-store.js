@@ -16,7 +16,9 @@ export class ResumeStore {
   }
 
   set token(token) {
-    if (!token) sessionStorage.removeItem(STORE);
+    if (token) return;
+    sessionStorage.removeItem(STORE);
+    window.onpagehide = null;
   }
 
   /**
@@ -33,10 +35,13 @@ export class ResumeStore {
     else if (!resumed && !knows) transcript.forgotten();
   }
 
-  /** @param {import("./choices.js").Choices} choices @returns {Promise<boolean>} whether the service needs a key */
-  async fillVoices(choices) {
+  /**
+   * @param {import("./choices.js").Choices} choices @param {string} key
+   * @returns {Promise<boolean>} whether the service needs another key
+   */
+  async fillVoices(choices, key) {
     try {
-      const answer = await fetch(new URL("v1/audio/voices", document.baseURI), { headers: withKey(choices.key) });
+      const answer = await fetch(new URL("v1/audio/voices", document.baseURI), { headers: withKey(key) });
       if (answer.ok) choices.setVoices((await answer.json()).voices);
       return answer.status === 401;
     } catch {

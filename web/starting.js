@@ -1,6 +1,5 @@
 /** The card that shows how far the service has loaded its models, for a page that is opened meanwhile. */
 
-import { keptKey } from "./choices.js";
 import { size } from "./jobs/formats.js";
 import { element } from "./jobs/row.js";
 import { sendable, withKey } from "./key.js";
@@ -12,9 +11,12 @@ const TIMEOUT_MS = 5000;
 const card = document.getElementById("starting");
 const list = document.getElementById("starting-steps");
 
-/** Wait until the service is ready, and show its progress until then. Does not fail. */
-export async function untilStarted() {
-  let health = await look();
+/**
+ * Wait until the service is ready, and show its progress until then. Does not fail.
+ * @param {() => string} key the access key, "" for none
+ */
+export async function untilStarted(key) {
+  let health = await look(key());
   if (health?.status !== "starting") return;
   const main = document.querySelector("main");
   [main.hidden, card.hidden] = [true, false];
@@ -23,15 +25,14 @@ export async function untilStarted() {
     const running = (health.loading ?? []).filter(({ done, total }) => !total || done < total);
     list.replaceChildren(...running.map(item));
     await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
-    health = await look();
+    health = await look(key());
   }
   [main.hidden, card.hidden] = [false, true];
   document.getElementById("announcer").textContent = "";
 }
 
-/** @returns {Promise<object | undefined>} the state of the service; undefined if it does not respond */
-async function look() {
-  const key = keptKey();
+/** @param {string} key @returns {Promise<object | undefined>} the state of the service; undefined if it does not respond */
+async function look(key) {
   const options = { cache: "no-store", headers: sendable(key) ? withKey(key) : {}, signal: AbortSignal.timeout(TIMEOUT_MS) };
   try {
     const answer = await fetch(new URL("health", document.baseURI), options);

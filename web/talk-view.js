@@ -3,7 +3,7 @@
 import { Transcript } from "./transcript.js";
 import { ErrorNotice } from "./error-notice.js";
 import { shareOf } from "./level.js";
-import { languageName, notUnderstood } from "./languages.js";
+import { capitalised, languageName, notUnderstood } from "./languages.js";
 import { markLive } from "./tabs.js";
 import { text } from "./texts.js";
 
@@ -83,24 +83,13 @@ export class TalkView {
     const code = notUnderstood(known, chosen);
     const languages = known.map(languageName).join(", ");
     const name = known.length > NAMED ? "notUnderstood" : "onlyUnderstood";
-    find("lacking").textContent = code && text(name, { language: languageName(code), languages });
+    find("lacking").textContent = code && capitalised(text(name, { language: languageName(code), languages }));
     find("lacking").hidden = !code;
   }
 
   /** Announce an event to screen readers. */
   announce(name, values = {}) {
     find("announcer").textContent = text(name, values);
-  }
-
-  /** Open the settings at the key, with the reason beside it: the settings cover the error message below them. */
-  askForKey() {
-    find("key-words").textContent = find("trouble-words").textContent;
-    find("settings").open = true;
-    find("key").focus();
-  }
-
-  forgetKeyTrouble() {
-    find("key-words").textContent = "";
   }
 
   /** @param {number} rms of the microphone's sound, 0 to 1 */

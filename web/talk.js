@@ -23,7 +23,9 @@ const OF_KEYS = ["key", "key_needed", "right"];
 const CONNECTED = ["gone", "draining", "full", "places", "often", "overloaded", "idle_timeout", "unknown_voice", ...OF_KEYS];
 
 export class Talk {
-  constructor() {
+  /** @param {import("./sign-in.js").SignIn} signIn */
+  constructor(signIn) {
+    this.signIn = signIn;
     this.view = new TalkView();
     this.turns = new Turns(this.view, (message) => this.connection.send(message));
     this.keeping = new ResumeStore();
@@ -34,9 +36,9 @@ export class Talk {
       sound: (pcm) => this.turns.spoken(pcm),
       track: (receiver) => this.turns.call(receiver),
       query: () => this.talks.query(this.choices.query),
-      key: () => this.choices.key,
+      key: () => signIn.key,
     });
-    this.recorded = new KeptConversations(document.getElementById("recorded"), () => this.choices.key);
+    this.recorded = new KeptConversations(document.getElementById("recorded"), () => signIn.key);
     this.button = new TalkButton(document.getElementById("press"), {
       holds: () => this.choices.push,
       pressed: () => (this.microphone || this.opening ? this.stop() : this.start()),
@@ -61,6 +63,8 @@ export class Talk {
       () => this.stop(),
     );
     this.view.offer(examples(), (words) => this.type(words));
+    signIn.addEventListener("change", () => this.signedIn());
+    signIn.addEventListener("out", () => this.startOver(false));
     document.addEventListener("keydown", ({ key }) => {
       if (key === "Escape" && !this.view.closeSettings()) this.hush();
     });
@@ -152,14 +156,14 @@ export class Talk {
     this.show();
   }
 
+  /** Go on with another key. */
+  signedIn() {
+    this.view.trouble.hide(...OF_KEYS);
+    if (this.refused) this.connection.open();
+    this.fillVoices();
+  }
+
   chosen(name) {
-    if (name === "key") {
-      this.view.trouble.hide(...OF_KEYS);
-      this.view.forgetKeyTrouble();
-      if (this.refused) this.connection.open();
-      this.fillVoices();
-      return;
-    }
     if (name === "push") this.closeMicrophone();
     if (name === "language") this.warn();
     if (name === "wake") this.turns.asleep = Boolean(this.choices.wake);
@@ -233,9 +237,9 @@ export class Talk {
     if (trouble) {
       const again = { name: "tryNow", act: () => this.connection.open() };
       const sooner = { name: "tryNow", act: () => this.connection.hurry() };
-      this.view.trouble.show(trouble, status === "waiting" ? sooner : again);
       this.refused = OF_KEYS.includes(trouble.code);
-      if (this.refused) this.view.askForKey();
+      if (this.refused) this.askForKey(trouble.code);
+      else this.view.trouble.show(trouble, status === "waiting" ? sooner : again);
       if (trouble.final) this.closeMicrophone();
     } else if (status === "open") {
       this.refused = false;
@@ -263,10 +267,16 @@ export class Talk {
 
   /** Fetch the list of voices; ask for a key if the service needs one. */
   async fillVoices() {
-    this.talks.load(this.choices.key);
-    if (!(await this.keeping.fillVoices(this.choices)) || this.view.trouble.code) return;
-    this.view.trouble.show({ code: this.choices.key ? "key" : "key_needed" });
-    this.view.askForKey();
+    const { key } = this.signIn;
+    this.talks.load(key);
+    if (!(await this.keeping.fillVoices(this.choices, key)) || this.view.trouble.code) return;
+    this.askForKey(key ? "key" : "key_needed");
+  }
+
+  /** @param {string} code one of OF_KEYS */
+  askForKey(code) {
+    this.view.trouble.show({ code }, { name: "signIn", act: () => this.signIn.ask(code) });
+    this.signIn.ask(code);
   }
 
   sendTyped() {

@@ -18,6 +18,7 @@ from pipeline.settings import Settings
 from pipeline.support.on_demand import Failures, OnDemand
 from pipeline.transcripts import speakers
 from pipeline.transcripts.alignment.aligning import Aligners
+from pipeline.transcripts.alignment.opening import missing_libraries
 from pipeline.transcripts.speakers import Diarizer, HowMany, KnownSpeaker, pyannote
 from pipeline.transcripts.speakers.assigning import with_names, with_speakers
 from pipeline.transcripts.speakers.clustering import Matrix
@@ -60,6 +61,14 @@ class Refining:
             raise BadInput(message, code="bad_parameter", param="min_speakers")
 
 
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """The refinements whose libraries are installed."""
+
+    speakers: bool
+    alignment: bool
+
+
 class Refiners:
     """The refining models of one deployment; open them with `open_refiners`."""
 
@@ -70,6 +79,7 @@ class Refiners:
         self._diarizer = OnDemand(lambda: _open_diarizer(settings), Failures(RETRY_S))
         self._voices: OnDemand[Running[EmbeddingDiarizer]] = OnDemand(lambda: _open_voices(settings), Failures(RETRY_S))
         """Recognises known speakers for a diarizer that cannot."""
+        self._installed: Installed | None = None
 
     async def refine(self, found: Transcription, recording: Callable[[], Recording], wanted: Refining) -> Transcription:
         """Return the transcript with the requested refinements. recording: opens the recording again from its start;
@@ -111,6 +121,17 @@ class Refiners:
             except EngineUnavailable as error:
                 notes.append(note(name, error))
         raise EngineUnavailable(" ".join(notes), remedy="One of them is enough.")
+
+    async def installed(self) -> Installed:
+        """Return what is installed, looked up once: the search for libraries takes too long for each `/health`."""
+        if self._installed is None:
+            try:
+                await self.probe_speakers()
+                tells_speakers = True
+            except EngineUnavailable:
+                tells_speakers = False
+            self._installed = Installed(tells_speakers, not missing_libraries())
+        return self._installed
 
     async def embed(self, clips: Sequence[Samples]) -> Matrix:
         """See `pipeline.conversation.speaker_lock.Encoder`."""

@@ -133,7 +133,7 @@ async def cancel(job: OwnJob, jobs: AllJobs) -> JobResponse:
 
 @router.post("/jobs/{job_id}/retry", summary="Retry a job", status_code=202)
 async def retry(job: OwnJob, jobs: AllJobs) -> JobResponse:
-    """Queue a failed, expired or cancelled job again."""
+    """Queue a failed, expired or cancelled job again. Refused like a new job if its options are no longer available."""
     return shown(await jobs.retry(job.id), STATE_NAMES)
 
 

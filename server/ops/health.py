@@ -9,11 +9,11 @@ from typing import Annotated, TypedDict
 from fastapi import APIRouter, Request, Response
 
 from pipeline.engines import EngineInfo
-from pipeline.errors import EngineUnavailable, StorageError
+from pipeline.errors import StorageError
 from pipeline.listening.wake_word import WAKE_WORDS, wake_words
 from pipeline.llm.builtin.understanding import LANGUAGES
 from pipeline.support.installing import how_to_install
-from pipeline.transcripts.alignment.opening import check_installed
+from pipeline.transcripts.refine import Installed
 from pipeline.workers.hardware import Hardware
 from server.access import caller_of
 from server.http.draining import RETRY_S
@@ -254,21 +254,13 @@ def _fallbacks(engines: Sequence[EngineInfo]) -> Details:
 
 async def _refinements(request: Request) -> Details:
     state = state_of(request)
-    missing: set[str] = set()
-    if state.jobs.here:
-        try:
-            await state.assistant.transcriber.refiners.probe_speakers()
-        except EngineUnavailable:
-            missing.add("speakers")
-        try:
-            check_installed()
-        except EngineUnavailable:
-            missing.add("align")
+    here = state.jobs.here
+    installed = await state.assistant.transcriber.refiners.installed() if here else Installed(True, True)
 
-    def told(extra: str) -> Refinement:
-        return Refinement(available=extra not in missing, command=how_to_install(extra) if extra in missing else None)
+    def told(available: bool, extra: str) -> Refinement:
+        return Refinement(available=available, command=None if available else how_to_install(extra))
 
-    return {"speakers": told("speakers"), "alignment": told("align")}
+    return {"speakers": told(installed.speakers, "speakers"), "alignment": told(installed.alignment, "align")}
 
 
 def _watched(request: Request) -> Details:

@@ -115,6 +115,12 @@ class Visitor:
         """Wait until this many seconds of the microphone's sound have been sent to the service."""
         self.until(f"import('/web/app.js').then(({{ talk }}) => talk.turns.clock.sentMs > {1000 * seconds})")
 
+    def sign_in(self, key: str) -> None:
+        """Give this key to the card that asks for one."""
+        self.page.fill("#key", key)
+        self.page.press("#key", "Enter")
+        self.see("#sign-in", state="hidden")
+
     def ask(self, words: str) -> None:
         """Type the text, and wait until its reply begins."""
         before = self.page.locator(".reply p").count()

@@ -58,6 +58,9 @@ def test_axe_finds_no_violation_on_any_tab(service: Service, visit: Visit, axe: 
     visitor.ask("tell me a story")
     page.click("#settings summary")
     assert violations(visitor, axe) == []
+    page.click("#sign-in-open")
+    assert violations(visitor, axe) == []
+    page.click("#sign-in-later")
     page.click("#tabs a:has-text('Transcribe')")
     assert violations(visitor, axe) == []
     give(visitor, ("heron.wav", recording(0)), ("empty.wav", b""))

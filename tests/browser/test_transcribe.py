@@ -27,6 +27,20 @@ NAMELESS = """[...document.querySelectorAll('button, input, select, summary, [ro
   const labels = [...(element.labels ?? [])].map(({ textContent }) => textContent).join('');
   return !(label + labels + element.textContent).trim() && !['status', 'alert'].includes(element.role);
 }).map((element) => element.outerHTML)"""
+OUTLINE = """(() => {
+  const canvas = document.querySelector('#waveform canvas');
+  const { width, height } = canvas;
+  const copy = new OffscreenCanvas(width, height).getContext('2d', { willReadFrequently: true });
+  copy.drawImage(canvas, 0, 0);
+  const { data } = copy.getImageData(0, 0, width, height);
+  const rows = Array.from({ length: height }, (_, y) => y);
+  const painted = (x) => rows.filter((y) => data[4 * (y * width + x) + 3] > 0).length;
+  return Array.from({ length: 100 }, (_, part) => {
+    const x = Math.floor((part * width) / 100);
+    return (100 * Math.max(painted(x), painted(x + 1))) / height; // one of them can be between two bars
+  });
+})()"""
+"""The heights of the player's outline at each hundredth of the recording, in percent."""
 DROP = """([kind, content]) => {
   const transfer = new DataTransfer();
   if (kind === 'file') transfer.items.add(new File([Uint8Array.from(content)], 'dropped.wav'));
@@ -74,28 +88,21 @@ def test_files_and_a_zip_are_transcribed_and_one_is_read(hears: ServerProcess, v
     assert visitor.words("#result-name") == "first.wav"
     assert [visitor.words(f".paragraph:nth-child({n}) p") for n in (1, 2)] == [SAID[0], SAID[1]]
     assert re.search(r"0:\d\d long · English · transcribed by whisper", visitor.words("#result-about"))
-    give(visitor, ("all.zip", zipped(b=recording(2), a=recording(3))), ("bad.wav", b"no audio"))
+    members = zipped(b=recording(2), a=recording(3), notes=b"read me")
+    give(visitor, ("all.zip", members), ("bad.wav", b"no audio"))
     for name in ("b.wav", "a.wav"):
         visitor.see(f"{row(name)}[data-state=completed]")
     visitor.see(f"{row('bad.wav')}[data-state=failed]")
     assert "not audio" in visitor.words(f"{row('bad.wav')} .error")
     assert visitor.words("#result-name") == "first.wav"
-    assert visitor.page.locator("#uploads .job").count() == 0
+    assert visitor.words("#uploads .job .words") == "skipped, not recordings: notes.wav"
+    visitor.page.click("#uploads button.dismiss")
+    visitor.until("document.querySelectorAll('#uploads .job').length === 0")
     visitor.page.click(f"{row('a.wav')} .open")
     visitor.see(f"#transcript:has-text('{SAID[3]}')")
     assert visitor.page.locator(".open[aria-current]").count() == 1
     visitor.page.go_back()
     visitor.see("#result-name:has-text('first.wav')")
-    assert visitor.complaints == []
-
-
-def test_skipped_files_of_a_zip_are_listed_until_dismissed(hears: ServerProcess, visit: Visit) -> None:
-    visitor = visit(hears.url + PAGE)
-    give(visitor, ("some.zip", zipped(c=recording(4), notes=b"read me")))
-    visitor.see(f"{row('c.wav')}[data-state=completed]")
-    assert visitor.words("#uploads .job .words") == "skipped, not recordings: notes.wav"
-    visitor.page.click("#uploads button.dismiss")
-    visitor.until("document.querySelectorAll('#uploads .job').length === 0")
     assert visitor.complaints == []
 
 
@@ -111,19 +118,67 @@ def test_ui_shows_transcribe_and_links_to_talk(hears: ServerProcess, visit: Visi
     assert visitor.complaints == []
 
 
-def test_a_clicked_word_is_played_and_the_highlight_follows(hears: ServerProcess, visit: Visit) -> None:
+def test_a_recording_is_heard_and_transcribed_again(hears: ServerProcess, visit: Visit) -> None:
     visitor = visit(hears.url)
-    read(visitor, hears, "heard.wav", 4, 5)
-    words = visitor.page.locator("#transcript .word")
+    page = visitor.page
+    read(visitor, hears, "heard.wav", 4, 5, 6)
+    words = page.locator("#transcript .word")
     wanted = words.nth(words.count() - 2)
     at = float(wanted.get_attribute("data-at") or 0)
     wanted.click()
     visitor.until("at => document.getElementById('player').currentTime > at", at)
     visitor.see(".word.now")
     visitor.until("at => Number(document.querySelector('.word.now').dataset.at) >= at", at)
-    visitor.page.evaluate("document.getElementById('player').pause()")
-    visitor.page.click(".time >> nth=0")
+    page.click("#play")
+    page.click(".time >> nth=0")
     visitor.until("document.getElementById('player').currentTime < 3")
+    page.click("#play")
+
+    def moved_to(seconds: float) -> None:
+        assert page.evaluate("document.getElementById('player').currentTime") == pytest.approx(seconds, abs=0.2)
+
+    # A click in the outline moves there. It is low in the silence of the first two seconds, and high after them.
+    length = page.evaluate("document.getElementById('player').duration")
+    box = page.locator("#waveform").bounding_box()
+    assert box is not None
+    page.mouse.click(box["x"] + 0.8 * box["width"], box["y"] + 10)
+    moved_to(0.8 * length)
+    visitor.wait(lambda: max(page.evaluate(OUTLINE)[:70]) > 20, "the outline is drawn")
+    outline = page.evaluate(OUTLINE)
+    assert max(outline[: int(150 / length)]) < 10
+    assert sum(tall > 20 for tall in outline[int(200 / length) : 70]) > 10
+    # Five seconds back and ahead: by buttons, and by keys, also while a button of the player has the focus.
+    page.click("#back-5")
+    moved_to(0.8 * length - 5)
+    page.click("#ahead-5")
+    moved_to(0.8 * length)
+    page.keyboard.press("ArrowLeft")
+    moved_to(0.8 * length - 5)
+    page.keyboard.press("ArrowRight")
+    moved_to(0.8 * length)
+    page.click("#back-5")
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("Space")
+    visitor.until("!document.getElementById('player').paused")
+    page.keyboard.press("Space")
+    visitor.until("document.getElementById('player').paused")
+    # The speed stays, also for the next recording.
+    page.select_option("#speed", "1.5")
+    assert page.evaluate("document.getElementById('player').playbackRate") == 1.5
+    visitor.reload()
+    visitor.until("document.getElementById('player').duration > 0")
+    assert page.evaluate("document.getElementById('player').playbackRate") == 1.5
+    # The same recording in another language, as a job of its own.
+    first = page.url
+    page.click("#again > summary")
+    assert page.input_value("#again [name=language]") == "en", "the options of this job"
+    page.select_option("#again [name=language]", "auto")
+    page.click("#again >> text='Transcribe again'")
+    visitor.wait(lambda: page.url != first)
+    visitor.see(f"#transcript:has-text('{SAID[5]}')")
+    assert httpx.get(f"{hears.url}/jobs/{page.url.rpartition('/')[2]}").json()["language"] is None
+    visitor.see(f"{row('heard.wav')}[data-state=completed] .open[aria-current]")
+    assert page.evaluate("document.getElementById('player').playbackRate") == 1.5
     assert visitor.complaints == []
 
 
@@ -148,6 +203,9 @@ def test_the_transcript_is_searched_copied_and_downloaded(hears: ServerProcess, 
     page.click("#copy")
     visitor.see("#copy:has-text('Copied.')")
     assert page.evaluate("navigator.clipboard.readText()") == "\n\n".join(SAID[:3])
+    page.click(".paragraph >> nth=1 >> .copy")
+    visitor.wait(lambda: page.evaluate("navigator.clipboard.readText()") == SAID[1])
+    assert page.text_content("#announcer") == "Copied."
     assert visitor.complaints == []
 
 
@@ -160,8 +218,14 @@ def test_a_job_is_watched_cancelled_retried_and_deleted(hears: ServerProcess, vi
     visitor.see(f"{row('behind.wav')}[data-state=queued]")
     visitor.see("#counts:has-text('1 waiting, 1 in progress')")
     visitor.until("document.querySelector('.job [role=progressbar]:not([hidden])').ariaValueNow > 5")
+    page.click(f"{slow} .open")
+    visitor.see("#partial:visible")
+    assert any(sentence in visitor.words("#partial") for sentence in SAID)
+    visitor.see("#result-state:has-text('left.')")
+    assert re.search(r" % · about \d+:\d\d left · ", visitor.words(f"{slow} .words"))
     page.click(f"{slow} >> text=Cancel")
     visitor.see(f"{slow}[data-state=cancelled]")
+    assert not page.is_visible("#partial")
     assert page.evaluate("document.activeElement.textContent") == "Retry"
     visitor.see(f"{row('behind.wav')}[data-state=completed]")
     page.click(f"{slow} >> text=Retry")
@@ -295,6 +359,30 @@ def test_a_transcript_is_edited_in_place_and_undone(hears: ServerProcess, visit:
     page.click("#version-list li:last-child button")
     visitor.until("document.querySelectorAll('#transcript .paragraph').length === 2")
     assert paragraphs.all_inner_texts() == SAID[:2]
+    # Split after the first word, and join again.
+    begin, rest = SAID[0].split(" ", 1)
+    page.locator(".paragraph .edit").first.click()
+    page.keyboard.press("Home")
+    for _ in begin:
+        page.keyboard.press("ArrowRight")
+    page.click(".edit-bar >> text=Split here")
+    visitor.until("document.querySelectorAll('#transcript .paragraph').length === 3")
+    assert paragraphs.all_inner_texts() == [begin, rest, SAID[1]]
+    page.locator(".paragraph .edit").nth(1).click()
+    page.click(".edit-bar >> text=Join with previous")
+    visitor.until("document.querySelectorAll('#transcript .paragraph').length === 2")
+    assert paragraphs.all_inner_texts() == SAID[:2]
+    # A new speaker.
+    page.locator(".paragraph .edit").nth(1).click()
+    assert page.is_disabled(".edit-bar >> text=Set speaker")
+    page.select_option(".edit-bar select", label="New speaker")
+    page.click(".edit-bar >> text=Set speaker")
+    visitor.see(".paragraph:has-text('Speaker A') >> nth=0")
+    assert page.locator(".paragraph .who").all_inner_texts() == ["Speaker A"]
+    assert page.locator(".speaker-row").count() == 1
+    assert "[A]: " in httpx.get(f"{hears.url}/jobs/{job_id}/download").text
+    page.keyboard.press("Control+z")
+    visitor.until("document.querySelectorAll('.who, .speaker-row').length === 0")
     assert [one for one in visitor.complaints if "429" not in one] == []
 
 
@@ -302,13 +390,12 @@ def test_every_request_sends_the_key(tmp_path: Path, visit: Visit) -> None:
     with hearing(tmp_path, API_KEYS="right") as server:
         visitor = visit(server.url + PAGE)
         page = visitor.page
-        visitor.see("#jobs-trouble:has-text('access key')")
-        page.evaluate("document.getElementById('settings').open = true")
-        page.fill("#key", "right")
-        page.press("#key", "Tab")
+        visitor.see("#sign-in[open]:has-text('needs an access key')")
+        page.click("#sign-in-later")
+        page.click("#jobs-trouble:has-text('access key') >> text=Sign in")
+        visitor.sign_in("right")
         visitor.see("#no-jobs")
         visitor.see("#jobs-trouble", state="hidden")
-        page.keyboard.press("Escape")
         give(visitor, ("secret.wav", recording(0)))
         visitor.see("#transcript .word")
         visitor.until("document.getElementById('player').duration > 1")
@@ -318,6 +405,11 @@ def test_every_request_sends_the_key(tmp_path: Path, visit: Visit) -> None:
             page.click("#downloads >> text=TXT")
         assert download.value.suggested_filename == "secret.txt"
         assert Path(download.value.path()).read_text("utf-8") == f"{SAID[0]}\n"
+        page.click("#settings summary")
+        page.click("#sign-in-open")
+        page.click("#sign-out")
+        visitor.see("#sign-in[open]:has-text('needs an access key')")
+        assert page.locator(".job, .word").count() == 0, "what was read with the key is gone"
         assert [one for one in visitor.complaints if "401" not in one] == []
 
 

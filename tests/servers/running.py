@@ -23,7 +23,8 @@ _own_ports = itertools.cycle(range(OWN_PORTS))
 @asynccontextmanager
 async def running(app: Any, port: int = 0, **options: Any) -> AsyncIterator[str]:
     """Serve an ASGI application on a local port (0: a free one) with options of uvicorn; yield its address."""
-    with socket.socket() as listener:
+    # Only with this protocol does asyncio set TCP_NODELAY; without it a kept connection waits 40 ms for each response.
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", port))
         listener.listen()

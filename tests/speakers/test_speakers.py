@@ -25,6 +25,7 @@ from pipeline.transcripts.speakers.assigning import with_names, with_speakers
 from pipeline.transcripts.speakers.clustering import path
 from pipeline.voices.catalogue import Voices
 from tests.clips import hearing_process
+from tests.in_process import in_process
 from tests.jobs.test_endpoints import done
 from tests.scripted import ScriptedLLM, ScriptedSTT, ScriptedTTS
 from tests.server_process import Service, constants
@@ -260,6 +261,27 @@ def test_a_missing_engine_says_how_to_install_it(tmp_path: Path, talk: Any) -> N
         )
     assert answer.status_code == 400
     assert "pyannote" in answer.json()["detail"]
+
+
+def test_a_retry_without_an_engine_is_refused_like_a_new_job(tmp_path: Path) -> None:
+    only_pyannote = constants({"pipeline.transcripts.speakers:AUTO_ORDER": ["pyannote"]}, by_default=False)
+    wav = encode_wav(Clip(np.zeros(RATE_HZ, np.float32), RATE_HZ))
+
+    def retried(job_id: str, **settings: str) -> dict[str, Any]:
+        with in_process(tmp_path, JOB_WORKERS="0", **settings) as running:
+            answer = httpx.post(f"{running.url}/jobs/{job_id}/retry")
+            job: dict[str, Any] = httpx.get(f"{running.url}/jobs/{job_id}").json()
+        return {"status": answer.status_code, "job": job["status"], "told": answer.text}
+
+    with in_process(tmp_path, JOB_WORKERS="0") as running, httpx.Client(base_url=running.url) as client:
+        made = client.post("/jobs", files={"files": wav}, data={"diarize": "true"}).json()["jobs"][0]
+        client.post(f"/jobs/{made['job_id']}/cancel").raise_for_status()
+    refused = retried(made["job_id"], **only_pyannote)
+    assert (refused["status"], refused["job"]) == (400, "cancelled")
+    assert "engine_unavailable" in refused["told"]
+    assert "pyannote.audio is not installed" in refused["told"]
+    assert retried(made["job_id"])["job"] == "queued"
+    assert retried(made["job_id"], **only_pyannote)["status"] == 409, "a job that waits cannot be retried"
 
 
 async def test_locked_conversation_hears_only_its_first_voice() -> None:

@@ -146,7 +146,7 @@ async def test_the_service_hears_the_end_of_a_command(server: ServerProcess, por
     """The client sends silence until it gets the transcript; the rest of the sound is ignored."""
     async with connected(port) as client:
         heard = asyncio.create_task(transcript(client))
-        await send(client, Transcribe(language="en"), AudioStart(16_000, 2, 1))
+        await send(client, Transcribe(language="eng"), AudioStart(16_000, 2, 1))
         pcm = spoken("what time is it").pcm16()
         at = 0
         while not heard.done():
@@ -200,7 +200,7 @@ async def test_streamed_text_is_spoken_in_its_language(server: ServerProcess, po
             await send(client, SynthesizeStart(voice), SynthesizeChunk(text), SynthesizeStop())
             return (await sound(client)).seconds
 
-    french, english = [await seconds(SynthesizeVoice(language=code)) for code in ("fr", "en")]
+    french, english = [await seconds(SynthesizeVoice(language=code)) for code in ("fra", "eng")]
     assert await seconds() == pytest.approx(french, rel=0.02)
     assert english != pytest.approx(french, rel=0.05)
 

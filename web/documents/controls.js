@@ -7,7 +7,9 @@ const find = (id) => document.getElementById(id);
 const STEP_S = 5;
 const SPEEDS = [0.5, 0.75, 1, 1.25, 1.5, 1.75, 2];
 const STORE = "parley.speed";
-const CONTROLS = "input, textarea, select, button, summary, a, [contenteditable], dialog";
+/** Where the arrow keys have a meaning of their own, and where the space bar has. */
+const ARROWS = "input, textarea, select, [contenteditable], dialog";
+const SPACE = `${ARROWS}, button, summary`;
 
 export class PlayerControls {
   /** @param {HTMLAudioElement} player @param {import("../jobs/service.js").Service} service */
@@ -41,6 +43,7 @@ export class PlayerControls {
     this.slider.addEventListener("pointermove", (event) => this.slider.hasPointerCapture(event.pointerId) && this.seek(event));
     new ResizeObserver(() => this.draw()).observe(this.slider);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
+    new MutationObserver(() => this.draw()).observe(document.documentElement, { attributeFilter: ["data-theme"] });
     document.addEventListener("keydown", (event) => this.key(event));
   }
 
@@ -112,11 +115,13 @@ export class PlayerControls {
   /** Space and the arrow keys, where no control needs them. @private */
   key(event) {
     if (event.ctrlKey || event.metaKey || event.altKey || event.shiftKey || !find("play").checkVisibility()) return;
-    if (event.target.closest?.(CONTROLS)) return;
-    if (event.key === " " && !event.repeat) this.toggle();
-    else if (event.key === "ArrowLeft") this.move(-STEP_S);
-    else if (event.key === "ArrowRight") this.move(STEP_S);
-    else return;
+    const act = {
+      " ": () => event.repeat || this.toggle(),
+      ArrowLeft: () => this.move(-STEP_S),
+      ArrowRight: () => this.move(STEP_S),
+    }[event.key];
+    if (!act || event.target.closest?.(event.key === " " ? SPACE : ARROWS)) return;
+    act();
     event.preventDefault();
   }
 

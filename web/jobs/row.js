@@ -13,7 +13,7 @@ export function shownJob(job) {
   const again = job.status === "queued" && job.error;
   const words = [
     text(again ? "job_again" : `job_${job.status}`, { percent }),
-    job.seconds_left && text("timeLeft", { time: clock(job.seconds_left) }),
+    job.seconds_left && text("timeLeftShort", { time: clock(job.seconds_left) }),
     job.duration && clock(job.duration),
     moment(job.created_at),
     job.pinned && text("pinned"),

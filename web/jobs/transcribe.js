@@ -15,13 +15,16 @@ import { Upload, Uploads } from "./upload.js";
 
 const find = (id) => document.getElementById(id);
 const TAB = "#transcribe";
+/** Errors that another key can fix. */
+const OF_KEYS = ["key", "key_needed", "jobs_right"];
 /** Delay between the last key press and the search, in ms. */
 const TYPING_MS = 300;
 
 export class Transcribe {
-  /** @param {() => string} key the access key */
-  constructor(key) {
-    this.service = new Service(key);
+  /** @param {import("../sign-in.js").SignIn} signIn */
+  constructor(signIn) {
+    this.signIn = signIn;
+    this.service = new Service(() => signIn.key);
     this.trouble = new ErrorNotice(find("jobs-trouble"), find("jobs-trouble-words"), find("jobs-trouble-action"));
     this.form = new UploadForm((files) => this.take(files), (url) => this.fetch(url));
     /** Of the service; empty: unknown. @type {{file_bytes?: number, file_seconds?: number}} */
@@ -89,7 +92,7 @@ export class Transcribe {
       const [kind, value] = JSON.parse(target.value || "[]");
       this.list.choose(kind ? { [kind]: value } : {});
     });
-    find("key").addEventListener("change", () => this.visible && this.begin());
+    signIn.addEventListener("change", () => this.visible && this.begin());
     window.addEventListener("hashchange", () => this.route());
     document.addEventListener("visibilitychange", () => this.route());
     this.route();
@@ -223,8 +226,10 @@ export class Transcribe {
 
   /** @private */
   tell(error) {
-    if (!error) return this.trouble.hide("away", "key", "key_needed", "jobs_right");
-    this.trouble.show(error, error.code === "away" ? { name: "tryNow", act: () => this.begin() } : undefined);
+    if (!error) return this.trouble.hide("away", ...OF_KEYS);
+    const { code } = error;
+    const ask = OF_KEYS.includes(code) && { name: "signIn", act: () => this.signIn.ask(code) };
+    this.trouble.show(error, code === "away" ? { name: "tryNow", act: () => this.begin() } : ask || undefined);
   }
 
   /** For screen readers. @private */

@@ -35,7 +35,7 @@ export class Status {
       const headers = key ? { Authorization: `Bearer ${key}` } : {};
       const answer = await fetch(new URL("status", document.baseURI), { cache: "no-store", headers });
       if (answer.ok) this.show(await answer.json());
-      else this.say(text({ 401: "trouble_key", 403: "statusForbidden" }[answer.status] ?? "statusAway"));
+      else this.say(text({ 401: key ? "trouble_key" : "trouble_key_needed", 403: "statusForbidden" }[answer.status] ?? "statusAway"));
       again = ![401, 403].includes(answer.status); // wait for another key
     } catch {
       this.say(text("statusAway"));

@@ -14,11 +14,11 @@ export class Talks {
   /** @param {import("../talk.js").Talk} talk */
   constructor(talk) {
     this.talk = talk;
-    const { choices, view } = talk;
+    const { signIn, view } = talk;
     this.store = new TalkStore();
     this.record = new TalkRecord(this.store);
     this.replay = new Replay(
-      () => ({ key: choices.key, voice: this.voice || document.getElementById("voice").value }),
+      () => ({ key: signIn.key, voice: this.voice || document.getElementById("voice").value }),
       () => view.trouble.show({ code: "replay" }),
     );
     this.personas = new Personas(() => {
@@ -31,7 +31,7 @@ export class Talks {
       removed: (id) => {
         if (!id || id === this.record.kept.id) this.record.begin();
       },
-      key: () => choices.key,
+      key: () => signIn.key,
     });
     /** The history that the next session gets. @type {{role: string, content: string}[] | null} */
     this.waiting = null;

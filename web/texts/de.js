@@ -25,6 +25,10 @@ export const texts = {
   loudspeaker: "Lautsprecher",
   loudspeakerMore: "Während der Antwort nicht zuhören.",
   key: "Zugangsschlüssel",
+  signIn: "Anmelden",
+  signOut: "Abmelden",
+  signedIn: "Ändern oder abmelden",
+  notNow: "Nicht jetzt",
   newConversation: "Neues Gespräch",
   starting: "Parley startet",
   startingMore: "Die Modelle werden geladen. Gleich können Sie sprechen.",
@@ -99,8 +103,8 @@ export const texts = {
     "Der Dienst wird neu gestartet. Neuer Versuch in {seconds} s. Er wird das Gespräch vergessen; der Text hier bleibt.",
   trouble_full: "Der Dienst ist ausgelastet. Neuer Versuch in {seconds} s.",
   trouble_overloaded: "Die Verbindung war zu langsam für den Ton. Neuer Versuch in {seconds} s.",
-  trouble_key: "Der Dienst kennt diesen Zugangsschlüssel nicht. Prüfen Sie ihn unter Einstellungen.",
-  trouble_key_needed: "Dieser Dienst braucht einen Zugangsschlüssel. Geben Sie Ihren unter Einstellungen ein, oder fragen Sie den Betreiber.",
+  trouble_key: "Der Dienst kennt diesen Zugangsschlüssel nicht.",
+  trouble_key_needed: "Dieser Dienst braucht einen Zugangsschlüssel. Wenn Sie keinen haben, fragen Sie den Betreiber.",
   trouble_right: "Diesem Zugangsschlüssel fehlt das Recht „talk“. Fragen Sie den Betreiber nach einem, der es hat.",
   trouble_places: "Ihr Schlüssel oder Ihre Adresse hat die Höchstzahl offener Gespräche erreicht. Neuer Versuch in {seconds} s.",
   trouble_often: "Zu viele Anfragen. Neuer Versuch in {seconds} s.",
@@ -251,7 +255,7 @@ export const texts = {
   modelNamed: "{model} (geladen)",
   diarize: "Wer spricht",
   diarizeMore: "Unterscheidet Sprecher. Dauert länger.",
-  diarizeMissing: "Auf diesem Dienst nicht installiert. So wird es installiert: {command}",
+  diarizeMissing: "Auf diesem Dienst nicht installiert. So wird es installiert: {command} (danach den Dienst neu starten)",
   speakersKnown: "Anzahl der Sprecher",
   speakersAny: "Unbekannt",
 
@@ -313,6 +317,7 @@ export const texts = {
 
   // Editing a transcript
   timeLeft: "Noch etwa {time}.",
+  timeLeftShort: "noch etwa {time}",
   playerPlay: "Abspielen",
   playerPause: "Anhalten",
   playerBack: "5 Sekunden zurück",

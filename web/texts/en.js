@@ -25,6 +25,10 @@ export const texts = {
   loudspeaker: "Loudspeaker",
   loudspeakerMore: "Do not listen while the reply is playing.",
   key: "Access key",
+  signIn: "Sign in",
+  signOut: "Sign out",
+  signedIn: "Change or sign out",
+  notNow: "Not now",
   newConversation: "New conversation",
   starting: "Parley is starting",
   startingMore: "The models are loading. You can talk in a moment.",
@@ -99,8 +103,8 @@ export const texts = {
     "The service is being restarted. Retrying in {seconds} s. It will not remember the conversation; the text here stays.",
   trouble_full: "The service is full. Retrying in {seconds} s.",
   trouble_overloaded: "The connection was too slow for the sound. Retrying in {seconds} s.",
-  trouble_key: "The service does not know this access key. Check it under Settings.",
-  trouble_key_needed: "This service needs an access key. Enter yours under Settings, or ask the service's operator for one.",
+  trouble_key: "The service does not know this access key.",
+  trouble_key_needed: "This service needs an access key. If you have none, ask its operator.",
   trouble_right: "This access key lacks the 'talk' permission. Ask the service's operator for one that has it.",
   trouble_places: "Your key or your address has reached its limit of open conversations. Retrying in {seconds} s.",
   trouble_often: "Too many requests. Retrying in {seconds} s.",
@@ -187,7 +191,7 @@ export const texts = {
   modelNamed: "{model} (loaded)",
   diarize: "Who said what",
   diarizeMore: "Identifies speakers. Takes longer.",
-  diarizeMissing: "Not installed on this service. To install it: {command}",
+  diarizeMissing: "Not installed on this service. To install it: {command} (then restart the service)",
   speakersKnown: "Number of speakers",
   speakersAny: "Unknown",
 
@@ -249,6 +253,7 @@ export const texts = {
 
   // Editing a transcript
   timeLeft: "About {time} left.",
+  timeLeftShort: "about {time} left",
   playerPlay: "Play",
   playerPause: "Pause",
   playerBack: "Back 5 seconds",

@@ -25,6 +25,10 @@ export const texts = {
   loudspeaker: "Altavoz",
   loudspeakerMore: "No escuchar mientras suena la respuesta.",
   key: "Clave de acceso",
+  signIn: "Iniciar sesión",
+  signOut: "Cerrar sesión",
+  signedIn: "Cambiar o cerrar sesión",
+  notNow: "Ahora no",
   newConversation: "Nueva conversación",
   starting: "Parley se está iniciando",
   startingMore: "Los modelos se están cargando. Podrá hablar en un momento.",
@@ -99,8 +103,8 @@ export const texts = {
     "El servicio se está reiniciando. Nuevo intento en {seconds} s. No recordará la conversación; el texto de esta página se conserva.",
   trouble_full: "El servicio está lleno. Nuevo intento en {seconds} s.",
   trouble_overloaded: "La conexión era demasiado lenta para el sonido. Nuevo intento en {seconds} s.",
-  trouble_key: "El servicio no conoce esta clave de acceso. Compruébela en Ajustes.",
-  trouble_key_needed: "Este servicio requiere una clave de acceso. Escriba la suya en Ajustes o pídala al administrador del servicio.",
+  trouble_key: "El servicio no conoce esta clave de acceso.",
+  trouble_key_needed: "Este servicio requiere una clave de acceso. Si no tiene ninguna, pídala al administrador.",
   trouble_right: "Esta clave de acceso no tiene el permiso 'talk'. Pida al administrador del servicio una que lo tenga.",
   trouble_places: "Su clave o su dirección ha alcanzado el límite de conversaciones abiertas. Nuevo intento en {seconds} s.",
   trouble_often: "Demasiadas peticiones. Nuevo intento en {seconds} s.",
@@ -251,7 +255,7 @@ export const texts = {
   modelNamed: "{model} (cargado)",
   diarize: "Quién dijo qué",
   diarizeMore: "Identifica a los hablantes. Tarda más.",
-  diarizeMissing: "No está instalado en este servicio. Para instalarlo: {command}",
+  diarizeMissing: "No está instalado en este servicio. Para instalarlo: {command} (después, reinicie el servicio)",
   speakersKnown: "Número de hablantes",
   speakersAny: "Desconocido",
 
@@ -313,6 +317,7 @@ export const texts = {
 
   // Editing a transcript
   timeLeft: "Quedan unos {time}.",
+  timeLeftShort: "quedan unos {time}",
   playerPlay: "Reproducir",
   playerPause: "Pausar",
   playerBack: "Retroceder 5 segundos",

@@ -25,6 +25,10 @@ export const texts = {
   loudspeaker: "Alto-falante",
   loudspeakerMore: "Não escutar enquanto a resposta toca.",
   key: "Chave de acesso",
+  signIn: "Entrar",
+  signOut: "Sair",
+  signedIn: "Trocar ou sair",
+  notNow: "Agora não",
   newConversation: "Nova conversa",
   starting: "O Parley está iniciando",
   startingMore: "Os modelos estão sendo carregados. Você poderá falar em instantes.",
@@ -99,8 +103,8 @@ export const texts = {
     "O serviço está sendo reiniciado. Nova tentativa em {seconds} s. Ele não se lembrará da conversa; o texto desta página fica.",
   trouble_full: "O serviço está lotado. Nova tentativa em {seconds} s.",
   trouble_overloaded: "A conexão estava lenta demais para o som. Nova tentativa em {seconds} s.",
-  trouble_key: "O serviço não conhece esta chave de acesso. Confira em Configurações.",
-  trouble_key_needed: "Este serviço exige uma chave de acesso. Escreva a sua em Configurações ou peça uma ao administrador do serviço.",
+  trouble_key: "O serviço não conhece esta chave de acesso.",
+  trouble_key_needed: "Este serviço exige uma chave de acesso. Se não tiver uma, peça ao administrador.",
   trouble_right: "Esta chave de acesso não tem a permissão 'talk'. Peça ao administrador do serviço uma que a tenha.",
   trouble_places: "Sua chave ou seu endereço atingiu o limite de conversas abertas. Nova tentativa em {seconds} s.",
   trouble_often: "Pedidos demais. Nova tentativa em {seconds} s.",
@@ -251,7 +255,7 @@ export const texts = {
   modelNamed: "{model} (carregado)",
   diarize: "Quem disse o quê",
   diarizeMore: "Identifica os falantes. Demora mais.",
-  diarizeMissing: "Não está instalado neste serviço. Para instalar: {command}",
+  diarizeMissing: "Não está instalado neste serviço. Para instalar: {command} (depois, reinicie o serviço)",
   speakersKnown: "Número de falantes",
   speakersAny: "Desconhecido",
 
@@ -313,6 +317,7 @@ export const texts = {
 
   // Editing a transcript
   timeLeft: "Faltam cerca de {time}.",
+  timeLeftShort: "faltam cerca de {time}",
   playerPlay: "Tocar",
   playerPause: "Pausar",
   playerBack: "Voltar 5 segundos",

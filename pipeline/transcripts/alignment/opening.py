@@ -34,20 +34,19 @@ class WorkerAligner:
         return words
 
 
-def check_installed() -> None:
-    """Raise EngineUnavailable if the libraries of aligners are missing."""
-    missing = [name for name in ("torch", "transformers") if importlib.util.find_spec(name) is None]
-    if missing:
-        raise EngineUnavailable(
-            f"{' and '.join(missing)} is not installed.",
-            remedy=f"Install the extra `align`: {how_to_install('align')}.",
-        )
+def missing_libraries() -> list[str]:
+    """Return those libraries of aligners that are not installed."""
+    return [name for name in ("torch", "transformers") if importlib.util.find_spec(name) is None]
 
 
 @asynccontextmanager
 async def open_aligner(settings: Settings, language: str) -> AsyncIterator[Aligner]:
     """Open the aligner of a language, downloading its model if it is missing. Raises EngineUnavailable, EngineError."""
-    check_installed()
+    if missing := missing_libraries():
+        raise EngineUnavailable(
+            f"{' and '.join(missing)} is not installed.",
+            remedy=f"Install the extra `align`: {how_to_install('align')}.",
+        )
     folder = await _folder(settings, language)
     config = CtcConfig(str(folder), "cpu", 1)
     spec = EngineSpec(f"align-{language}", "pipeline.transcripts.alignment.ctc:CtcEngine", config)
