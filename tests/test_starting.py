@@ -19,7 +19,7 @@ from tests.server_process import END_S, READY_S, ServerProcess, ask, starting
 from tests.servers.ollama import FakeOllama, Traps
 from tests.servers.running import running
 
-KEY = "a-key-that-nobody-guesses-0123456789"
+KEY = "an-unguessable-key-0123456789abcdef"
 HTML = {"Accept": "text/html"}
 REFUSED = (
     ("POST", "/v1/audio/transcriptions"), ("POST", "/v1/audio/speech"), ("GET", "/v1/models"), ("GET", "/jobs"),
@@ -71,6 +71,8 @@ def test_the_page_answers_and_the_rest_is_refused_until_it_is_ready(tmp_path: Pa
     with waiting(tmp_path) as start:
         assert start.at_half() == {"status": "starting", "loading": HALF}
         assert start.get("/health/live").json() == {"status": "ok"}
+        for path, status in (("/health", 200), ("/health/live", 200), ("/health/ready", 503)):
+            assert httpx.head(f"{start.server.url}{path}", timeout=READY_S).status_code == status, path
         ready = start.get("/health/ready")
         assert (ready.status_code, ready.json(), ready.headers["retry-after"]) == (503, {"status": "starting"}, "5")
         assert start.get("/").json()["status"] == "starting"
