@@ -3,6 +3,11 @@
 from pathlib import Path
 
 from tests.browser.conftest import Visit, low_contrasts
+from tests.browser.test_transcribe import give, row
+from tests.jobs.conftest import recording
+from tests.jobs.test_endpoints import HEARS
+from tests.server_process import serving
+from tests.servers.running import closed_port
 from tests.test_starting import waiting
 
 
@@ -29,3 +34,18 @@ def test_the_page_shows_the_progress_of_the_start_and_then_works(visit: Visit, t
         visitor.ask("hello")
         visitor.until("document.querySelector('.reply p').textContent.includes('I am here.')")
         assert visitor.complaints == []
+
+
+def test_an_open_list_of_jobs_goes_on_after_a_restart(visit: Visit, tmp_path: Path) -> None:
+    port = str(closed_port())
+    with serving(tmp_path, PORT=port, JOB_WORKERS="0") as server:
+        visitor = visit(f"{server.url}/#transcribe")
+        visitor.see("#no-jobs")
+        give(visitor, ("heron.wav", recording(0)))
+        visitor.see(f"{row('heron.wav')}[data-state=queued]")
+    with waiting(tmp_path, PORT=port, **HEARS) as start:
+        start.at_half()
+        visitor.see("#jobs-trouble:has-text('is starting')")
+        start.finish()
+        visitor.see(f"{row('heron.wav')}[data-state=completed]")
+        visitor.see("#jobs-trouble", state="hidden")

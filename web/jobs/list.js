@@ -1,5 +1,7 @@
 /** The list of jobs, newest first, kept up to date while it is visible. */
 
+import { AWAY } from "./service.js";
+
 const PAGE = 50;
 /** The service's largest page. */
 const MOST = 200;
@@ -132,7 +134,7 @@ export class JobList {
     } catch (error) {
       this.told.trouble(error);
       clearTimeout(this.retrying);
-      if (error.code === "away" && !this.resting) this.retrying = setTimeout(() => this.refresh(), AGAIN_MS);
+      if (AWAY.includes(error.code) && !this.resting) this.retrying = setTimeout(() => this.refresh(), AGAIN_MS);
     }
     this.told.changed();
   }
