@@ -20,7 +20,7 @@ ABSENT = "absent"
 
 
 class Mood(BaseModel):
-    """What the language model replies if it is asked for JSON."""
+    """Reply of the language model to a request for JSON."""
 
     mood: str
     degrees: int
@@ -36,7 +36,7 @@ def reply(messages: list[dict[str, Any]]) -> str:
 
 @dataclass
 class Things:
-    """What calls need: files, and objects that exist on the service."""
+    """Arguments of calls: files, and objects that exist on the service."""
 
     client: openai.OpenAI
     sentence: bytes
