@@ -69,7 +69,7 @@ WORKDIR /app
 USER 10001
 VOLUME ["/app/models", "/app/data"]
 EXPOSE 8000
-# It listens when all models are loaded: the first start downloads them. http.client ignores proxies, unlike urllib.
+# It is ready when all models are loaded: the first start downloads them. http.client ignores proxies, unlike urllib.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=15m --retries=3 \
     CMD ["python", "-c", "import http.client as h, os; c = h.HTTPConnection('127.0.0.1', int(os.environ.get('PORT') or 8000), timeout=4); c.request('GET', '/health/ready'); raise SystemExit(c.getresponse().status != 200)"]
 CMD ["python", "main.py"]

@@ -1,6 +1,8 @@
 """A service that downloads its language model: what its users get before it is ready."""
 
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -14,8 +16,9 @@ import pytest
 from anyio.from_thread import start_blocking_portal
 from websockets.exceptions import InvalidStatus
 
+from pipeline.settings import HOME
 from tests.questions import sample
-from tests.server_process import END_S, READY_S, ServerProcess, ask, starting
+from tests.server_process import END_S, READY_S, ServerProcess, ask, environment, starting
 from tests.servers.ollama import FakeOllama, Traps
 from tests.servers.running import running
 
@@ -71,6 +74,8 @@ def test_the_page_answers_and_the_rest_is_refused_until_it_is_ready(tmp_path: Pa
     with waiting(tmp_path) as start:
         assert start.at_half() == {"status": "starting", "loading": HALF}
         assert start.get("/health/live").json() == {"status": "ok"}
+        for path, status in (("/health", 200), ("/health/live", 200), ("/health/ready", 503)):
+            assert httpx.head(f"{start.server.url}{path}", timeout=READY_S).status_code == status, path
         ready = start.get("/health/ready")
         assert (ready.status_code, ready.json(), ready.headers["retry-after"]) == (503, {"status": "starting"}, "5")
         assert start.get("/").json()["status"] == "starting"
@@ -131,3 +136,30 @@ def test_a_failed_start_ends_the_service_with_one_sentence(tmp_path: Path) -> No
         assert start.server.process.wait(END_S) == 2
         assert "the disk of Ollama is full" in start.server.text
         assert "Traceback" not in start.server.text
+
+
+AT_THE_END = """
+import signal
+from commands.progress import StartProgress
+
+stop = StartProgress.stop
+
+def signalled(self):
+    StartProgress.stop = stop
+    signal.raise_signal(signal.SIGTERM)
+
+StartProgress.stop = signalled
+from main import run
+run()
+"""
+"""The service, with a signal between the load of the last model and the announcement."""
+
+
+def test_a_signal_in_the_last_moment_of_a_start_drains(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", AT_THE_END], cwd=tmp_path, env=environment() | {"PYTHONPATH": str(HOME)},
+        timeout=READY_S, check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "Stopping: 0 conversations" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -66,7 +66,8 @@ export class Talk {
     signIn.addEventListener("change", () => this.signedIn());
     signIn.addEventListener("out", () => this.startOver(false));
     document.addEventListener("keydown", ({ key }) => {
-      if (key === "Escape" && !this.view.closeSettings()) this.hush();
+      if (key !== "Escape" || document.querySelector("dialog[open]")) return; // the key closes the dialog
+      if (!this.view.closeSettings()) this.hush();
     });
     this.fillVoices();
     if (!possible()) this.view.trouble.show({ code: "insecure" });

@@ -167,8 +167,13 @@ class Share:
         return self._budget.bytes_pace.sent(size, self._counted_as, burst=BURST_BYTES, per_s=PACE_BYTES_PER_S)
 
     async def paced(self, size: int) -> None:
-        """Count bytes from the network; wait as long as nothing more should be read."""
-        if wait_s := self.sent(size):
+        """Count bytes from the network; wait as long as nothing more should be read. The pace grows with the caller's
+        conversations as that of `heard` does: a house sends the sound of all its satellites from one address."""
+        caller = self._counted_as
+        if caller is None:
+            return
+        per_s = PACE_BYTES_PER_S * self._sound_per_s(caller) / SOUND_PER_S
+        if wait_s := self._budget.bytes_pace.sent(size, caller, burst=BURST_BYTES, per_s=per_s):
             await asyncio.sleep(wait_s)
 
     async def heard(self, seconds: float) -> None:
@@ -180,9 +185,12 @@ class Share:
         if not self._converses:
             self._converses = True
             conversations[caller] += 1
-        per_s = max(SOUND_PER_S, SOUND_PER_CONVERSATION * conversations[caller])
+        per_s = self._sound_per_s(caller)
         if wait_s := self._budget.sound_pace.sent(seconds, caller, burst=SOUND_BURST_S, per_s=per_s):
             await asyncio.sleep(wait_s)
+
+    def _sound_per_s(self, caller: tuple[str, str]) -> float:
+        return max(SOUND_PER_S, SOUND_PER_CONVERSATION * self._budget.conversations[caller])
 
     def give_back(self, size: int) -> None:
         """Release `size` bytes."""

@@ -112,8 +112,13 @@ class Server(uvicorn.Server):
         self._stop = Stop(self, self._draining, jobs, drain_s=self._drain_s)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        # Decided in the event loop: `loaded` can run between the signal and the next step of the loop, and what serves
+        # by then must drain.
+        self._loop.call_soon_threadsafe(self._end, sig, frame, context=Context())
+
+    def _end(self, sig: int, frame: FrameType | None) -> None:
         if self._stop is None:
-            self._loop.call_soon_threadsafe(self._give_up, context=Context())
+            self._give_up()
         else:
             self._stop.handle_signal(sig, frame)
 

@@ -148,12 +148,14 @@ class Root(Health):
     docs: str
 
 
+@router.head("/health/live", include_in_schema=False)
 @router.get("/health/live", summary="Check liveness")
 async def live() -> Lives:
     """Return ok while the process responds. The process needs a restart only when this fails."""
     return Lives(status="ok")
 
 
+@router.head("/health/ready", include_in_schema=False)
 @router.get(
     "/health/ready",
     summary="Check readiness",
@@ -187,6 +189,7 @@ def phase(request: Request) -> str:
     return "draining" if state_of(request).draining.begun.is_set() else "ok"
 
 
+@router.head("/health", include_in_schema=False)
 @router.get("/health", summary="State of the service", response_model_exclude_unset=True)
 async def health(request: Request) -> Health:
     """Return the state of the service, its hardware and its engines. Callers without a key get only the state."""

@@ -21,7 +21,8 @@ PARTS = ("audio-chunk", "synthesize-chunk", "ping")
 """Types of events of which one request has many, or that cost as little."""
 PART_BYTES, EVENT_BYTES = 1 << 14, 400_000
 """Bytes as which one of PARTS, and any other event, counts at least in its caller's pace (`Share.paced`): handling it
-takes as long as reading so many. So 1,000 and 40 of them a second remain, after a burst."""
+takes as long as reading so many. So 1,000 and 40 of them a second remain, after a burst; or 125 chunks for each
+conversation, if it has more than eight. Home Assistant sends 100 chunks of 10 ms a second for each satellite."""
 MAX_DEPTH = 32
 """Maximum nesting of objects and lists; real events are not as deep."""
 

@@ -216,6 +216,17 @@ def test_colours_and_key_are_remembered_on_request(server: ServerProcess, visit:
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(18, 22, 21)"
 
 
+def test_escape_closes_only_the_card_above_the_settings(server: ServerProcess, visit: Visit) -> None:
+    page = visit(server.url).page
+    page.click("#settings summary")
+    page.click("#sign-in-open")
+    page.keyboard.press("Escape")
+    assert page.is_hidden("#sign-in")
+    assert page.is_visible("#choices")
+    page.keyboard.press("Escape")
+    assert page.is_hidden("#choices")
+
+
 def test_browsers_get_the_page_and_other_clients_get_json(server: ServerProcess) -> None:
     def kind(path: str, accept: str) -> str:
         return httpx.get(server.url + path, headers={"Accept": accept}).headers["content-type"].split(";")[0]
