@@ -31,7 +31,7 @@ const engines = () =>
     preview.languages = spoken;
     talk.turns.fallbacks = fallbacks;
     transcribe.form.setSpeakers(speakers);
-    talk.talks.history.askForConsent(records);
+    talk.talks.history.askToRecord(records);
   });
 for (const changed of [engines, () => status.look()]) signIn.addEventListener("change", changed);
 await engines();

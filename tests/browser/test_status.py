@@ -112,7 +112,7 @@ def test_a_user_is_recorded_only_after_consent_and_can_stop_the_recording(visit:
     folder = tmp_path / "recordings"
     with serving(tmp_path, RECORD="true", RECORDINGS_DIR=str(folder)) as server:
         visitor = visit(server.url)
-        visitor.see("#consent")
+        visitor.see("#may-record")
         for look in visitor.looks():
             visitor.page.screenshot(path=tmp_path / f"consent-{look}.png")
             assert low_contrasts(visitor) == [], look
@@ -121,8 +121,8 @@ def test_a_user_is_recorded_only_after_consent_and_can_stop_the_recording(visit:
         assert visitor.page.is_hidden("#recorded")
         visitor.page.click("#settings summary")
         visitor.page.click("#new")
-        visitor.page.click("#consent-yes")
-        assert visitor.page.is_hidden("#consent")
+        visitor.page.click("#may-record-yes")
+        assert visitor.page.is_hidden("#may-record")
         visitor.ask("what is two plus three")
         visitor.see("#recorded:not([hidden])")
         assert visitor.words("#recorded p") == "This conversation is recorded."

@@ -31,13 +31,13 @@ export class TalkHistory {
       this.store.on = target.checked;
     });
     find("talks-record").addEventListener("change", ({ target }) => {
-      find("consent").hidden = true;
+      find("may-record").hidden = true;
       this.store.recordable = target.checked; // from the next connection on; the notice erases the present one
     });
-    for (const [id, may] of [["consent-yes", true], ["consent-no", false]]) {
+    for (const [id, may] of [["may-record-yes", true], ["may-record-no", false]]) {
       find(id).addEventListener("click", () => {
         this.store.recordable = may;
-        find("consent").hidden = true;
+        find("may-record").hidden = true;
       });
     }
     find("talk-back").addEventListener("click", () => this.read(null));
@@ -64,8 +64,8 @@ export class TalkHistory {
   }
 
   /** Ask for consent, if the user has not decided yet. @param {boolean} records whether the service records */
-  askForConsent(records) {
-    find("consent").hidden = !records || this.store.decided;
+  askToRecord(records) {
+    find("may-record").hidden = !records || this.store.decided;
   }
 
   show() {
