@@ -15,7 +15,7 @@ from pipeline.workers.scheduler import current
 
 CHATTY = (
     "asyncio", "aiosqlite", "httpx", "httpcore", "openai", "websockets", "faster_whisper", "urllib3", "filelock",
-    "alembic", "procrastinate", "psycopg", "opentelemetry", "requests",
+    "alembic", "procrastinate", "psycopg", "opentelemetry", "requests", "aioice",
 )  # fmt: skip
 """Libraries whose messages are logged only from WARNING on."""
 OF_ACCESS = ('%s - "WebSocket %s" ', "connection open", "connection closed")

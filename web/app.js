@@ -1,5 +1,6 @@
 /** The page's entry point: texts, tabs, the engine list, and the tabs Talk, Transcribe and Status. */
 
+import { paint } from "./choices.js";
 import { chooseDevices } from "./devices.js";
 import { showEngines } from "./engines.js";
 import { untilStarted } from "./starting.js";
@@ -12,6 +13,7 @@ import { translate } from "./texts.js";
 import { receiveShares } from "./recording/shared.js";
 import { VoicePreview } from "./voice-preview.js";
 
+paint();
 translate(document);
 showTabs();
 const signIn = new SignIn();

@@ -15,7 +15,6 @@ export class Choices {
     form.elements.push.checked = Boolean(kept.push);
     form.elements.loudspeaker.checked = Boolean(kept.loudspeaker);
     form.elements.theme.value = kept.theme ?? "";
-    this.paint();
     this.voice = String(kept.voice ?? "");
     /** Name of the wake word; "" to listen always. */
     this.wake = String(kept.wake ?? "");
@@ -25,8 +24,8 @@ export class Choices {
     form.addEventListener("change", ({ target }) => {
       if (target.name === "voice") this.voice = target.value;
       if (target.name === "wake") this.wake = target.value;
-      if (target.name === "theme") this.paint();
       this.keep();
+      paint();
       changed(target.name);
     });
   }
@@ -88,11 +87,6 @@ export class Choices {
     fillLanguages(this.form.elements.language, languages, spoken);
   }
 
-  /** Apply the chosen colours. @private */
-  paint() {
-    document.documentElement.dataset.theme = this.form.elements.theme.value;
-  }
-
   /** Forget the chosen voice: the service no longer has it. */
   forgetVoice() {
     this.voice = "";
@@ -105,6 +99,11 @@ export class Choices {
     const kept = { voice, language, wake, push: push.checked, loudspeaker: loudspeaker.checked, theme: theme.value };
     localStorage.setItem(STORE, JSON.stringify(kept));
   }
+}
+
+/** Apply the colours that the user has chosen. */
+export function paint() {
+  document.documentElement.dataset.theme = read().theme ?? "";
 }
 
 function read() {

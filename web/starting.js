@@ -18,8 +18,12 @@ const list = document.getElementById("starting-steps");
 export async function untilStarted(key) {
   let health = await look(key());
   if (health?.status !== "starting") return;
-  const main = document.querySelector("main");
-  [main.hidden, card.hidden] = [true, false];
+  const others = document.querySelectorAll("main, #settings");
+  const show = (starting) => {
+    others.forEach((one) => (one.hidden = starting));
+    card.hidden = !starting;
+  };
+  show(true);
   document.getElementById("announcer").textContent = `${text("starting")}. ${text("startingMore")}`;
   while (health?.status === "starting") {
     const running = (health.loading ?? []).filter(({ done, total }) => !total || done < total);
@@ -27,7 +31,7 @@ export async function untilStarted(key) {
     await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
     health = await look(key());
   }
-  [main.hidden, card.hidden] = [false, true];
+  show(false);
   document.getElementById("announcer").textContent = "";
 }
 

@@ -25,6 +25,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     with serving(tmp_path_factory.mktemp("calls"), **TRAINED, MAX_SESSIONS="2", **changed) as server:
         yield server
     assert "Traceback" not in server.text
+    assert "Candidate" not in server.text, "addresses of callers"
 
 
 def loud_s(clip: Clip) -> float:
