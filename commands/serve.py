@@ -22,7 +22,7 @@ from commands.redaction import Redaction, secrets_of
 from commands.start import leave, leave_within, load_settings, refuse, run_to_end
 from commands.unknown_settings import warn_of_unknown
 from pipeline.assistant import Assistant
-from pipeline.errors import EngineUnavailable, ParleyError
+from pipeline.errors import EngineUnavailable, ParleyError, cause_of
 from pipeline.settings import Settings
 from pipeline.telemetry import tracing
 
@@ -214,6 +214,8 @@ async def serve_on(
             announce(state.assistant)
             await serving
             leave_within(END_S)
+    except ExceptionGroup as failed:  # the task groups of the application wrap what ends its start
+        raise cause_of(failed) from None
     finally:
         server.should_exit = True  # if the start has failed or was cancelled
         await serving

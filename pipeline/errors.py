@@ -101,3 +101,10 @@ class StorageFull(StorageError):
 
 class StorageFailed(StorageError):
     """A folder, a file or the database cannot be used: missing, read-only, damaged, or unreachable."""
+
+
+def cause_of(error: BaseException) -> BaseException:
+    """Return the first error in the nested groups of task groups: the others only follow from it."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

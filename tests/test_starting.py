@@ -1,6 +1,7 @@
 """A service that downloads its language model: what its users get before it is ready."""
 
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -136,6 +137,16 @@ def test_a_failed_start_ends_the_service_with_one_sentence(tmp_path: Path) -> No
         assert start.server.process.wait(END_S) == 2
         assert "the disk of Ollama is full" in start.server.text
         assert "Traceback" not in start.server.text
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_a_taken_port_ends_the_start_with_one_sentence(tmp_path: Path, processes: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        uri = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
+        with starting(tmp_path, WYOMING_URI=uri, PROCESSES=processes) as server:
+            assert server.process.wait(READY_S) == 2, server.text
+        assert f"parley: Cannot listen on WYOMING_URI={uri}: " in server.text
+        assert "Traceback" not in server.text
 
 
 AT_THE_END = """

@@ -21,7 +21,7 @@ from mcp import ClientSession, StdioServerParameters, types
 from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamable_http_client
 
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, cause_of
 from pipeline.llm import Tool
 from pipeline.settings import Settings
 from pipeline.support.on_demand import OnDemand
@@ -157,6 +157,5 @@ class Server:
 
 
 def _reason(error: BaseException) -> str:
-    while isinstance(error, BaseExceptionGroup) and error.exceptions:
-        error = error.exceptions[0]
+    error = cause_of(error)
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
