@@ -8,7 +8,6 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -172,33 +171,21 @@ async def serve_on(
     from server.http.uvicorn_protocols import bounded
     from server.state import opened_state
 
-    loop = asyncio.get_running_loop()
     this = asyncio.current_task()
     assert this is not None  # noqa: S101  # this coroutine runs in a task
-    server: Server | None = None
 
     def give_up() -> None:
         this.cancel()
 
-    def stop(number: int, frame: FrameType | None) -> None:
-        # Installed from start to end, without a gap. While the server runs, it has its own handlers.
-        loop.call_soon_threadsafe(end, number)
-
-    def end(number: int) -> None:
-        if server is None:
-            give_up()
-        else:
-            server.handle_exit(number, None)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, stop)
     start, draining = Start(progress.report if progress else None), Draining()
     app = create_app(settings, draining=draining, start=start)
     config = uvicorn.Config(
         app, log_config=None, access_log=settings.debug_mode, lifespan="off", server_header=False, **bounded(settings)
     )
     server = server_of(config, draining, give_up)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, server.handle_exit)  # also after it has stopped, until the process ends
     of_uvicorn = logging.getLogger("uvicorn.error")
     of_uvicorn.setLevel(logging.WARNING)  # until it has started: a failed start is one sentence
     serving = asyncio.create_task(server.serve(sockets=sockets))
