@@ -20,7 +20,7 @@ from jobs.folders.configured import configured
 from jobs.folders.folder import Doors, Folder
 from jobs.folders.rows import Recorder
 from jobs.folders.watcher import Watcher
-from jobs.insights.prompts import kinds_after
+from jobs.insights.prompts import PROMPTS, kinds_after, read_prompts
 from jobs.insights.rows import InsightStore
 from jobs.janitor import Janitor
 from jobs.job import Job, Options, Submission
@@ -72,6 +72,8 @@ class Jobs:
         self.rendering = Turns(MAX_RENDERING, "downloads")
         """Turns at converting a transcript to a slow format, which takes seconds in one of the shared threads."""
         self.insights = InsightStore(store.database)
+        self.insight_prompts = PROMPTS
+        """The deployment's instruction for each kind."""
         self.insights_due = insights_due
         """Told of new insights, and of changes of jobs."""
         self.reachable = Reachable(settings.url_allow)
@@ -306,6 +308,7 @@ async def open_jobs(settings: Settings, transcriber: Transcriber) -> AsyncIterat
     ConfigError."""
     _check_webhook(settings)
     places = configured(settings)
+    prompts = await asyncio.to_thread(read_prompts, settings.insight_prompts)
     files = await asyncio.to_thread(FileStore, settings.upload_dir, settings.max_file_size)
     async with AsyncExitStack() as stack:
         stack.callback(files.close)
@@ -366,6 +369,7 @@ async def open_jobs(settings: Settings, transcriber: Transcriber) -> AsyncIterat
                     insights_due,
                 )
                 opened.relay_added = join_others(notices, queue)
+                opened.insight_prompts = prompts
                 opened.folders = [Folder(place, _doors(opened, database)) for place in places]
                 tasks += [group.create_task(Watcher(folder).run()) for folder in opened.folders]
                 yield opened

@@ -166,7 +166,7 @@ NOT_DICTATED = {
     "en": "It was in 2014.|Set an alarm for 7:30.|Wake me up at 7 p.m.|It costs 12.50.|I live in the U.S.|It's 20 C.|"
     "Set a timer for 10 minutes.|I was born in 1990.|My birthday is 03/05/1990.|Meet me at noon.|That is plan B.|"
     "Open youtube.com.|I got an email.|Send an email to my mother.|Live music is at the theatre.|It costs 0.50.|"
-    "I have 5.|The population is 1,000,000.",
+    "I have 5.|The population is 1,000,000.|Watch it live at 9.",
     "pt": "Foi em 2014.|São 7:30.|Custa 12,50.",
     "es": "Fue en 2014.",
 }

@@ -23,7 +23,7 @@ from tests.server_process import END_S, READY_S, ServerProcess, ask, environment
 from tests.servers.ollama import FakeOllama, Traps
 from tests.servers.running import running
 
-KEY = "an-unguessable-key-0123456789abcdef"
+KEY = "a-key-of-the-tests-0123456789"
 HTML = {"Accept": "text/html"}
 REFUSED = (
     ("POST", "/v1/audio/transcriptions"), ("POST", "/v1/audio/speech"), ("GET", "/v1/models"), ("GET", "/jobs"),

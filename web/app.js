@@ -26,13 +26,14 @@ chooseDevices(find("choices"));
 const preview = new VoicePreview(find("voice-play"), find("voice-trouble"), find("voice"), () => signIn.key);
 receiveShares();
 const engines = () =>
-  showEngines(document.getElementById("engines"), signIn.key, (phrases, languages, { limits, spoken, speakers, fallbacks }) => {
+  showEngines(document.getElementById("engines"), signIn.key, (phrases, languages, { limits, spoken, speakers, fallbacks, records }) => {
     talk.setWakeWords(phrases);
     talk.setLanguages(languages, spoken);
     transcribe.limits = limits;
     preview.languages = spoken;
     talk.turns.fallbacks = fallbacks;
     transcribe.form.setSpeakers(speakers);
+    talk.talks.history.askToRecord(records);
   });
 for (const changed of [engines, () => status.look()]) signIn.addEventListener("change", changed);
 await engines();

@@ -17,21 +17,21 @@ const upgrades = new Upgrades(find("upgrades"));
 /**
  * @param {HTMLElement} list @param {string} key the service lists its engines for valid keys only
  * @param {(phrases: Record<string, string>, languages: string[], more: {limits: object, spoken: string[],
- *   speakers?: {available: boolean, command: string | null}, fallbacks: string[]}) => void} told
+ *   speakers?: {available: boolean, command: string | null}, fallbacks: string[], records: boolean}) => void} told
  *   takes the wake words (name → phrase), the languages of the recogniser and of the voice (empty: unknown), the limits
- *   of the service, whether it can tell speakers apart, and the replies to what needs a language model
+ *   of the service, whether it can tell speakers apart, the replies to what needs a language model, and whether it records
  */
 export async function showEngines(list, key, told) {
-  let engines, wake_words, limits, speakers, fallbacks;
+  let engines, wake_words, limits, speakers, fallbacks, records;
   try {
     const answer = await fetch(new URL("health", document.baseURI), { cache: "no-store", headers: withKey(key) });
-    ({ engines, wake_words, limits, speakers, fallbacks } = await answer.json());
+    ({ engines, wake_words, limits, speakers, fallbacks, records } = await answer.json());
   } catch {
     return; // the conversation reports that the service does not respond
   }
   engines ??= [];
   const languages = (wanted) => engines.find(({ stage }) => stage === wanted)?.languages ?? [];
-  told(wake_words ?? {}, languages("stt"), { limits: limits ?? {}, spoken: languages("tts"), speakers, fallbacks: fallbacks ?? [] });
+  told(wake_words ?? {}, languages("stt"), { limits: limits ?? {}, spoken: languages("tts"), speakers, fallbacks: fallbacks ?? [], records: records ?? false });
   list.replaceChildren(...engines.map(item));
   showLimits(list, engines, key);
 }

@@ -1,6 +1,8 @@
 """The kinds of insights, their default instructions, and the prompts for the language model."""
 
+import tomllib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from pipeline.errors import ConfigError
 from pipeline.llm import Message
@@ -43,6 +45,25 @@ def kinds_after(setting: str) -> tuple[str, ...]:
     if unknown := [kind for kind in kinds if kind not in AFTER]:
         raise ConfigError(f"AFTER_TRANSCRIPTION: {unknown[0]!r} is not one of {', '.join(AFTER)}.")
     return kinds
+
+
+def read_prompts(path: Path | None) -> Mapping[str, str]:
+    """Return the instruction of each kind: those of INSIGHT_PROMPTS, and PROMPTS for the other kinds. Blocks. Raises
+    ConfigError."""
+    if path is None:
+        return PROMPTS
+    try:
+        found = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigError(f"INSIGHT_PROMPTS cannot be read: {error.strerror}.") from None
+    except ValueError as error:
+        raise ConfigError(f"INSIGHT_PROMPTS is not valid TOML: {error}.") from None
+    for kind, told in found.items():
+        if kind not in PROMPTS:
+            raise ConfigError(f"INSIGHT_PROMPTS: {kind[:60]!r} is not one of {', '.join(PROMPTS)}.")
+        if not isinstance(told, str) or not told.strip() or len(told) > MAX_PROMPT_CHARS:
+            raise ConfigError(f"INSIGHT_PROMPTS: {kind} must be a text of at most {MAX_PROMPT_CHARS} characters.")
+    return {**PROMPTS, **found}
 
 
 def prompt(task: str, language: str | None, text: str) -> Sequence[Message]:

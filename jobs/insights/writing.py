@@ -3,7 +3,7 @@
 import asyncio
 import json
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 
 from jobs.insights.prompts import IN_PARTS, NOTES, PROMPTS, TOGETHER, prompt
@@ -38,9 +38,13 @@ MAX_LEVELS = 4
 class Writer:
     """Writes insights with one language model."""
 
-    def __init__(self, reply: Reply, *, context_tokens: int, reply_tokens: int) -> None:
-        """context_tokens, reply_tokens: tokens of a prompt and of a reply that the deployment allows."""
+    def __init__(
+        self, reply: Reply, *, context_tokens: int, reply_tokens: int, prompts: Mapping[str, str] = PROMPTS
+    ) -> None:
+        """context_tokens, reply_tokens: tokens of a prompt and of a reply that the deployment allows. prompts: the
+        instruction of each kind."""
         self._reply = reply
+        self._prompts = prompts
         self._room = max(MIN_PART_BYTES, int(context_tokens * BYTES_PER_TOKEN * PROMPT_SHARE))
         self._translated = max(MIN_PART_BYTES, int(reply_tokens * BYTES_PER_TOKEN * TRANSLATED_SHARE))
 
@@ -52,7 +56,7 @@ class Writer:
         Raises EngineError, Overloaded.
         """
         text, language = await asyncio.to_thread(_readable, body, speakers)
-        task = insight.prompt or PROMPTS[insight.kind]
+        task = insight.prompt or self._prompts[insight.kind]
         if insight.question:
             task = f"{task}\nThe question: {insight.question}"
         room = min(self._room, self._translated) if insight.kind == "translation" else self._room

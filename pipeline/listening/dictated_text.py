@@ -102,6 +102,7 @@ _BIRTHS = _set(
 )
 _TO_HOUSE_NUMBER = _set("at is in em no na é en el la es au est in der ist")
 """Words between "live" or "address" and the number of a house."""
+_WHO_LIVES = _set("i we they you to")
 _MAIL = _set("email mail e-mail correo")
 _AT = _set("at arroba arobase ät chiocciola")
 _DOT = _set("dot underscore ponto punto point punkt")
@@ -242,8 +243,8 @@ def _address(words: list[str]) -> bool:
     lives = bool(_LIVES & set(words))
     last = words[-1]
     before = dropwhile(lambda word: _is_number(word) or word in _TO_HOUSE_NUMBER, reversed(words))
-    if _is_number(last) and next(before, "") in _LIVES:
-        return True  # "I live at 22"
+    if _is_number(last) and (verb := next(before, "")) in _LIVES and (verb != "live" or next(before, "") in _WHO_LIVES):
+        return True  # "I live at 22", but not "Watch it live at 9"
     if last in _STREET and (numbered or lives):
         return True
     street = bool(_STREET_BEFORE & set(tail)) or any(word.endswith(_GERMAN_STREET) for word in tail)

@@ -33,6 +33,8 @@ class JobSettings(Group):
     after_transcription: str = ""
     """Comma-separated insights that the language model writes about each completed job: title, summary, actions,
     chapters."""
+    insight_prompts: Path | None = None
+    """TOML file with instructions in place of Parley's: title, summary, actions, chapters, translation, answer."""
 
     # --- watched folders ---
     watch_dir: str = ""

@@ -13,7 +13,7 @@ from pipeline.errors import EngineError
 from pipeline.listening.vad import speech_spans
 from pipeline.stt import FileRequest, Segment, Spoken, Transcript
 from pipeline.stt.short_context import Known, agree
-from pipeline.stt.whisper_hints import Hint, hint_of
+from pipeline.stt.whisper_hints import Hint, hint_of, misled
 from pipeline.stt.whisper_model import (
     MAX_COMPRESSION,
     MAX_NO_SPEECH,
@@ -28,7 +28,7 @@ from pipeline.stt.whisper_model import (
 )
 from pipeline.stt.whisper_results import is_believable, segments_of, transcript_of, word_of
 from pipeline.stt.whisper_types import FoundSegment, LanguageInfo
-from pipeline.stt.whisper_windows import Asked, Pass, first_pass, repetitive
+from pipeline.stt.whisper_windows import Asked, Pass, first_pass
 from pipeline.stt.worker_client import alone, last
 
 log = logging.getLogger(__name__)
@@ -158,7 +158,7 @@ class WhisperEngine:
                 continue
             speech = short[index]
             transcript = transcript_of(heard, language=speech.request.language, duration_s=speech.duration_s)
-            if speech.hinted and _misled([transcript.text]):
+            if speech.hinted and misled([transcript.text], speech.request.keywords):
                 yield from ((index, step) for step in self._without_hints(speech))
             else:
                 yield index, transcript
@@ -188,7 +188,7 @@ class WhisperEngine:
             yield None
             if is_believable(segment):
                 kept.append(segment)
-        if speech.hinted and _misled([segment.text for segment in kept]):
+        if speech.hinted and misled([segment.text for segment in kept], speech.request.keywords):
             yield from self._without_hints(speech)
             return
         yield Transcript(
@@ -267,7 +267,7 @@ class WhisperEngine:
             yield None
             if segment is not None:
                 segments.append(segment)
-        if not _misled([segment.text for segment in segments]):
+        if not misled([segment.text for segment in segments], request.keywords):
             yield from segments
             return
         with self._full_context():
@@ -378,11 +378,6 @@ class _Speech:
     def short(self) -> bool:
         """Whether one decoding of one window without times is enough."""
         return not self.cut and not self.request.words and len(self.sound) <= WINDOW_S * RATE_HZ
-
-
-def _misled(texts: Sequence[str]) -> bool:
-    """Whether a hint has misled the model: tiny.en and base then write nothing, or a sentence twice."""
-    return not "".join(texts).strip() or repetitive(texts)
 
 
 def _warm_up_sound() -> Samples:

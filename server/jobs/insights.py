@@ -141,7 +141,12 @@ def written(settings: Settings, assistant: Assistant, jobs: Jobs) -> AbstractAsy
         info = next((one for one in assistant.engines if one.stage == "llm"), None)
         return f"{info.engine}: {info.model}" if info is not None else ""
 
-    writer = Writer(assistant.model_reply, context_tokens=settings.history_tokens, reply_tokens=settings.llm_max_tokens)
+    writer = Writer(
+        assistant.model_reply,
+        context_tokens=settings.history_tokens,
+        reply_tokens=settings.llm_max_tokens,
+        prompts=jobs.insight_prompts,
+    )
     worker = InsightWorker(
         jobs.insights,
         writer,

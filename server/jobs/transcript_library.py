@@ -8,7 +8,6 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
 
 from jobs.errors import JobNotFound, NotPossible
-from jobs.insights.prompts import PROMPTS
 from jobs.job import Job
 from jobs.service import Jobs
 from jobs.transcript_library.bundle import bundle
@@ -60,7 +59,7 @@ async def library(request: Request, jobs: AllJobs) -> LibraryResponse:
         keep_hours=settings.job_keep_hours or None,
         delete_audio_after=settings.delete_audio_after or None,
         language_model=await state_of(request).assistant.has_model(),
-        prompts=dict(PROMPTS),
+        prompts=dict(jobs.insight_prompts),
     )
 
 

@@ -33,7 +33,7 @@ HARDWARE: dict[str, object] = {
     "limits": {"file_bytes": 524_288_000, "file_seconds": 21_600.0},
     "speakers": {"available": True, "command": None},
     "alignment": {"available": False, "command": "make install EXTRAS=align"},
-    "fallbacks": ["For that I need a language model."],
+    "records": False, "fallbacks": ["For that I need a language model."],
 }  # fmt: skip
 ENGINE: dict[str, object] = {
     "stage": "stt", "engine": "whisper", "model": "small (int8)", "device": "cpu", "ready_s": 2.1, "notes": [],
@@ -127,6 +127,8 @@ class Health(Lives):
     """`diarize`: the speakers of a transcript."""
     alignment: Refinement | None = None
     """`align`: times of words by forced alignment."""
+    records: bool | None = None
+    """RECORD: whether conversations are recorded, unless a client refuses."""
     fallbacks: list[str] | None = None
     """Replies of the built-in responder to what needs a language model, where it is in use."""
 
@@ -217,6 +219,7 @@ class Details(TypedDict, total=False):
     limits: ServiceLimits
     speakers: Refinement
     alignment: Refinement
+    records: bool
     fallbacks: list[str]
 
 
@@ -245,6 +248,7 @@ async def details(request: Request) -> Details:
         **_watched(request),
         "limits": ServiceLimits(file_bytes=settings.max_file_size, file_seconds=settings.max_file_seconds),
         **await _refinements(request),
+        "records": settings.record,
         **_fallbacks(assistant.engines),
     }
 

@@ -108,11 +108,21 @@ def test_a_conversation_continues_behind_the_status_tab(server: ServerProcess, v
     assert visitor.complaints == []
 
 
-def test_a_recorded_user_is_informed_and_can_stop_the_recording(visit: Visit, tmp_path: Path) -> None:
+def test_a_user_is_recorded_only_after_consent_and_can_stop_the_recording(visit: Visit, tmp_path: Path) -> None:
     folder = tmp_path / "recordings"
     with serving(tmp_path, RECORD="true", RECORDINGS_DIR=str(folder)) as server:
         visitor = visit(server.url)
+        visitor.see("#may-record")
+        for look in visitor.looks():
+            visitor.page.screenshot(path=tmp_path / f"consent-{look}.png")
+            assert low_contrasts(visitor) == [], look
+        visitor.ask("what is one plus one")
+        visitor.see("text=1 plus 1 is 2.")
         assert visitor.page.is_hidden("#recorded")
+        visitor.page.click("#settings summary")
+        visitor.page.click("#new")
+        visitor.page.click("#may-record-yes")
+        assert visitor.page.is_hidden("#may-record")
         visitor.ask("what is two plus three")
         visitor.see("#recorded:not([hidden])")
         assert visitor.words("#recorded p") == "This conversation is recorded."

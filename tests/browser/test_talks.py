@@ -204,6 +204,7 @@ def test_conversations_are_searched_exported_heard_continued_and_deleted(
 ) -> None:
     visitor = visit(service.url)
     page = visitor.page
+    page.click("#may-record-yes")
     for question in ("Where is the café?", "What is a heron?"):
         ask(visitor, question)
         startover(visitor)

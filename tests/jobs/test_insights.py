@@ -4,12 +4,13 @@ import asyncio
 import re
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from jobs.change_signal import Notice
 from jobs.errors import NotPossible
-from jobs.insights.prompts import kinds_after
+from jobs.insights.prompts import PROMPTS, kinds_after, read_prompts
 from jobs.insights.rows import Insight, InsightStore
 from jobs.insights.worker import InsightWorker
 from jobs.insights.writing import Writer
@@ -220,3 +221,37 @@ async def test_each_completed_job_gets_the_insights_of_the_setting(store: JobSto
         assert [each.kind for each in await InsightStore(store.database).of_job(one.id)] == ["title", "summary"]
     with pytest.raises(ConfigError, match="'poem' is not one of title, summary, actions, chapters"):
         kinds_after("poem")
+
+
+async def test_a_deployment_has_instructions_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "prompts.toml").write_text('title = "Name this call."')
+    model = Model()
+    writer = Writer(
+        model.reply, context_tokens=100_000, reply_tokens=512, prompts=read_prompts(tmp_path / "prompts.toml")
+    )
+
+    async def progress(share: float) -> None:
+        pass
+
+    for kind, told in (("title", "Name this call."), ("summary", PROMPTS["summary"])):
+        await writer.write(wanted(kind), BODY, {}, progress)
+        assert model.prompts[-1][-1].content.startswith(told)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("title = ", "not valid TOML"),
+        ('poem = "Write a poem."', "'poem' is not one of title, summary"),
+        ('title = " "', "title must be a text of at most 2000 characters"),
+        ("title = 3", "title must be a text"),
+        (f'title = "{"x" * 2001}"', "title must be a text"),
+        (None, "INSIGHT_PROMPTS cannot be read: No such file"),
+    ],
+)
+def test_wrong_instructions_end_the_start(text: str | None, says: str, tmp_path: Path) -> None:
+    path = tmp_path / "prompts.toml"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(ConfigError, match=says):
+        read_prompts(path)

@@ -36,7 +36,7 @@ def reply(messages: list[dict[str, Any]]) -> str:
 
 @dataclass
 class Things:
-    """Files for the calls, and objects that exist on the service."""
+    """Arguments of calls: files, and objects that exist on the service."""
 
     client: openai.OpenAI
     sentence: bytes

@@ -36,7 +36,7 @@ async def test_every_method_is_called_or_refused(service: Service) -> None:
 
 @pytest.mark.parametrize("call", CALLS, ids=str)
 async def test_response_has_the_types_of_the_package(service: Service, things: Things, call: Call) -> None:
-    """Check both clients, parsed, raw and as a stream of bytes."""
+    """Check both clients, with parsed and raw responses and streams of bytes."""
     async with clients(service) as both:
         for client in both:
             for form in forms(client, call.method):

@@ -12,7 +12,7 @@ from pipeline.settings import HOME, Settings
 from pipeline.stt import FileRequest
 from pipeline.stt.hints import as_prompt
 from pipeline.stt.whisper_engine import WhisperConfig, WhisperEngine
-from pipeline.stt.whisper_hints import hint_of
+from pipeline.stt.whisper_hints import hint_of, misled
 from pipeline.stt.worker_client import last
 from tests.real_models import real_model
 
@@ -71,6 +71,20 @@ def test_a_keyword_decides_how_a_name_is_spelled() -> None:
 
 
 @needs_recordings
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("alpha Ljubljana, Ljubljana leaves half past six", True),
+        ("Our flight to Ljubljana leaves at half past six.", False),
+        ("Ljubljana is far. The flight to Ljubljana is long.", False),
+        ("That is very, very far from Ljubljana.", False),
+        (" ", True),
+    ],
+)
+def test_a_keyword_written_twice_shows_that_keywords_misled_the_model(text: str, found: bool) -> None:
+    assert misled([text], ["Grafana", "Ljubljana"]) is found
+
+
 def test_hotwords_reach_utterances_and_recordings() -> None:
     engine, clip = engine_of(TINY, ("Jon Dashwoode",)), recording("lv_0870.wav")
     assert "Jon Dashwoode" in last(engine.transcribe(clip, "en", None, False)).text

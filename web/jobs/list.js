@@ -1,7 +1,5 @@
 /** The list of jobs, newest first, kept up to date while it is visible. */
 
-import { AWAY } from "./service.js";
-
 const PAGE = 50;
 /** The service's largest page. */
 const MOST = 200;
@@ -9,6 +7,8 @@ const MOST = 200;
 const FOLLOWED = 2;
 /** Delay before a broken event stream is opened again. */
 const AGAIN_MS = 3000;
+/** Errors that are over after a while: no response, or the service is starting or stopping. */
+export const PASSING = ["away", "starting", "draining"];
 const ACTIVE = ["queued", "processing"];
 
 export class JobList {
@@ -134,7 +134,7 @@ export class JobList {
     } catch (error) {
       this.told.trouble(error);
       clearTimeout(this.retrying);
-      if (AWAY.includes(error.code) && !this.resting) this.retrying = setTimeout(() => this.refresh(), AGAIN_MS);
+      if (PASSING.includes(error.code) && !this.resting) this.retrying = setTimeout(() => this.refresh(), AGAIN_MS);
     }
     this.told.changed();
   }

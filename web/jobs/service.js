@@ -2,9 +2,6 @@
 
 import { sendable, withKey } from "../key.js";
 
-/** Errors of a service that is soon there again. */
-export const AWAY = ["away", "starting"];
-
 export class ServiceError extends Error {
   /** @param {string} code from the service, or `away`, `key`, `key_needed`, `jobs_right` */
   constructor(code, message = "") {

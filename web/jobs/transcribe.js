@@ -7,10 +7,10 @@ import { library, loadLibrary } from "../library/library.js";
 import { Selection, saveBlob } from "../library/selection.js";
 import { RecordingPanel } from "../recording/panel.js";
 import { UploadForm } from "./upload-form.js";
-import { JobList } from "./list.js";
+import { JobList, PASSING } from "./list.js";
 import { ResultView } from "./result.js";
 import { Row, shownJob, shownUpload } from "./row.js";
-import { AWAY, newKey, Service } from "./service.js";
+import { newKey, Service } from "./service.js";
 import { Upload, Uploads } from "./upload.js";
 
 const find = (id) => document.getElementById(id);
@@ -226,10 +226,10 @@ export class Transcribe {
 
   /** @private */
   tell(error) {
-    if (!error) return this.trouble.hide(...AWAY, ...OF_KEYS);
+    if (!error) return this.trouble.hide(...PASSING, ...OF_KEYS);
     const { code } = error;
     const ask = OF_KEYS.includes(code) && { name: "signIn", act: () => this.signIn.ask(code) };
-    this.trouble.show(error, AWAY.includes(code) ? { name: "tryNow", act: () => this.begin() } : ask || undefined);
+    this.trouble.show(error, PASSING.includes(code) ? { name: "tryNow", act: () => this.begin() } : ask || undefined);
   }
 
   /** For screen readers. @private */

@@ -31,8 +31,15 @@ export class TalkHistory {
       this.store.on = target.checked;
     });
     find("talks-record").addEventListener("change", ({ target }) => {
+      find("may-record").hidden = true;
       this.store.recordable = target.checked; // from the next connection on; the notice erases the present one
     });
+    for (const [id, may] of [["may-record-yes", true], ["may-record-no", false]]) {
+      find(id).addEventListener("click", () => {
+        this.store.recordable = may;
+        find("may-record").hidden = true;
+      });
+    }
     find("talk-back").addEventListener("click", () => this.read(null));
     find("talk-continue").addEventListener("click", () => {
       const kept = this.open;
@@ -54,6 +61,11 @@ export class TalkHistory {
       return button;
     });
     find("talk-formats").replaceChildren(...formats);
+  }
+
+  /** Ask for consent, if the user has not decided yet. @param {boolean} records whether the service records */
+  askToRecord(records) {
+    find("may-record").hidden = !records || this.store.decided;
   }
 
   show() {

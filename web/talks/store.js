@@ -2,7 +2,7 @@
 
 const PREFIX = "parley.talk.";
 const OFF = "parley.talks-off";
-const UNRECORDED = "parley.unrecorded";
+const RECORDABLE = "parley.recordable";
 const MOST = 200;
 const MOST_MESSAGES = 1000;
 /** All conversations together: browsers give a page about 5 million characters. */
@@ -26,14 +26,18 @@ export class TalkStore {
     else localStorage.setItem(OFF, "1");
   }
 
-  /** Whether the service may record conversations, if its operator does. */
+  /** Whether the service may record conversations, if its operator does: only after the user has allowed it. */
   get recordable() {
-    return localStorage.getItem(UNRECORDED) === null;
+    return localStorage.getItem(RECORDABLE) === "1";
   }
 
   set recordable(may) {
-    if (may) localStorage.removeItem(UNRECORDED);
-    else localStorage.setItem(UNRECORDED, "1");
+    localStorage.setItem(RECORDABLE, may ? "1" : "0");
+  }
+
+  /** Whether the user has decided about that. */
+  get decided() {
+    return localStorage.getItem(RECORDABLE) !== null;
   }
 
   /** @returns {Kept} a new conversation, which is stored with its first message */
