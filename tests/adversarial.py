@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from itertools import cycle, islice
 
-SHORT, LONG = 10_000, 40_000
+SHORT, LONG = 5_000, 20_000
 MOST_GROWTH = 8.0
 """Largest allowed ratio of times. Four times the text takes 4 times as long if the time is linear, 16 if quadratic."""
-FLOOR_S = 0.0025
+FLOOR_S = 0.00125
 """A long text that takes less than this is fast enough. Shorter times do not show how the time grows."""
 TRIES = 5
 

@@ -41,12 +41,15 @@ collect_ignore = ["homeassistant"]
 """Tests with an environment of their own: `make test-ha`."""
 
 LONGEST = (
-    "test_xtts.py", "test_real_whisper.py", "test_kokoro.py", "test_talk.py", "test_real_service.py",
-    "test_commands.py", "test_local_llm.py", "test_endpoints.py", "test_fronts.py", "test_pocket.py",
-    "test_draining.py", "test_live_ws.py", "test_crash.py", "test_procrastinate.py", "test_transcribe.py",
-    "test_recording.py", "test_talks.py", "test_workers.py", "test_openai_audio.py", "test_calls.py",
-    "test_sphinx.py", "test_linear_texts.py", "test_budgets.py", "test_file_batches.py", "test_network.py",
-    "test_full_disk.py", "test_hostile_models.py",
+    "test_real_service.py", "test_xtts.py", "test_talk.py", "test_commands.py", "test_fronts.py", "test_kokoro.py",
+    "test_whole_document.py", "test_local_llm.py", "test_real_whisper.py", "test_procrastinate.py", "test_crash.py",
+    "test_recording.py", "test_talks.py", "test_openai_audio.py", "test_whisper.py", "test_model_index.py",
+    "test_endpoints.py", "test_transcribe.py", "test_draining.py", "test_live_ws.py", "test_webhooks.py",
+    "test_real_calls.py", "test_sphinx.py", "test_calls.py", "test_speakers.py", "test_processes.py", "test_files.py",
+    "test_file_batches.py", "test_linear_texts.py", "test_server.py", "test_ws.py", "test_workers.py",
+    "test_hostile_models.py", "test_watcher.py", "test_convert.py", "test_pocket.py", "test_forms.py", "test_mcp.py",
+    "test_hints.py", "test_whisper_batch.py", "test_limits.py", "test_slow_clients.py", "test_network.py",
+    "test_budgets.py", "test_full_disk.py",
 )  # fmt: skip
 """Files to start first, in this order, so that the other processes do not wait for one of them at the end."""
 BROWSER = Path(__file__).parent / "browser"

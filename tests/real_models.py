@@ -59,11 +59,14 @@ def real_whisper() -> dict[str, str]:
 def real_engines(llm: Path, tts: str) -> dict[str, str]:
     """Return the settings of a service with Whisper tiny.en, this language model, and Kokoro or Piper. Replies are
     short, because a busy machine speaks slowly."""
-    voice = {"kokoro": "kokoro-82m", "piper": "piper-joe"}[tts]
+    speaks = {
+        "kokoro": {"MODELS_DIR": str(real_model("kokoro-82m").parent), "VOICE_NAME": "af_heart"},
+        "piper": {"TTS_MODEL": str(real_model("piper-joe"))},
+    }[tts]
     return {
         **real_whisper(),
         "LLM_ENGINE": "local", "LOCAL_LLM": str(llm), "LLM_TEMPERATURE": "0", "LLM_MAX_TOKENS": "48",
-        "TTS_ENGINE": tts, "TTS_MODEL": str(real_model(voice)),
+        "TTS_ENGINE": tts, **speaks,
         **constants({"pipeline.workers:NICENESS": 0}, by_default=False),
     }  # fmt: skip
 

@@ -163,7 +163,15 @@ class ServerProcess(Service):
 def workers_of(pid: int) -> list[psutil.Process]:
     """Return the worker processes of models among the descendants of this process."""
     found = psutil.Process(pid).children(recursive=True)
-    return [one for one in found if one.name().startswith(NAMED) or "pipeline.workers.child" in one.cmdline()]
+    return [one for one in found if one.name().startswith(NAMED) or "pipeline.workers.child" in command_of(one)]
+
+
+def command_of(process: psutil.Process) -> list[str]:
+    """Return the command line of a process; [] if it has just ended."""
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:
+        return []
 
 
 def busy_s(pid: int) -> float:

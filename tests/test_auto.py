@@ -21,6 +21,7 @@ from tests.questions import SUM, SUM_ANSWER, sample, spoken
 from tests.server_process import ServerProcess, ask, constants, error_code, receive, serving, workers_of
 from tests.servers.ollama import FakeOllama, Traps
 from tests.servers.running import closed_port, running
+from tests.stt.recordings import TRAINED
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,7 @@ def ollama_port() -> int:
 def automatic(tmp_path_factory: pytest.TempPathFactory, ollama_port: int) -> Iterator[ServerProcess]:
     with serving(
         tmp_path_factory.mktemp("auto"),
-        LLM_ENGINE="auto", LLAMA_ENDPOINT=f"http://127.0.0.1:{ollama_port}",
+        **TRAINED, LLM_ENGINE="auto", LLAMA_ENDPOINT=f"http://127.0.0.1:{ollama_port}",
         **constants({"pipeline.llm.auto:RECHECK_S": 0.2}),
     ) as server:  # fmt: skip
         yield server

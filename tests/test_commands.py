@@ -301,9 +301,12 @@ server.run()
 
 @pytest.mark.parametrize("moment", ["1.2", "ready"])
 def test_interrupted_start_exits_cleanly(moment: str, tmp_path: Path) -> None:
-    process = subprocess.Popen(
-        [sys.executable, str(HOME / "main.py")], cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True
-    )
+    process: forked.Process
+    if moment == "ready":
+        process = forked.start(folder=tmp_path, env=environment())
+    else:
+        command = [sys.executable, str(HOME / "main.py")]
+        process = subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     try:
         if moment == "ready":  # the earliest moment at which a user can see that it runs
@@ -324,22 +327,7 @@ def test_interrupted_start_exits_cleanly(moment: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("signal", ["SIGTERM", "SIGINT"])
 def test_signal_between_the_announcement_and_the_server_exits_cleanly(signal: str, tmp_path: Path) -> None:
     """The earliest moment at which a service manager can stop a service that says it is ready."""
-    script = f"""
-import os, signal, sys
-from commands import serve
-announce = serve._announce
-def announce_and_stop(*arguments):
-    announce(*arguments)
-    os.kill(os.getpid(), signal.{signal})
-serve._announce = announce_and_stop
-sys.argv = ["parley", "serve"]
-import main
-main.run()
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        cwd=tmp_path, env=environment() | {"PYTHONPATH": str(HOME)}, capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
+    done = forked.run(signal, folder=tmp_path, env=environment(), timeout_s=60, module="tests.stops_when_ready")
     assert "listens on" in done.stderr
     assert "Traceback" not in done.stderr
     assert done.returncode == 0

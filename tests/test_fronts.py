@@ -23,7 +23,7 @@ from tests import forked
 from tests.jobs.conftest import recording
 from tests.live_client import ENDS, Live
 from tests.questions import sample
-from tests.server_process import TURN_S, ServerProcess, ask, environment, serving
+from tests.server_process import TURN_S, ServerProcess, ask, command_of, environment, serving
 from tests.servers.running import closed_port
 from tests.waiting import until
 
@@ -43,7 +43,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]
 
 
 def fronts(service: ServerProcess) -> list[psutil.Process]:
-    return [one for one in service.children() if "commands.front" in one.cmdline()]
+    return [one for one in service.children() if "commands.front" in command_of(one)]
 
 
 def front_of(service: ServerProcess, connection: ClientConnection) -> psutil.Process:
@@ -207,7 +207,7 @@ def test_sighup_replaces_the_processes_and_the_model_and_cuts_no_turn(tmp_path: 
         return talk.until(*ENDS)["type"], talk.until("session_ended")["code"]
 
     write("600", "one")
-    settings = {"PROCESSES": "2", "STT_ENGINE": "whisper", "STT_REPLICAS": "1", "DRAIN_SECONDS": "120"}  # a long story
+    settings = {"PROCESSES": "2", "STT_ENGINE": "whisper", "STT_REPLICAS": "1", "DRAIN_SECONDS": "120"}
     with serving(tmp_path, **settings) as service, ExitStack() as stack:
         old = fronts(service)
         [old_model] = [one for one in service.workers() if "whisper" in one.name()]
@@ -215,17 +215,18 @@ def test_sighup_replaces_the_processes_and_the_model_and_cuts_no_turn(tmp_path: 
         assert {front_of(service, talk.connection) for talk in talks} == {*old}
         for talk in talks:
             assert talk.started["options"]["silence_ms"] == 600
-            talk.tell("say", text="my name is peter")
-            talk.until(*ENDS)
-            talk.tell("say", text="tell me a story")
-            talk.until("speech_started")
-        pool = stack.enter_context(ThreadPoolExecutor(len(talks)))
-        ends = [pool.submit(ended, talk) for talk in talks]  # a client that does not read is disconnected
-
         write("many", "two")
         service.process.send_signal(signal.SIGHUP)
         until(lambda: "go on with their settings" in service.text)
         assert fronts(service) == old
+
+        for talk in talks:
+            talk.tell("say", text="my name is peter")
+            talk.until(*ENDS)
+            talk.tell("say", text="count to thirty")
+            talk.until("speech_started")
+        pool = stack.enter_context(ThreadPoolExecutor(len(talks)))
+        ends = [pool.submit(ended, talk) for talk in talks]  # a client that does not read is disconnected
         write("900", "two")
         service.process.send_signal(signal.SIGHUP)
         assert [end.result() for end in ends] == [("turn_completed", "draining")] * len(talks)

@@ -91,8 +91,9 @@ def test_logprobs_prompt_temperature_and_chunking_are_supported(client: openai.O
     answer = transcribe(client, three[0], include=["logprobs"], chunking_strategy="auto")
     assert [one.token for one in answer.logprobs] == " ".join(TEXTS).split()
     assert all(one.logprob <= 0 for one in answer.logprobs)
-    assert isinstance(transcribe(client, three[0], prompt="Alice, Thomas").text, str)
-    assert transcribe(client, three[0], temperature=0.01).text == " ".join(TEXTS)
+    wav, _ = recording(0)
+    assert isinstance(transcribe(client, wav, prompt="Alice, Thomas").text, str)
+    assert transcribe(client, wav, temperature=0.01).text == TEXTS[0]
     cut = transcribe(
         client, three[0], chunking_strategy={"type": "server_vad", "silence_duration_ms": 800, "threshold": 0.4}
     )
@@ -107,22 +108,21 @@ def test_stream_sends_deltas_and_a_final_event(client: openai.OpenAI, three: Any
 
 
 def test_first_event_comes_long_before_the_last(client: openai.OpenAI) -> None:
-    wav = long_recording(2)
+    wav = long_recording(1)
     began = time.monotonic()
     times = [time.monotonic() - began for _ in transcribe(client, wav, stream=True)]
-    assert len(times) > 20
+    assert len(times) > 10
     assert times[0] < times[-1] / 2
 
 
-def test_translations_in_all_formats(client: openai.OpenAI, three: Any) -> None:
-    assert client.audio.translations.create(file=("a.wav", three[0]), model="whisper-1").text
-    verbose = client.audio.translations.create(
-        file=("a.wav", three[0]), model="whisper-1", response_format="verbose_json"
-    )
+def test_translations_in_all_formats(client: openai.OpenAI) -> None:
+    wav, _ = recording(0)
+    assert client.audio.translations.create(file=("a.wav", wav), model="whisper-1").text
+    verbose = client.audio.translations.create(file=("a.wav", wav), model="whisper-1", response_format="verbose_json")
     assert verbose.language == "english"
     assert verbose.segments
     assert list(
-        srt.parse(client.audio.translations.create(file=("a.wav", three[0]), model="whisper-1", response_format="srt"))
+        srt.parse(client.audio.translations.create(file=("a.wav", wav), model="whisper-1", response_format="srt"))
     )
 
 
@@ -202,9 +202,10 @@ def test_error_in_a_union_field_names_the_intended_variant(
     assert error["message"].startswith(told), error
 
 
-def test_language_is_accepted_by_code_and_by_name(client: openai.OpenAI, three: Any) -> None:
+def test_language_is_accepted_by_code_and_by_name(client: openai.OpenAI) -> None:
+    wav, _ = recording(0)
     for language in ("en", "en-US", "English"):
-        assert transcribe(client, three[0], language=language, response_format="verbose_json").language == "english"
+        assert transcribe(client, wav, language=language, response_format="verbose_json").language == "english"
 
 
 def test_models_are_listed_and_retrieved(client: openai.OpenAI) -> None:
@@ -241,7 +242,7 @@ def test_too_large_body_is_413_with_and_without_a_content_length(hears: ServerPr
 
 def test_health_responds_during_a_transcription(hears: ServerProcess, client: openai.OpenAI) -> None:
     """Responses come repeatedly and never wait for the file. Their latency depends on the load of this machine."""
-    wav = long_recording(2)
+    wav = long_recording(1)
     done = threading.Event()
 
     def work() -> None:
@@ -255,9 +256,9 @@ def test_health_responds_during_a_transcription(hears: ServerProcess, client: op
         began = time.monotonic()
         assert httpx.get(f"{hears.url}/health").status_code == 200
         times.append(time.monotonic() - began)
-        time.sleep(0.02)
+        time.sleep(0.1)
     worker.join()
-    assert len(times) > 10
+    assert len(times) > 5
     assert statistics.median(times) < 1
 
 

@@ -1,4 +1,5 @@
-"""The whole service on real models: Whisper tiny.en, SmolLM2-135M and Kokoro or Piper, with real speech.
+"""The whole service on real models: Whisper tiny.en, SmolLM2-135M and Kokoro or Piper, with real speech. Piper speaks
+where the voice does not matter, because Kokoro needs several times its CPU time.
 
 Another Whisper, called directly, hears what the service says. The language model is too small to be trusted, so few
 tests depend on the content of its replies.
@@ -36,8 +37,14 @@ SENTENCES = (
 
 
 @pytest.fixture(scope="module")
-def client(real_service: ServerProcess) -> Iterator[openai.OpenAI]:
+def kokoro(real_service: ServerProcess) -> Iterator[openai.OpenAI]:
     with openai.OpenAI(base_url=f"{real_service.url}/v1", api_key="none", max_retries=0, timeout=300) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def client(piper_service: ServerProcess) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{piper_service.url}/v1", api_key="none", max_retries=0, timeout=300) as client:
         yield client
 
 
@@ -54,13 +61,13 @@ def say(client: openai.OpenAI, text: str, **options: Any) -> Clip:
 
 
 @pytest.fixture(scope="module")
-def capital(client: openai.OpenAI) -> Clip:
-    return say(client, CAPITAL)
+def capital(kokoro: openai.OpenAI) -> Clip:
+    return say(kokoro, CAPITAL)
 
 
 @pytest.fixture(scope="module")
-def story(client: openai.OpenAI) -> Clip:
-    return say(client, STORY)
+def story(kokoro: openai.OpenAI) -> Clip:
+    return say(kokoro, STORY)
 
 
 def understood(reply: str, speech: Clip) -> float:
@@ -77,26 +84,22 @@ def check_heard(words: str, reply: str, speech: Clip, played_ms: float) -> None:
     assert abs(len(listened.split()) - len(words.split())) <= 2, (words, listened)
 
 
-@pytest.mark.parametrize("name", ["jfk", "goforward"])
-def test_real_speech_gets_an_exact_transcript_and_a_clear_reply(real_service: ServerProcess, name: str) -> None:
-    with real_service.connect() as connection:
+@pytest.mark.parametrize(("voice", "name"), [("real_service", "goforward"), ("piper_service", "sb_spk1_snt3")])
+def test_real_speech_gets_an_exact_transcript_and_a_clear_reply(
+    request: pytest.FixtureRequest, voice: str, name: str
+) -> None:
+    service: ServerProcess = request.getfixturevalue(voice)
+    with service.connect() as connection:
         answer = ask(connection, recording(name))
     assert plain(answer.transcription) == plain(spoken_text(name))
     assert understood(answer.llama, answer.speech) <= MOSTLY, answer.llama
 
 
-def test_piper_speaks_a_clear_reply_to_real_speech(piper_service: ServerProcess) -> None:
-    with piper_service.connect() as connection:
-        answer = ask(connection, recording("sb_spk1_snt3"))
-    assert plain(answer.transcription) == plain(spoken_text("sb_spk1_snt3"))
-    assert understood(answer.llama, answer.speech) <= MOSTLY, answer.llama
-
-
-def test_a_spoken_question_in_a_chat_is_answered_in_speech(client: openai.OpenAI, capital: Clip) -> None:
+def test_a_spoken_question_in_a_chat_is_answered_in_speech(kokoro: openai.OpenAI, capital: Clip) -> None:
     said = {"data": base64.b64encode(encode_wav(capital)).decode(), "format": "wav"}
     messages: list[Any] = [{"role": "user", "content": [{"type": "input_audio", "input_audio": said}]}]
     audio: Any = {"voice": "alloy", "format": "pcm16"}
-    chunks = client.chat.completions.create(
+    chunks = kokoro.chat.completions.create(
         model="gpt-audio", modalities=["text", "audio"], audio=audio, messages=messages, stream=True
     )
     deltas = [chunk.choices[0].delta.audio for chunk in chunks]
@@ -107,9 +110,9 @@ def test_a_spoken_question_in_a_chat_is_answered_in_speech(client: openai.OpenAI
     assert understood(reply, Clip.from_pcm16(pcm, 24_000)) <= MOSTLY, reply
 
 
-def test_times_of_words_cut_the_speech_between_words(client: openai.OpenAI) -> None:
+def test_times_of_words_cut_the_speech_between_words(kokoro: openai.OpenAI) -> None:
     body = {"input": SENTENCES[0], "voice": "alloy", "response_format": "wav", "timestamp_granularities": ["word"]}
-    told = client.post("/audio/speech", body=body, cast_to=httpx.Response).json()
+    told = kokoro.post("/audio/speech", body=body, cast_to=httpx.Response).json()
     speech = decode_blocking(base64.b64decode(told["audio"]), max_seconds=60)
     words = [one["word"] for one in told["timestamps"]]
     assert plain(" ".join(words)) == plain(SENTENCES[0])
@@ -186,8 +189,8 @@ async def test_realtime_cancel_stops_the_reply_in_the_middle(
         done = await talk.until("response.done")
         assert done["response"]["status_details"]["reason"] == "client_cancelled"
         await talk.speak(capital)
-        reply = (await talk.until("response.done"))["response"]["output"][0]["content"][0]["transcript"]
-    assert "Paris" in reply
+        assert (await talk.until("response.done"))["response"]["status"] == "completed"
+        assert talk.of("conversation.item.input_audio_transcription.completed")[1]["transcript"] == CAPITAL
 
 
 async def test_realtime_barge_in_keeps_only_the_heard_words(
@@ -207,12 +210,12 @@ async def test_realtime_barge_in_keeps_only_the_heard_words(
         assert talk.of("conversation.item.input_audio_transcription.completed")[1]["transcript"] == CAPITAL
 
 
-def test_a_job_returns_words_and_subtitles(real_service: ServerProcess) -> None:
+def test_a_job_returns_words_and_subtitles(piper_service: ServerProcess) -> None:
     names = ("jfk", "sb_spk1_snt1", "sb_spk1_snt3")
     clips = [decode_blocking(recording(name), max_seconds=60) for name in names]
     pause = Clip(0 * clips[0].samples[: 2 * clips[0].rate_hz], clips[0].rate_hz)
     talk = Clip.join([part for clip in clips for part in (pause, clip)], 16_000)
-    with httpx.Client(base_url=real_service.url, timeout=60) as client:
+    with httpx.Client(base_url=piper_service.url, timeout=60) as client:
         sent = client.post("/jobs", files={"files": ("talk.wav", encode_wav(talk))}, data={"words": "true"})
         path = f"/jobs/{sent.raise_for_status().json()['jobs'][0]['job_id']}"
 
@@ -246,20 +249,20 @@ def test_nothing_is_invented_after_the_last_word_of_a_file(client: openai.OpenAI
     assert [plain(word.word) for word in found.words or []] == plain(found.text).split()
 
 
-def test_spoken_text_is_transcribed_to_the_same_text(client: openai.OpenAI) -> None:
-    speech = [say(client, text, voice=voice) for text, voice in zip(SENTENCES, ("man", "woman", "onyx"), strict=True)]
+def test_spoken_text_is_transcribed_to_the_same_text(kokoro: openai.OpenAI) -> None:
+    speech = [say(kokoro, text, voice=voice) for text, voice in zip(SENTENCES, ("man", "woman", "onyx"), strict=True)]
     texts = [
-        client.audio.transcriptions.create(file=("speech.wav", encode_wav(clip)), model="whisper-1").text
+        kokoro.audio.transcriptions.create(file=("speech.wav", encode_wav(clip)), model="whisper-1").text
         for clip in speech
     ]
     assert [plain(text) for text in texts] == [plain(text) for text in SENTENCES]
 
 
-@pytest.mark.parametrize("kind", ["silence", "white", "music", "breath"])
-def test_sound_without_speech_starts_no_turn(real_service: ServerProcess, kind: str) -> None:
-    with Live(real_service) as live:
-        for _, clip in ((name, clip) for name, clip in unspoken(60.0) if name == kind):
-            live.speak(clip)
+def test_sound_without_speech_starts_no_turn(piper_service: ServerProcess) -> None:
+    with Live(piper_service) as live:
+        for kind, clip in unspoken(30.0):
+            if kind in ("silence", "white", "music", "breath"):
+                live.speak(clip)
         live.tell("say", text="Hello.")
         live.until("turn_completed")
     assert len(live.of("turn_started")) == 1

@@ -232,22 +232,24 @@ def test_health_searches_for_libraries_once(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_asr_supports_all_formats_and_options(hears: Service, three: Any) -> None:
-    def asr(query: str) -> httpx.Response:
-        answer = post(hears, f"/asr?language=en&{query}", three[0])
+    one, _ = recording(0)
+
+    def asr(query: str, wav: bytes = one) -> httpx.Response:
+        answer = post(hears, f"/asr?language=en&{query}", wav)
         assert answer.status_code == 200, answer.text
         assert answer.headers["asr-engine"] == "whisper"
         return answer
 
-    assert asr("").text.splitlines() == TEXTS
-    assert [one.content for one in srt.parse(asr("output=srt").text)] == TEXTS
+    assert asr("", three[0]).text.splitlines() == TEXTS
+    assert [cue.content for cue in srt.parse(asr("output=srt", three[0]).text)] == TEXTS
     assert asr("output=vtt").text.startswith("WEBVTT")
     assert asr("output=tsv").text.splitlines()[0] == "start\tend\ttext"
     told = asr("output=json&word_timestamps=true&task=transcribe&vad_filter=true&encode=true&initial_prompt=").json()
-    assert (told["text"], told["language"]) == (" ".join(TEXTS), "en")
+    assert (told["text"], told["language"]) == (TEXTS[0], "en")
     assert [word["word"] for word in told["segments"][0]["words"]] == TEXTS[0].split()
     narrow = list(srt.parse(asr("output=srt&line_width=10&max_lines=1").text))
-    assert len(narrow) > 3
-    assert all(len(one.content) <= 10 for one in narrow)
+    assert len(narrow) > 1
+    assert all(len(cue.content) <= 10 for cue in narrow)
 
 
 def test_asr_accepts_raw_samples_from_bazarr(hears: Service) -> None:
@@ -327,13 +329,14 @@ def test_silence_gets_the_default_language(hears: Service) -> None:
     assert post(hears, "/detect-language?encode=false", b"").status_code == 400
 
 
-def test_every_endpoint_requires_a_key(tmp_path: Path, three: Any) -> None:
+def test_every_endpoint_requires_a_key(tmp_path: Path) -> None:
+    wav, _ = recording(0)
     with hearing_process(tmp_path, API_KEYS="right") as locked:
         for path in ("/api/v1/transcribe", "/transcribe/", "/asr", "/detect-language"):
-            refused = post(locked, path, three[0])
+            refused = post(locked, path, wav)
             assert refused.status_code == 401
             assert refused.headers["www-authenticate"] == "Bearer"
-            assert post(locked, path, three[0], headers={"Authorization": "Bearer right"}).status_code == 200
+            assert post(locked, path, wav, headers={"Authorization": "Bearer right"}).status_code == 200
         with pytest.raises(websockets.InvalidStatus) as raised:
-            streamed(locked, "", three[0])
+            streamed(locked, "", wav)
         assert raised.value.response.status_code == 401

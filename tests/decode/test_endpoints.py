@@ -69,9 +69,9 @@ def decoders(service: ServerProcess) -> list[psutil.Process]:
     return found
 
 
-def test_eight_hostile_messages_do_not_block_other_turns(service: ServerProcess) -> None:
+def test_hostile_messages_do_not_block_other_turns(service: ServerProcess) -> None:
     with service.connect() as other:
-        hostile = [service.connect() for _ in range(8)]
+        hostile = [service.connect() for _ in range(4)]
         for connection in hostile:
             connection.send(BOMB)
         until(lambda: decoders(service))

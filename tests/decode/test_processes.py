@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,9 +17,9 @@ import psutil
 import pytest
 
 from pipeline.audio.clip import Clip
-from pipeline.audio.decode import Recording, decode, decode_blocking, processes, warm_up
+from pipeline.audio.decode import Recording, decode, decode_blocking, processes, utterance, warm_up
 from pipeline.audio.decode import recording as recording_module
-from pipeline.audio.decode.processes import FILES, Call, Stopped, descriptor
+from pipeline.audio.decode.processes import FILES, TURNS, Call, Stopped, descriptor
 from pipeline.audio.decode.wire import HEAD, SAMPLES, TOLD, Frames, Misbehaved, frame
 from pipeline.errors import BadInput
 from pipeline.support.threads import in_threads
@@ -52,7 +53,8 @@ async def begun() -> psutil.Process:
 
 
 @pytest.mark.parametrize("kind", BOMBS)
-async def test_thousands_of_tags_cost_only_their_sender(kind: str) -> None:
+async def test_thousands_of_tags_cost_only_their_sender(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(utterance, "TURNS", replace(TURNS, open_s=0.3))
     make, count = BOMBS[kind]
     assert (await decode(make(20), max_seconds=10)).seconds == pytest.approx(0.2, abs=0.1)
     bomb = asyncio.create_task(decode(make(count), max_seconds=10))
@@ -185,6 +187,19 @@ async def test_a_lost_zygote_is_started_again() -> None:
     before.wait()
     assert (await decode(written("MP3"), max_seconds=10)).seconds == pytest.approx(0.2, abs=0.1)
     assert zygote().pid != before.pid
+
+
+def test_the_zygote_outlives_the_thread_that_started_it() -> None:
+    lost = zygote()
+    lost.kill()
+    lost.wait()
+    thread = threading.Thread(target=warm_up)
+    thread.start()
+    thread.join()
+    started = processes._zygote._process
+    assert started is not None
+    assert decode_blocking(written("MP3"), max_seconds=10).seconds == pytest.approx(0.2, abs=0.1)
+    assert processes._zygote._process is started
 
 
 async def test_an_unresponsive_process_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:

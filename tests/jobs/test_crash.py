@@ -26,12 +26,12 @@ def test_no_job_is_lost_when_killed_at_several_points(tmp_path: Path) -> None:
         for number, point_s in enumerate(POINTS_S):
             with killed(tmp_path, **THREADED) as service, httpx.Client(base_url=service.url, timeout=60) as client:
                 data = {"language": "en", "words": "false", "webhook_url": f"{web.address}/hook"}
-                long_one = slow_recording(number, count=5)
+                long_one = slow_recording(number, count=4)
                 files = [("files", ("long.flac", long_one)), ("files", ("a.wav", recording(number)))]
                 answer = client.post("/jobs", files=files, data=data, headers={"Idempotency-Key": f"{number}"})
                 assert answer.status_code == 202
                 long, short = (job["job_id"] for job in answer.json()["jobs"])
-                texts |= {long: " ".join(SAID[number : number + 5]), short: SAID[number]}
+                texts |= {long: " ".join(SAID[number : number + 4]), short: SAID[number]}
                 time.sleep(point_s)
         with serving(tmp_path, **THREADED) as running, httpx.Client(base_url=running.url, timeout=60) as client:
             ended = {job_id: done(client, job_id) for job_id in texts}

@@ -90,7 +90,7 @@ def test_two_workers_share_jobs_and_one_takes_over_from_the_other(tmp_path: Path
         worker(tmp_path, settings),
         worker(tmp_path, settings) as second,
     ):
-        files = [("files", (f"{n}.flac", slow_recording(n))) for n in range(5)]
+        files = [("files", (f"{n}.flac", slow_recording(n, count=5))) for n in range(4)]
         data = {"language": "en", "webhook_url": f"{web.address}/hook"}
         jobs = [job["job_id"] for job in client.post("/jobs", files=files, data=data).json()["jobs"]]
         until(lambda: client.get("/queues").json()["processing"] == 2)  # each does one at a time
@@ -103,7 +103,7 @@ def test_two_workers_share_jobs_and_one_takes_over_from_the_other(tmp_path: Path
         told = [json.loads(request.body)["data"]["job_id"] for request in web.seen]
         assert sorted(told) == sorted(jobs), "each is done once"
         numbers = client.get("/queues").json()
-        assert (numbers["completed"], numbers["queued"], numbers["processing"]) == (5, 0, 0)
+        assert (numbers["completed"], numbers["queued"], numbers["processing"]) == (4, 0, 0)
 
 
 def test_a_job_worker_exports_metrics_and_traces(tmp_path: Path, pg: Postgres) -> None:

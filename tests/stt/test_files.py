@@ -32,7 +32,7 @@ def loop_settings() -> Settings:
     return Settings(whisper_model=str(MODEL), whisper_context_s=30.0, isolate_models=False, stt_replicas=1, stt_batch=1)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 async def stt(loop_settings: Settings) -> AsyncIterator[SpeechToText]:
     async with whisper.open_engine(loop_settings, ignore) as opened:
         yield opened.engine
@@ -59,6 +59,7 @@ def check(segments: list[Segment], truth: list[tuple[str, float, float]], within
         assert segment.end_s == pytest.approx(end_s, abs=within_s)
 
 
+@pytest.mark.asyncio(loop_scope="module")
 async def test_each_utterance_is_found_at_its_position(stt: SpeechToText) -> None:
     clip, truth = spliced([(1.0, 0), (3.0, 1), (40.0, 2), (2.5, 3), (65.0, 4)])
     segments, progress, end = await heard(stt, encode_wav(clip))
@@ -70,6 +71,7 @@ async def test_each_utterance_is_found_at_its_position(stt: SpeechToText) -> Non
     assert all(step.total_s == pytest.approx(clip.seconds, abs=0.01) for step in progress)
 
 
+@pytest.mark.asyncio(loop_scope="module")
 async def test_words_have_times_on_the_recordings_clock(stt: SpeechToText) -> None:
     clip, truth = spliced([(1.0, 0), (30.0, 1)])
     segments, _, _ = await heard(stt, encode_wav(clip), FileRequest("en", words=True))
@@ -78,8 +80,9 @@ async def test_words_have_times_on_the_recordings_clock(stt: SpeechToText) -> No
         assert all(start_s - 0.7 < word.start_s <= word.end_s < end_s + 0.7 for word in segment.words)
 
 
+@pytest.mark.asyncio(loop_scope="module")
 async def test_requesting_words_loses_no_text(stt: SpeechToText) -> None:
-    clip, truth = spliced([(3.0, number) for number in range(6, 16)])
+    clip, truth = spliced([(3.0, number) for number in range(6, 12)])
     for words in (False, True):
         segments, _, _ = await heard(stt, encode_wav(clip), FileRequest("en", words=words))
         assert [segment.text for segment in segments] == [text for text, _, _ in truth]
@@ -88,6 +91,7 @@ async def test_requesting_words_loses_no_text(stt: SpeechToText) -> None:
             assert all(one.words[-1].end_s > one.words[0].start_s for one in segments)
 
 
+@pytest.mark.asyncio(loop_scope="module")
 async def test_times_do_not_drift_in_a_long_recording(stt: SpeechToText) -> None:
     # At a rate that is not a multiple of ours. Only the end of the recording has speech.
     clip, truth = spliced([(600.0, 5)])
@@ -108,6 +112,7 @@ async def test_times_do_not_drift_in_a_long_recording(stt: SpeechToText) -> None
         ("mp4", "aac", {"video": True, "offset_s": 4.0}),
     ],
 )  # fmt: skip
+@pytest.mark.asyncio(loop_scope="module")
 async def test_containers_keep_the_players_clock(
     stt: SpeechToText, container: str, codec: str, options: dict[str, object]
 ) -> None:
@@ -117,6 +122,7 @@ async def test_containers_keep_the_players_clock(
     check(segments, [(text, start_s + offset_s, end_s + offset_s) for text, start_s, end_s in truth])
 
 
+@pytest.mark.asyncio(loop_scope="module")
 async def test_one_of_several_audio_tracks_is_used(stt: SpeechToText) -> None:
     (first, said_first), (second, said_second) = spliced([(1.0, 0)]), spliced([(1.0, 1)])
     data = encoded([first, second], "matroska", "libopus")
@@ -126,12 +132,14 @@ async def test_one_of_several_audio_tracks_is_used(stt: SpeechToText) -> None:
         await heard(stt, data, track=2)
 
 
+@pytest.mark.asyncio(loop_scope="module")
 async def test_raw_samples_of_any_rate_are_transcribed(stt: SpeechToText) -> None:
     clip, truth = spliced([(1.0, 0)])
     check((await heard(stt, clip.pcm16(), raw_rate_hz=RATE_HZ))[0], truth)
     check((await heard(stt, clip.at(48_000).pcm16(), raw_rate_hz=48_000))[0], truth)
 
 
+@pytest.mark.asyncio(loop_scope="module")
 async def test_a_truncated_file_is_transcribed_to_its_end(stt: SpeechToText) -> None:
     clip, truth = spliced([(1.0, 0), (3.0, 1)])
     data = encoded([clip], "mp3", "libmp3lame")
@@ -140,6 +148,7 @@ async def test_a_truncated_file_is_transcribed_to_its_end(stt: SpeechToText) -> 
 
 
 @pytest.mark.parametrize("name", ["silence", "tone", "clicks"])
+@pytest.mark.asyncio(loop_scope="module")
 async def test_silence_has_no_segment(stt: SpeechToText, name: str) -> None:
     segments, _, end = await heard(stt, encode_wav(unspoken(name)), FileRequest(None))
     assert not segments
@@ -157,12 +166,14 @@ async def test_silence_has_no_segment(stt: SpeechToText, name: str) -> None:
     ],
     ids=["text", "nothing", "m3u8", "concat", "no samples"],
 )
+@pytest.mark.asyncio(loop_scope="module")
 async def test_files_that_are_not_recordings_are_refused(stt: SpeechToText, data: bytes, code: str) -> None:
     with pytest.raises(BadInput) as raised:
         await heard(stt, data)
     assert raised.value.code == code
 
 
+@pytest.mark.asyncio(loop_scope="module")
 async def test_too_long_a_file_stops_at_the_limit(stt: SpeechToText) -> None:
     small = encoded([Clip(np.zeros(1800 * RATE_HZ, np.float32), RATE_HZ)], "flac", "flac", rate_hz=16_000)
     assert len(small) < 2**20
@@ -239,6 +250,7 @@ class Endless(io.RawIOBase):
         return self.at
 
 
+@pytest.mark.asyncio(loop_scope="module")
 async def test_closing_stops_reading_and_transcribing(stt: SpeechToText) -> None:
     source = Endless()
     events = transcribe_file(stt, Recording(source, max_seconds=1e9), FileRequest("en"))
@@ -256,6 +268,7 @@ async def test_closing_stops_reading_and_transcribing(stt: SpeechToText) -> None
         assert (await stt.transcribe(clip, language="en", prompt=None, words=False)).text == truth[0][0]
 
 
+@pytest.mark.asyncio(loop_scope="module")
 async def test_a_conversation_has_priority_over_a_file(stt: SpeechToText) -> None:
     """A turn that arrives during a file's transcription waits for one window, not for the file."""
     clip, truth = spliced([(1.0, 1)])
@@ -279,11 +292,12 @@ async def test_a_conversation_has_priority_over_a_file(stt: SpeechToText) -> Non
             await asyncio.wait([reading])
 
 
+@pytest.mark.asyncio(loop_scope="module")
 async def test_the_embedded_recogniser_accepts_utterances() -> None:
     async with sphinx.open_engine(Settings(), ignore) as opened:
-        clip, truth = spliced([(1.0, 0), (2.0, 1), (20.0, 2)])
+        clip, truth = spliced([(1.0, 0), (20.0, 1)])
         segments, _, end = await heard(opened.engine, encode_wav(clip), FileRequest(None, words=True))
-    assert len(segments) == 3
+    assert len(segments) == 2
     for segment, (_, start_s, end_s) in zip(segments, truth, strict=True):
         assert segment.start_s == pytest.approx(start_s, abs=0.5)
         assert segment.end_s == pytest.approx(end_s, abs=0.5)

@@ -1,9 +1,10 @@
 """Real weights on real recordings: the text with a short context is the text with 30 s, and nothing is invented."""
 
 import functools
+import io
 import json
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 
 import jiwer
@@ -24,6 +25,7 @@ from pipeline.transcripts.growing import GrowingFile, transcribe_growing
 from pipeline.transcripts.long_files import transcribe_file
 from tests.real_models import real_model
 from tests.speech import Espeak
+from tests.stt.recordings import encoded
 
 ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared" / "audio"
@@ -50,6 +52,22 @@ def said(names: str) -> str:
     return plain(" ".join(texts[f"{name}.wav"] for name in names.split()))
 
 
+@pytest.fixture(scope="module")
+def bilingual() -> bytes:
+    """An MP3 of 20 s, in English and then in German."""
+    sound = decode_blocking((SHARED / "multilingual.mp3").read_bytes(), max_seconds=60).at(RATE_HZ).samples
+    english, german = sound[: int(11.3 * RATE_HZ)], sound[int(41.9 * RATE_HZ) : int(47.6 * RATE_HZ)]
+    whole = Clip(np.concatenate([english, np.zeros(3 * RATE_HZ, np.float32), german]), RATE_HZ)
+    return encoded([whole], "mp3", "libmp3lame")
+
+
+@pytest.fixture(scope="module")
+async def base() -> AsyncIterator[SpeechToText]:
+    """Whisper base, for one window at a time."""
+    async with opened(BASE, 1) as stt:
+        yield stt
+
+
 LONG = ("jfk", "LJ001-0001 LJ001-0003", "libri1088 LJ001-0003 lj_0020")
 """11 to 28 s."""
 
@@ -57,8 +75,7 @@ LONG = ("jfk", "LJ001-0001 LJ001-0003", "libri1088 LJ001-0003 lj_0020")
 @needs_recordings
 def test_short_context_hears_long_utterances_as_well_as_the_full_one() -> None:
     texts = [said(names) for names in LONG]
-    clips = [recording(names) for names in LONG]
-    short, full = ([*heard(engine_of(TINY, context_s), clips)] for context_s in (10.0, 30.0))
+    short, full = heard_long(10.0), heard_long(30.0)
     assert jiwer.wer(texts, short) <= jiwer.wer(texts, full) + 0.02
     assert jiwer.wer(texts, short) < 0.06
 
@@ -76,16 +93,18 @@ def test_batches_and_file_windows_hear_the_same_as_single_turns() -> None:
     for index, found in engine.segments_many([(clip, FileRequest("en")) for clip in clips], never):
         if found is not None and not isinstance(found, Exception):
             parts[index].append(found.text)
-    assert jiwer.wer([*heard(engine, clips)], [together[index] for index in range(len(clips))]) < 0.02
+    assert jiwer.wer(heard_long(10.0), [together[index] for index in range(len(clips))]) < 0.02
     assert jiwer.wer(texts, [plain(" ".join(parts[index])) for index in range(len(clips))]) < 0.06
 
 
+@pytest.mark.asyncio(loop_scope="module")
 @needs_recordings
 @pytest.mark.parametrize(("file_batch", "words"), [(1, False), (4, True)])
-async def test_each_window_of_a_file_is_in_its_own_language(file_batch: int, words: bool) -> None:
-    """English, then German."""
-    async with opened(BASE, file_batch) as stt:
-        found = await segments_of(stt, FileRequest(words=words))
+async def test_each_window_of_a_file_is_in_its_own_language(
+    bilingual: bytes, base: SpeechToText, file_batch: int, words: bool
+) -> None:
+    async with nullcontext(base) if file_batch == 1 else opened(BASE, file_batch) as stt:
+        found = await segments_of(stt, bilingual, FileRequest(words=words))
     languages = [one.language for one in found]
     assert languages == ["en"] * languages.count("en") + ["de"] * languages.count("de")
     texts = {code: " ".join(one.text for one in found if one.language == code) for code in ("en", "de")}
@@ -93,22 +112,22 @@ async def test_each_window_of_a_file_is_in_its_own_language(file_batch: int, wor
     assert "Software zu verwenden" in texts["de"]
 
 
+@pytest.mark.asyncio(loop_scope="module")
 @needs_recordings
-async def test_a_file_stays_in_the_language_of_its_request() -> None:
-    async with opened(BASE, 1) as stt:
-        found = await segments_of(stt, FileRequest("en"))
+async def test_a_file_stays_in_the_language_of_its_request(bilingual: bytes, base: SpeechToText) -> None:
+    found = await segments_of(base, bilingual, FileRequest("en"))
     assert {one.language for one in found} == {"en"}
     assert "Software zu verwenden" not in " ".join(one.text for one in found)
 
 
+@pytest.mark.asyncio(loop_scope="module")
 @needs_recordings
-async def test_a_growing_recording_is_heard_in_its_languages() -> None:
-    async with opened(BASE, 1) as stt:
-        file = GrowingFile()
-        file.put((SHARED / "multilingual.mp3").read_bytes())
-        file.end()
-        recording = Recording(file, max_seconds=3600)
-        *_, whole = [one async for one in transcribe_growing(stt, recording, file, FileRequest())]
+async def test_a_growing_recording_is_heard_in_its_languages(bilingual: bytes, base: SpeechToText) -> None:
+    file = GrowingFile()
+    file.put(bilingual)
+    file.end()
+    recording = Recording(file, max_seconds=3600)
+    *_, whole = [one async for one in transcribe_growing(base, recording, file, FileRequest())]
     assert whole.text.startswith("Permission is hereby granted")
     assert "Software zu verwenden" in whole.text
 
@@ -186,15 +205,19 @@ async def opened(model: str, file_batch: int) -> AsyncIterator[SpeechToText]:
         yield running.engine
 
 
-async def segments_of(stt: SpeechToText, request: FileRequest) -> list[Segment]:
-    with (SHARED / "multilingual.mp3").open("rb") as file:
-        events = transcribe_file(stt, Recording(file, max_seconds=3600), request)
-        return [event async for event in events if isinstance(event, Segment)]
+async def segments_of(stt: SpeechToText, file: bytes, request: FileRequest) -> list[Segment]:
+    events = transcribe_file(stt, Recording(io.BytesIO(file), max_seconds=3600), request)
+    return [event async for event in events if isinstance(event, Segment)]
 
 
 def heard(engine: WhisperEngine, clips: list[Clip]) -> Iterator[str]:
     for clip in clips:
         yield plain(last(engine.transcribe(clip, "en", None, False)).text)
+
+
+@functools.cache
+def heard_long(context_s: float) -> list[str]:
+    return [*heard(engine_of(TINY, context_s), [recording(names) for names in LONG])]
 
 
 def never(index: int) -> bool:

@@ -131,7 +131,8 @@ async def test_text_without_words_makes_no_sound(opened: Opened[KokoroSpeech]) -
 @pytest.mark.asyncio(loop_scope="module")
 async def test_a_text_beyond_the_context_is_spoken_whole(opened: Opened[KokoroSpeech]) -> None:
     numbers = "one, two, three, four, five, six, seven, eight, nine, ten, "
-    stream = opened.engine.speak(numbers * 5, voice=Voice("any"), language="en")
+    quick = Voice("quick", engines={"kokoro": {"speed": 1.5}})
+    stream = opened.engine.speak(numbers * 5, voice=quick, language="en")
     clips = [clip async for clip in stream]
     assert len(clips) > 1
     assert all(clip.seconds > 1 for clip in clips)
@@ -247,14 +248,6 @@ def test_the_service_speaks_without_a_usable_kokoro(tmp_path: Path) -> None:
         answer = httpx.post(f"{server.url}/v1/audio/speech", json=body, timeout=60).raise_for_status()
         samples, rate_hz = soundfile.read(io.BytesIO(answer.content), dtype="float32")
         assert len(samples) > rate_hz
-
-
-def test_the_service_speaks_with_it(tmp_path: Path) -> None:
-    with serving(tmp_path, TTS_ENGINE="kokoro", MODELS_DIR=str(MODELS), VOICE_NAME="af_heart") as server:
-        body = {"model": "tts-1", "input": TEXT, "voice": "af_heart", "response_format": "wav"}
-        answer = httpx.post(f"{server.url}/v1/audio/speech", json=body, timeout=300).raise_for_status()
-        samples, rate_hz = soundfile.read(io.BytesIO(answer.content), dtype="float32")
-        assert heard(Clip(samples, rate_hz)) == WORDS
 
 
 def test_shipped_voices_come_with_their_licence() -> None:

@@ -74,7 +74,7 @@ async def said(speech: XttsSpeech, text: str, voice: Voice = CLONED, language: s
 
 
 @pytest.mark.asyncio(loop_scope="module")
-@pytest.mark.parametrize(("name", "language"), [("man", "en"), ("woman", "pt-BR"), ("man", "es"), ("woman", None)])
+@pytest.mark.parametrize(("name", "language"), [("man", "en"), ("woman", "pt-BR"), ("woman", None)])
 async def test_shipped_voices_speak(speech: XttsSpeech, name: str, language: str | None) -> None:
     clip = await said(speech, "Hello there.", VOICES.get(name), language)
     assert 1.0 < clip.seconds < 2.5
@@ -229,27 +229,27 @@ def test_a_half_precision_model_speaks(config: XttsConfig) -> None:
 
     half = Xtts(replace(config, precision="bfloat16"))
     assert {str(weight.dtype) for weight in half._model.gpt.gpt.parameters()} == {"torch.bfloat16"}
-    for clips in (tuple(map(str, RECORDINGS[:1])), ()):
-        sound = [clip for clip in half.speak("Hello there.", "en", "Ana Florence", clips) if clip is not None]
-        whole = Clip.join(sound, half.rate_hz)
-        assert 1.0 < whole.seconds < 2.5
-        assert np.isfinite(whole.samples).all()
-        assert np.abs(whole.samples).max() > 0.01
+    clips = tuple(map(str, RECORDINGS[:1]))
+    sound = [clip for clip in half.speak("Hello there.", "en", "Ana Florence", clips) if clip is not None]
+    whole = Clip.join(sound, half.rate_hz)
+    assert 1.0 < whole.seconds < 2.5
+    assert np.isfinite(whole.samples).all()
+    assert np.abs(whole.samples).max() > 0.01
 
 
-async def test_two_replicas_and_many_streams_do_not_mix(folder: Path, tmp_path: Path) -> None:
+async def test_two_replicas_and_many_streams_do_not_mix(settings: Settings) -> None:
     """Each stream has the timbre of its own voice, without the sound of concurrent streams."""
-    settings = Settings(tts_model=str(folder), models_dir=tmp_path, tts_device="cpu", tts_replicas=2)
-    voices = [VOICES.get("man"), VOICES.get("woman"), CLONED]
-    async with xtts.open_engine(settings, lambda progress: None) as opened:
+    two = settings.model_copy(update={"tts_replicas": 2})
+    voices = [VOICES.get("man"), CLONED]
+    async with xtts.open_engine(two, lambda progress: None) as opened:
         alone = [timbre(await said(opened.engine, "Hello there.", voice)) for voice in voices]
-        apart = min(distance(alone[a], alone[b]) for a in range(3) for b in range(a))
-        clips = await asyncio.gather(*(said(opened.engine, "Hello there.", voices[n % 3]) for n in range(4)))
+        apart = distance(*alone)
+        clips = await asyncio.gather(*(said(opened.engine, "Hello there.", voices[n % 2]) for n in range(4)))
         for number, clip in enumerate(clips):
             assert 1.0 < clip.seconds < 2.5
             distances = [distance(timbre(clip), own) for own in alone]
-            assert min(distances) == distances[number % 3], (number, distances)
-            assert distances[number % 3] < apart / 2
+            assert min(distances) == distances[number % 2], (number, distances)
+            assert distances[number % 2] < apart / 2
 
 
 def test_a_broken_model_is_reported(config: XttsConfig, tmp_path: Path) -> None:

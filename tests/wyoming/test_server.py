@@ -30,7 +30,7 @@ from wyoming.wake import Detect, Detection, NotDetected
 
 from pipeline.audio.clip import Clip
 from tests.questions import spoken
-from tests.server_process import ServerProcess, serving
+from tests.server_process import ServerProcess, constants, serving
 from tests.servers.running import closed_port, wait_for_port
 from tests.stt.recordings import TRAINED
 
@@ -51,7 +51,9 @@ def port() -> int:
 def server(tmp_path_factory: pytest.TempPathFactory, port: int) -> Iterator[ServerProcess]:
     folder = tmp_path_factory.mktemp("wyoming")
     uri = f"tcp://127.0.0.1:{port}"
-    with serving(folder, **TRAINED, WYOMING_URI=uri, MAX_AUDIO_SECONDS="30", MAX_SESSIONS=str(PLACES)) as started:
+    less = constants({"server.wyoming.streamed_texts:MAX_TEXT_CHARS": 10_000})
+    limits = {"MAX_AUDIO_SECONDS": "30", "MAX_SESSIONS": str(PLACES), **less}
+    with serving(folder, **TRAINED, WYOMING_URI=uri, **limits) as started:
         wait_for_port(port)  # just after the HTTP port
         yield started
 
@@ -267,7 +269,7 @@ async def test_each_language_of_a_voice_is_listed_with_its_own_name(server: Serv
             ["audio-stop", "synthesize-stopped"],
         ),
         (
-            [SynthesizeStart(), *[SynthesizeChunk("many words " * 100)] * 60, Synthesize("a"), SynthesizeStop()],
+            [SynthesizeStart(), *[SynthesizeChunk("many words " * 100)] * 10, Synthesize("a"), SynthesizeStop()],
             "message_too_large",
             ["audio-stop", "synthesize-stopped"],
         ),

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -103,6 +103,8 @@ class _Zygote:
         self._lock = threading.Lock()
         self._control: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        # The kernel ends the process with the thread that started it (`sandbox.die_with_parent`).
+        self._thread = ThreadPoolExecutor(1, "zygote")
 
     def send(self, data: bytes, fds: list[int]) -> None:
         """Have a process forked. Blocks for some milliseconds when the zygote has to be started."""
@@ -127,14 +129,15 @@ class _Zygote:
     def _start(self) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            self._process = subprocess.Popen(
+            self._process = self._thread.submit(
+                subprocess.Popen,
                 [sys.executable, "-m", "pipeline.audio.decode.zygote", str(theirs.fileno()), str(os.getpid())],
                 pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                 env=clean_environment(
                     PYTHONPATH=os.pathsep.join([str(HOME), os.environ.get("PYTHONPATH", "")]),
                     PYTHONDONTWRITEBYTECODE="1", LC_ALL="C.UTF-8", OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1",
                 ),
-            )  # fmt: skip
+            ).result()  # fmt: skip
         self._control = ours
 
     def _end(self) -> None:
