@@ -156,7 +156,7 @@ def test_places_of_a_key_are_counted_in_all_processes(service: ServerProcess) ->
 def _refused(service: ServerProcess) -> int:
     """Return the status of a refused conversation; 0 if it is accepted."""
     try:
-        with live(service):
+        with Live(service, additional_headers=AUTH):
             return 0
     except InvalidStatus as refused:
         return refused.response.status_code
