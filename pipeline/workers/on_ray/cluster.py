@@ -10,6 +10,7 @@ import pickle
 import re
 import secrets
 import sys
+import threading
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -168,22 +169,23 @@ class Cluster:
 
         from pipeline.workers.on_ray.replica import Replica
 
-        there = serve.status().applications.get(name)
+        there = _applications().get(name)
         if there is not None and there.status in ("DEPLOYING", "RUNNING", "UNHEALTHY"):
             return serve.get_app_handle(name)
-        deployment = serve.deployment(Replica).options(
-            name=spec.name,
-            max_ongoing_requests=MAX_CALLS,
-            # A node with --num-cpus=0 gets no replicas. On this machine alone there is nothing to distribute.
-            ray_actor_options={"num_cpus": 0 if self._own else 1, "num_gpus": placement.gpus},
-            health_check_period_s=2.0,
-            health_check_timeout_s=5.0,
-            graceful_shutdown_wait_loop_s=0.1,
-            graceful_shutdown_timeout_s=10.0,
-            **placement.options(serving.replicas),
-        )
-        target = serve.RunTarget(deployment.bind(spec, serving, hosting), name=name, route_prefix=None)
-        (handle,) = serve.run_many([target], wait_for_applications_running=False)
+        with _CONFIGURING:
+            deployment = serve.deployment(Replica).options(
+                name=spec.name,
+                max_ongoing_requests=MAX_CALLS,
+                # A node with --num-cpus=0 gets no replicas. On this machine alone there is nothing to distribute.
+                ray_actor_options={"num_cpus": 0 if self._own else 1, "num_gpus": placement.gpus},
+                health_check_period_s=2.0,
+                health_check_timeout_s=5.0,
+                graceful_shutdown_wait_loop_s=0.1,
+                graceful_shutdown_timeout_s=10.0,
+                **placement.options(serving.replicas),
+            )
+            target = serve.RunTarget(deployment.bind(spec, serving, hosting), name=name, route_prefix=None)
+            (handle,) = serve.run_many([target], wait_for_applications_running=False)
         return handle
 
     async def complete(self, name: str, replicas: int) -> None:
@@ -202,9 +204,7 @@ class Cluster:
             await asyncio.sleep(WATCH_S)
 
     async def _look(self) -> None:
-        from ray import serve
-
-        applications = (await asyncio.to_thread(serve.status)).applications
+        applications = await asyncio.to_thread(_applications)
         self.replicas = {
             name: sum(one.replica_states.get("RUNNING", 0) for one in application.deployments.values())
             for name, application in applications.items()
@@ -216,6 +216,10 @@ class Cluster:
                 log.info("%s is unloaded on Ray: no process uses it", name)
                 await self.discard(name)
 
+
+_CONFIGURING = threading.Lock()
+"""Lock for the functions of Serve that read or write configurations: each registers a module with its pickler for a
+moment, so of two threads at once one fails."""
 
 _opened: OnDemand[Cluster] | None = None
 _users = 0
@@ -266,6 +270,14 @@ async def _connect(settings: Settings) -> AsyncIterator[Cluster]:
         cluster = Cluster(own=own, versions=None if own else await asyncio.to_thread(versions))
         async with background(cluster.watch()):
             yield cluster
+
+
+def _applications() -> Any:
+    """Return Serve's applications by name. Blocking."""
+    from ray import serve
+
+    with _CONFIGURING:
+        return serve.status().applications
 
 
 def _environment(token: str) -> dict[str, str]:
