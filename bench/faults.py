@@ -15,7 +15,7 @@ ray-nothing, ray-replica, ray-node, ray-head, ray-frozen, ray-cut
               MODEL_HOST=ray with a head and two nodes, each with a replica of each model: kill -9 of a replica, of all
               processes of a node, of the head's; SIGSTOP of all processes of a node for 10 s; its address cut off for
               10 s (all of this runs in a network namespace of its own). A lost node or head is started again
-              after 10 s.
+              after 10 s. For ray-head the head keeps its state in a Redis, and the service has a node of its own.
 
 "turns lost": turns without a complete reply, because of an error or a lost connection. "conversations lost": not
 resumed, or another one. "jobs lost": accepted, and not completed within two minutes of the end. "hung": no complete
@@ -225,7 +225,7 @@ def the_redis(folder: Path, chance: random.Random) -> Iterator[Scene]:
 
 @contextmanager
 def ray(folder: Path, chance: random.Random, kind: str) -> Iterator[Scene]:
-    with cluster() as (head, nodes, there), killed(folder, **SERVICE, **there) as server:
+    with cluster(durable=kind == "ray-head") as there, killed(folder, **SERVICE, **there.settings) as server:
         hit: list[Node] = []
 
         def replicas(node: Node) -> list[psutil.Process]:
@@ -234,7 +234,8 @@ def ray(folder: Path, chance: random.Random, kind: str) -> Iterator[Scene]:
         def fault() -> None:
             if kind == "ray-nothing":
                 return
-            node = head if kind == "ray-head" else chance.choice([one for one in nodes if replicas(one)] or nodes)
+            nodes = [there.head] if kind == "ray-head" else [one for one in there.workers if replicas(one)]
+            node = chance.choice(nodes or there.workers)
             hit.append(node)
             if kind == "ray-replica":
                 chance.choice(replicas(node)).kill()
@@ -259,7 +260,7 @@ def ray(folder: Path, chance: random.Random, kind: str) -> Iterator[Scene]:
                 time.sleep(LOST_S)  # its start takes the cores of the others here
                 node.restart()
             deadline = time.monotonic() + READY_S
-            while time.monotonic() < deadline and sum(len(replicas(one)) for one in nodes) < 4:
+            while time.monotonic() < deadline and sum(len(replicas(one)) for one in there.workers) < 4:
                 time.sleep(0.5)
 
         time.sleep(SETTLE_S)

@@ -57,8 +57,7 @@ def service(kind: str) -> Iterator[ServerProcess]:
         if kind == "ray":
             from bench.ray_nodes import cluster
 
-            _, _, there = stack.enter_context(cluster())
-            settings |= there
+            settings |= stack.enter_context(cluster()).settings
         yield stack.enter_context(killed(folder, **settings))
 
 

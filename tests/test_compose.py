@@ -132,6 +132,19 @@ def test_cluster_has_two_fronts_that_find_what_they_need() -> None:
     assert f"--address={environment['RAY_ADDRESS']}" in there["ray-node"]["command"]
 
 
+def test_cluster_outlives_its_head() -> None:
+    there = services(CLUSTER)
+    head, store = there["ray-head"], there["ray-redis"]
+    assert head["environment"]["RAY_REDIS_ADDRESS"] == "ray-redis:6379"
+    assert '--redis-password="$$REDIS_PASSWORD"' in head["command"][-1]
+    assert (head["restart"], store["restart"]) == ("unless-stopped", "unless-stopped")
+    # A tmpfs would end with the container, and a limit would drop some of it.
+    assert store["volumes"] == ["/data"]
+    assert "/data" not in store["tmpfs"]
+    assert "--appendonly yes" in store["command"][-1]
+    assert "maxmemory" not in store["command"][-1]
+
+
 def test_cluster_waits_until_its_parts_are_healthy() -> None:
     there = services(CLUSTER)
     waited_for = {
@@ -140,7 +153,7 @@ def test_cluster_waits_until_its_parts_are_healthy() -> None:
         if isinstance(service.get("depends_on"), dict)
         for needed, how in service["depends_on"].items()
     }
-    assert set(waited_for) == {"ray-head", "redis", "postgres"}
+    assert set(waited_for) == {"ray-head", "ray-redis", "redis", "postgres"}
     for name, how in waited_for.items():
         assert how == {"condition": "service_healthy"}
         assert there[name]["healthcheck"]["test"][0] == "CMD"

@@ -12,7 +12,7 @@ from server.access.rules import Open, rule_for
 
 FOLDER = HOME / "deploy" / "kubernetes"
 OF_RAY = {"RAY_AUTH_MODE", "RAY_USAGE_STATS_ENABLED", "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD",
-          "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH"}  # fmt: skip
+          "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH", "RAY_gcs_rpc_server_reconnect_timeout_s"}  # fmt: skip
 """Variables that only Ray reads."""
 
 
@@ -21,16 +21,18 @@ def documents(name: str) -> list[dict[str, Any]]:
 
 
 PARLEY = {(one["kind"], one["metadata"]["name"]): one for one in documents("parley.yaml")}
-[SECRET] = documents("secret.example.yaml")
+SECRETS = {one["metadata"]["name"]: one for one in documents("secret.example.yaml")}
 [RAY] = documents("ray.yaml")
 GROUPS = [RAY["spec"]["headGroupSpec"], *RAY["spec"]["workerGroupSpecs"]]
 FRONT = PARLEY["Deployment", "parley"]["spec"]["template"]
-PODS = [FRONT, PARLEY["Deployment", "parley-redis"]["spec"]["template"], *(group["template"] for group in GROUPS)]
+REDIS = [PARLEY["Deployment", name]["spec"]["template"] for name in ("parley-redis", "parley-ray-redis")]
+OF_GROUPS = [group["template"] for group in GROUPS]
+PODS = [FRONT, *REDIS, *OF_GROUPS]
 
 
 def test_variables_are_settings() -> None:
-    names = {*PARLEY["ConfigMap", "parley"]["data"], *SECRET["stringData"]}
-    names |= {one["name"] for pod in PODS[2:] for one in pod["spec"]["containers"][0]["env"]}
+    names = {*PARLEY["ConfigMap", "parley"]["data"], *SECRETS["parley"]["stringData"]}
+    names |= {one["name"] for pod in OF_GROUPS for one in pod["spec"]["containers"][0]["env"]}
     assert {name for name in names if name.lower() not in Settings.model_fields} == OF_RAY
 
 
@@ -45,7 +47,7 @@ def test_what_is_referred_to_is_there() -> None:
             assert {one["name"] for one in container.get("volumeMounts", ())} <= volumes.keys()
             for one in container.get("env", ()):
                 if wanted := one.get("valueFrom", {}).get("secretKeyRef"):
-                    assert wanted["key"] in SECRET["stringData"]
+                    assert wanted["key"] in SECRETS[wanted["name"]]["stringData"]
     labels = [pod["metadata"]["labels"]["app"] for pod in PODS]
     for kind in ("Service", "PodDisruptionBudget"):
         for (of, name), one in PARLEY.items():
@@ -54,6 +56,11 @@ def test_what_is_referred_to_is_there() -> None:
                 assert chosen.get("matchLabels", chosen)["app"] in labels, name
     head = PARLEY["ConfigMap", "parley"]["data"]["RAY_ADDRESS"]
     assert head == f"{RAY['metadata']['name']}-head-svc:6379"
+    kept = RAY["spec"]["gcsFaultToleranceOptions"]
+    assert kept["redisAddress"] == f"{PARLEY['Service', 'parley-ray-redis']['metadata']['name']}:6379"
+    wanted = kept["redisPassword"]["valueFrom"]["secretKeyRef"]
+    [password] = REDIS[1]["spec"]["containers"][0]["env"]
+    assert wanted == password["valueFrom"]["secretKeyRef"]
 
 
 def test_probes_need_no_key_and_the_drain_fits() -> None:
@@ -75,6 +82,6 @@ def test_containers_have_no_rights(pod: dict[str, Any]) -> None:
 @pytest.mark.skipif(importlib.util.find_spec("kubernetes_validate") is None, reason="needs kubernetes-validate")
 def test_the_schemas_of_kubernetes_are_kept() -> None:
     validate = importlib.import_module("kubernetes_validate").validate
-    pods = [{"apiVersion": "v1", "kind": "Pod", **pod} for pod in PODS[2:]]
-    for one in (*PARLEY.values(), SECRET, *pods):
+    pods = [{"apiVersion": "v1", "kind": "Pod", **pod} for pod in OF_GROUPS]
+    for one in (*PARLEY.values(), *SECRETS.values(), *pods):
         validate(one, "1.33", strict=True)

@@ -168,6 +168,10 @@ class StageSettings(Group):
     ray_auth_token: str = ""
     """Token of that cluster. A cluster without token authentication is refused, because every client that reaches it
     can run code there."""
+    ray_temp_dir: str = ""
+    """The folder (`ray start --temp-dir=…`) of the node of that cluster that the service uses. Needed only on a machine
+    with several nodes, on which Ray would choose the head: a service on a node of its own survives a restart of the
+    head (docs/scaling.md)."""
     ray_gpus: float = Field(default=0.0, ge=0, le=8)
     """GPUs of a node that each replica on Ray gets; below 1 several replicas share one. 0: replicas use the CPU."""
     ray_max_replicas: int = Field(default=0, ge=0, le=1024)

@@ -14,6 +14,7 @@ import pytest_asyncio
 from pipeline.errors import EngineError, Overloaded, WorkerCrashed
 from pipeline.settings import Settings
 from pipeline.workers import EngineSpec, Serving, Worker, open_model_host, open_worker
+from pipeline.workers.on_ray.cluster import connected
 from pipeline.workers.scheduler import Urgency, calling
 from tests.ray.starting import needs_ray
 from tests.waiting import eventually
@@ -123,6 +124,15 @@ async def test_two_workers_of_one_model_share_its_replicas(worker: Worker) -> No
     async with opened(COUNTER) as other:
         assert await other.call("pid") == await worker.call("pid")
     assert await worker.call("echo", 1) == 1
+
+
+async def test_a_model_opens_while_others_look_at_the_replicas(worker: Worker) -> None:
+    """Serve pickles a module in a way that a second thread disturbs."""
+    async with connected(settings()) as ours, asyncio.TaskGroup() as looks:
+        for _ in range(100):
+            looks.create_task(ours._look())
+        async with opened(EngineSpec("counter", COUNTER.target, 20)) as other:
+            assert await other.call("echo", 1) == 1
 
 
 @pytest.mark.parametrize("fault", ["die", "freeze"])

@@ -10,6 +10,7 @@ import pickle
 import re
 import secrets
 import sys
+import threading
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -47,6 +48,8 @@ OURS = re.compile(rf"{PREFIX}.+-[0-9a-f]{{12}}")
 """Our models' names on an existing cluster, see `_name`. Other applications there are not ours to unload."""
 MAX_MESSAGE_BYTES = 256 * 2**20
 """Largest call or result: more than an hour of sound."""
+HEADLESS_S = 600
+"""Time for which Ray lets this process wait for the head of an existing cluster, in seconds; its default is 60."""
 CHECKED_METHOD = "/ray.rpc.NodeInfoGcsService/GetAllNodeInfo"
 """A request to the cluster's head without arguments, which needs the token."""
 
@@ -168,22 +171,23 @@ class Cluster:
 
         from pipeline.workers.on_ray.replica import Replica
 
-        there = serve.status().applications.get(name)
+        there = _applications().get(name)
         if there is not None and there.status in ("DEPLOYING", "RUNNING", "UNHEALTHY"):
             return serve.get_app_handle(name)
-        deployment = serve.deployment(Replica).options(
-            name=spec.name,
-            max_ongoing_requests=MAX_CALLS,
-            # A node with --num-cpus=0 gets no replicas. On this machine alone there is nothing to distribute.
-            ray_actor_options={"num_cpus": 0 if self._own else 1, "num_gpus": placement.gpus},
-            health_check_period_s=2.0,
-            health_check_timeout_s=5.0,
-            graceful_shutdown_wait_loop_s=0.1,
-            graceful_shutdown_timeout_s=10.0,
-            **placement.options(serving.replicas),
-        )
-        target = serve.RunTarget(deployment.bind(spec, serving, hosting), name=name, route_prefix=None)
-        (handle,) = serve.run_many([target], wait_for_applications_running=False)
+        with _CONFIGURING:
+            deployment = serve.deployment(Replica).options(
+                name=spec.name,
+                max_ongoing_requests=MAX_CALLS,
+                # A node with --num-cpus=0 gets no replicas. On this machine alone there is nothing to distribute.
+                ray_actor_options={"num_cpus": 0 if self._own else 1, "num_gpus": placement.gpus},
+                health_check_period_s=2.0,
+                health_check_timeout_s=5.0,
+                graceful_shutdown_wait_loop_s=0.1,
+                graceful_shutdown_timeout_s=10.0,
+                **placement.options(serving.replicas),
+            )
+            target = serve.RunTarget(deployment.bind(spec, serving, hosting), name=name, route_prefix=None)
+            (handle,) = serve.run_many([target], wait_for_applications_running=False)
         return handle
 
     async def complete(self, name: str, replicas: int) -> None:
@@ -201,10 +205,24 @@ class Cluster:
                 log.warning("the Ray cluster does not tell its replicas: %s", type(error).__name__)
             await asyncio.sleep(WATCH_S)
 
-    async def _look(self) -> None:
-        from ray import serve
+    async def watch_node(self) -> None:
+        """Wait until the node that connects this process to the cluster is lost, and log it."""
+        import ray
 
-        applications = (await asyncio.to_thread(serve.status)).applications
+        own = ray.get_runtime_context().get_node_id()
+        while True:
+            with contextlib.suppress(Exception):  # the head restarts
+                nodes = await asyncio.to_thread(ray.nodes)
+                if any(node["NodeID"] == own and not node["Alive"] for node in nodes):
+                    break
+            await asyncio.sleep(WATCH_S)
+        log.error(
+            "The Ray node of this process is lost: calls reach the replicas that run now, but no later ones. Restart "
+            "the node and this process."
+        )
+
+    async def _look(self) -> None:
+        applications = await asyncio.to_thread(_applications)
         self.replicas = {
             name: sum(one.replica_states.get("RUNNING", 0) for one in application.deployments.values())
             for name, application in applications.items()
@@ -216,6 +234,10 @@ class Cluster:
                 log.info("%s is unloaded on Ray: no process uses it", name)
                 await self.discard(name)
 
+
+_CONFIGURING = threading.Lock()
+"""Lock for the functions of Serve that read or write configurations: each registers a module with its pickler for a
+moment, so of two threads at once one fails."""
 
 _opened: OnDemand[Cluster] | None = None
 _users = 0
@@ -257,15 +279,25 @@ async def _connect(settings: Settings) -> AsyncIterator[Cluster]:
             # Without support for clusters, Ray listens on loopback only (on any system).
             environment["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
             address = await stack.enter_async_context(_cluster_here(environment))
+        else:
+            os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", str(HEADLESS_S))
         os.environ.update(environment)
-        await asyncio.to_thread(_join, address)
+        await asyncio.to_thread(_join, address, settings.ray_temp_dir)
         import ray
 
         stack.push_async_callback(asyncio.to_thread, ray.shutdown)
         own = not settings.ray_address
         cluster = Cluster(own=own, versions=None if own else await asyncio.to_thread(versions))
-        async with background(cluster.watch()):
+        async with background(cluster.watch()), background(cluster.watch_node()):
             yield cluster
+
+
+def _applications() -> Any:
+    """Return Serve's applications by name. Blocking."""
+    from ray import serve
+
+    with _CONFIGURING:
+        return serve.status().applications
 
 
 def _environment(token: str) -> dict[str, str]:
@@ -341,9 +373,9 @@ def _check(address: str, token: str) -> None:
         raise ConfigError(f"RAY_ADDRESS={address} does not answer as a Ray cluster ({code.name.lower()}).")
 
 
-def _join(address: str) -> None:
+def _join(address: str, temp_dir: str) -> None:
     """Connect this process to a cluster, and start Serve there if it does not run. Blocking; not in the main thread,
-    because Ray would replace the handlers of signals."""
+    because Ray would replace the handlers of signals. temp_dir: see RAY_TEMP_DIR."""
     import ray
     from ray import serve
 
@@ -353,11 +385,12 @@ def _join(address: str) -> None:
             namespace="parley",
             log_to_driver=False,
             logging_level=logging.ERROR,
+            _temp_dir=temp_dir or None,
         )
     except Exception as error:
         raise ConfigError(
             f"This machine is not a node of the Ray cluster at {address} ({type(error).__name__}): run `ray start "
-            f"--address={address} --num-cpus=0` here."
+            f"--address={address} --num-cpus=0` here{f', with --temp-dir={temp_dir}' if temp_dir else ''}."
         ) from error
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     serve.start(proxy_location="Disabled")

@@ -1,6 +1,7 @@
 """The service's side of a model on Ray: calls its replicas, and retries a call of a lost one."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import ExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -11,11 +12,14 @@ from pipeline.settings import Settings
 from pipeline.telemetry import metrics, tracing
 from pipeline.workers import START_TIMEOUT_S, EngineSpec, Hosting, Load, Serving, Worker
 from pipeline.workers.lag import Lag
-from pipeline.workers.on_ray.cluster import Cluster, Placement, connected
+from pipeline.workers.on_ray.cluster import LOOK_S, Cluster, Placement, connected
 from pipeline.workers.on_ray.messages import ALIVE_S, Alive, Ended, Message, Request
 from pipeline.workers.results import ResultsWorker
 from pipeline.workers.scheduler import Caller, Urgency, current
 from pipeline.workers.wire import Done, Failed, Item, dump, unpack
+
+UNAVAILABLE_S = 15.0
+"""Time for which a model that starts may be unavailable, in seconds: it was unloaded just before."""
 
 
 @asynccontextmanager
@@ -27,7 +31,7 @@ async def open_on_ray(spec: EngineSpec, settings: Settings, serving: Serving) ->
     async with connected(settings) as cluster, cluster.deployed(spec, serving, hosting, placement) as (name, handle):
         try:
             async with asyncio.timeout(START_TIMEOUT_S):
-                message = unpack(await handle.ready.remote())
+                message = unpack(await _ready(handle))
                 if isinstance(message, Failed):
                     await cluster.discard(name)  # also from an existing cluster: no other process can use it
                     raise message.error
@@ -35,6 +39,22 @@ async def open_on_ray(spec: EngineSpec, settings: Settings, serving: Serving) ->
         except TimeoutError:
             raise EngineError(f"{spec.name} was not ready on Ray after {START_TIMEOUT_S:g} s.") from None
         yield RayWorker(spec.name, name, handle, serving.replicas, cluster, to_zero=placement.to_zero)
+
+
+async def _ready(handle: Any) -> bytes:
+    """Wait until a replica has loaded the model. A model that was unloaded a moment ago counts as unavailable until
+    Serve has told its new replicas to all processes."""
+    from ray.serve.exceptions import DeploymentUnavailableError
+
+    deadline = time.monotonic() + UNAVAILABLE_S
+    while True:
+        try:
+            ready: bytes = await handle.ready.remote()
+            return ready
+        except DeploymentUnavailableError:
+            if time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(LOOK_S)
 
 
 @dataclass(slots=True, eq=False)
