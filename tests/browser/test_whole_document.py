@@ -37,8 +37,8 @@ def test_a_recording_becomes_a_document_and_its_speaker_is_known_again(visit: Vi
     speakers = pytest.importorskip("tests.speakers.test_speakers")
     # The longer sentences, four of each voice: enough speech for a voiceprint.
     voices = (speakers.WOMAN, speakers.MAN)
-    said_by = [(one, speakers.SENTENCES[2 + n % 2]) for n in range(4) for one in voices]
-    talk, truth = speakers.conversation(*said_by, pause_s=1.5)
+    talk, truth = speakers.conversation(*[(one, speakers.SENTENCES[2 + n % 2]) for n in range(4) for one in voices])
+    seconds = truth[-1][1] + 1
     model = FakeChat(reply="**Time**\n- Two people talk [0:01].")
     with start_blocking_portal() as portal, portal.wrap_async_context_manager(running(model.app())) as url:
         settings = {"LLM_ENGINE": "openai", "LLM_OPENAI_URL": f"{url}/v1"}
@@ -49,7 +49,7 @@ def test_a_recording_becomes_a_document_and_its_speaker_is_known_again(visit: Vi
             page.select_option("#job-options [name=language]", "en")
             page.check("#job-options [name=diarize]")
             page.select_option("#job-options [name=speakers]", "2")
-            record_talk(visitor, truth[-1][1] + 1)
+            record_talk(visitor, seconds)
             assert page.locator(".who").all_inner_texts() == [f"Speaker {letter}" for letter in "ABABABAB"]
             # Correct a word.
             page.locator("#transcript .word").first.dblclick()
@@ -79,10 +79,10 @@ def test_a_recording_becomes_a_document_and_its_speaker_is_known_again(visit: Vi
             document = text_of(download.value.path())
             assert "Corrected" in document
             assert "Thomas" in document
-            # The next recording of the same people, of half the length.
-            record_talk(visitor, truth[3][1] + 1)
+            # The next recording of the same people.
+            record_talk(visitor, seconds)
             page.click(".suggestion:has-text('Thomas')")
             visitor.see(".who:has-text('Thomas')")
-            assert page.locator(".who").all_inner_texts() == ["Speaker A", "Thomas"] * 2
+            assert page.locator(".who").all_inner_texts() == ["Speaker A", "Thomas"] * 4
             assert page.locator(".suggestion").count() == 0
             assert visitor.complaints == []

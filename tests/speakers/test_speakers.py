@@ -25,7 +25,6 @@ from pipeline.transcripts.speakers.assigning import with_names, with_speakers
 from pipeline.transcripts.speakers.clustering import path
 from pipeline.voices.catalogue import Voices
 from tests.clips import hearing_process
-from tests.in_process import in_process
 from tests.jobs.test_endpoints import done
 from tests.scripted import ScriptedLLM, ScriptedSTT, ScriptedTTS
 from tests.server_process import Service, constants
@@ -39,15 +38,15 @@ WOMAN, MAN = "en-us+f2", "en-us+m3"
 SENTENCES = ["what time is it", "what day is it today", "what is the date today", "what is two plus three"]
 
 
-def conversation(*said: tuple[str, str], pause_s: float = 2.5) -> tuple[Clip, list[tuple[float, float, str]]]:
+def conversation(*said: tuple[str, str]) -> tuple[Clip, list[tuple[float, float, str]]]:
     """A conversation of (voice, text) pairs in order, and its true speaker turns."""
-    espeak, pause = Espeak(), np.zeros(int(pause_s * RATE_HZ), np.float32)
+    espeak = Espeak()
     pieces, truth, at = [np.zeros(8_000, np.float32)], [], 8_000
     for voice, text in said:
         sound = espeak.say(text, voice)
-        pieces += [sound, pause]
+        pieces += [sound, np.zeros(int(2.5 * RATE_HZ), np.float32)]
         truth.append((at / RATE_HZ, (at + len(sound)) / RATE_HZ, voice))
-        at += len(sound) + len(pause)
+        at += len(sound) + int(2.5 * RATE_HZ)
     return Clip(np.concatenate(pieces), RATE_HZ), truth
 
 
@@ -261,27 +260,6 @@ def test_a_missing_engine_says_how_to_install_it(tmp_path: Path, talk: Any) -> N
         )
     assert answer.status_code == 400
     assert "pyannote" in answer.json()["detail"]
-
-
-def test_a_retry_without_an_engine_is_refused_like_a_new_job(tmp_path: Path) -> None:
-    only_pyannote = constants({"pipeline.transcripts.speakers:AUTO_ORDER": ["pyannote"]}, by_default=False)
-    wav = encode_wav(Clip(np.zeros(RATE_HZ, np.float32), RATE_HZ))
-
-    def retried(job_id: str, **settings: str) -> dict[str, Any]:
-        with in_process(tmp_path, JOB_WORKERS="0", **settings) as running:
-            answer = httpx.post(f"{running.url}/jobs/{job_id}/retry")
-            job: dict[str, Any] = httpx.get(f"{running.url}/jobs/{job_id}").json()
-        return {"status": answer.status_code, "job": job["status"], "told": answer.text}
-
-    with in_process(tmp_path, JOB_WORKERS="0") as running, httpx.Client(base_url=running.url) as client:
-        made = client.post("/jobs", files={"files": wav}, data={"diarize": "true"}).json()["jobs"][0]
-        client.post(f"/jobs/{made['job_id']}/cancel").raise_for_status()
-    refused = retried(made["job_id"], **only_pyannote)
-    assert (refused["status"], refused["job"]) == (400, "cancelled")
-    assert "engine_unavailable" in refused["told"]
-    assert "pyannote.audio is not installed" in refused["told"]
-    assert retried(made["job_id"])["job"] == "queued"
-    assert retried(made["job_id"], **only_pyannote)["status"] == 409, "a job that waits cannot be retried"
 
 
 async def test_locked_conversation_hears_only_its_first_voice() -> None:
