@@ -76,12 +76,13 @@ def understood(reply: str, speech: Clip) -> float:
 
 
 def check_heard(words: str, reply: str, speech: Clip, played_ms: float) -> None:
-    """Check that `words` are those of a reply's first `played_ms`, as a listener hears them, to two words."""
+    """Check that `words` are those of a reply's first `played_ms`, as a listener hears them, to three words: their times are
+    estimates, and the listener errs at the cut."""
     assert words
     assert reply.startswith(words)
     assert len(words) < len(reply)
     listened = heard(Clip(speech.samples[: int(played_ms / 1000 * speech.rate_hz)], speech.rate_hz))
-    assert abs(len(listened.split()) - len(words.split())) <= 2, (words, listened)
+    assert abs(len(listened.split()) - len(words.split())) <= 3, (words, listened)
 
 
 @pytest.mark.parametrize(("voice", "name"), [("real_service", "goforward"), ("piper_service", "sb_spk1_snt3")])
