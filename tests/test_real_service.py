@@ -76,8 +76,8 @@ def understood(reply: str, speech: Clip) -> float:
 
 
 def check_heard(words: str, reply: str, speech: Clip, played_ms: float) -> None:
-    """Check that `words` are those of a reply's first `played_ms`, as a listener hears them, to three words: the times of
-    words are estimates, and the listener errs at the cut."""
+    """Check that `words` are those of a reply's first `played_ms`, as a listener hears them, to three words: the times
+    of words are estimates, and the listener errs at the cut."""
     assert words
     assert reply.startswith(words)
     assert len(words) < len(reply)
