@@ -132,6 +132,7 @@ def measure(name: str, seconds: float, quiet_s: float, rows: Rows) -> bool:
     """Run one attack; return whether all targets were met."""
     question, wyoming, audiosocket = sample("hello"), closed_port(), closed_port()
     settings = {
+        "PYTHONUNBUFFERED": "1",  # an interpreter of its own, started as users start it
         **HEARS, "API_KEYS": KEYS, "DRAIN_SECONDS": str(DRAIN_S), "TWILIO_AUTH_TOKEN": TOKEN,
         "WYOMING_URI": f"tcp://0.0.0.0:{wyoming}", "AUDIOSOCKET_ADDRESS": f"0.0.0.0:{audiosocket}",
         "AUDIOSOCKET_ALLOWED": f"{STRANGER}/32",

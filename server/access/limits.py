@@ -10,6 +10,7 @@ from starlette.requests import HTTPConnection
 
 from pipeline.errors import Overloaded
 from server.access.callers import Caller
+from server.access.pace import MIN_PER_S
 from server.sharing.places import Elsewhere, Taken
 
 RETRY_S = 5.0
@@ -119,7 +120,7 @@ class Budget:
         self._most, self._most_of_one = most, share(most)
         self._of: Counter[tuple[str, str]] = Counter()
         self.held = 0
-        self.bytes_pace, self.sound_pace = DataPace(), DataPace()
+        self.bytes_pace, self.sound_pace, self.request_pace = DataPace(), DataPace(), DataPace()
         self.conversations: Counter[tuple[str, str]] = Counter()
         """Number of each caller's connections that have sent sound."""
 
@@ -174,6 +175,11 @@ class Share:
             return
         per_s = PACE_BYTES_PER_S * self._sound_per_s(caller) / SOUND_PER_S
         if wait_s := self._budget.bytes_pace.sent(size, caller, burst=BURST_BYTES, per_s=per_s):
+            await asyncio.sleep(wait_s)
+
+    async def requested(self) -> None:
+        """Count one request of a protocol without HTTP; wait as long as no other one should be handled."""
+        if wait_s := self._budget.request_pace.sent(1, self._counted_as, burst=2 * MIN_PER_S, per_s=MIN_PER_S):
             await asyncio.sleep(wait_s)
 
     async def heard(self, seconds: float) -> None:

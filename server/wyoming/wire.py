@@ -19,10 +19,10 @@ MAX_DATA_BYTES = 256 * 1024
 PIECE_BYTES = 2**16
 PARTS = ("audio-chunk", "synthesize-chunk", "ping")
 """Types of events of which one request has many, or that cost as little."""
-PART_BYTES, EVENT_BYTES = 1 << 14, 400_000
-"""Bytes as which one of PARTS, and any other event, counts at least in its caller's pace (`Share.paced`): handling it
-takes as long as reading so many. So 1,000 and 40 of them a second remain, after a burst; or 125 chunks for each
-conversation, if it has more than eight. Home Assistant sends 100 chunks of 10 ms a second for each satellite."""
+PART_BYTES = 1 << 14
+"""Bytes as which an event counts at least in its caller's pace (`Share.paced`): handling it takes as long as reading so
+many. So 1,000 of them a second remain, after a burst; or 125 for each conversation, if it has more than eight. Home
+Assistant sends 100 chunks of 10 ms a second for each satellite. Events other than PARTS are requests (`requested`)."""
 MAX_DEPTH = 32
 """Maximum nesting of objects and lists; real events are not as deep."""
 
@@ -67,7 +67,9 @@ async def read_event(reader: asyncio.StreamReader, *, max_payload: int, held: Sh
     except ValueError:  # from readline, for a line that is too long
         raise _not_wyoming("The header of an event is longer than 65536 bytes.") from None
     kind = head.get("type")
-    await held.paced(max(len(line) + len(body), PART_BYTES if kind in PARTS else EVENT_BYTES))
+    await held.paced(max(len(line) + len(body), PART_BYTES))
+    if kind not in PARTS:
+        await held.requested()
     if not isinstance(kind, str):
         raise BadEvent("The field 'type' of an event must be a string.")
     try:

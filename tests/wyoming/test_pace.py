@@ -2,6 +2,7 @@
 
 import asyncio
 
+import pytest
 from wyoming.audio import AudioChunk
 from wyoming.event import Eventable
 from wyoming.info import Describe
@@ -18,6 +19,7 @@ def budget() -> Budget:
     made = Budget(10**9)
     made.bytes_pace = DataPace(asyncio.get_running_loop().time)
     made.sound_pace = DataPace(asyncio.get_running_loop().time)
+    made.request_pace = DataPace(asyncio.get_running_loop().time)
     return made
 
 
@@ -36,9 +38,13 @@ async def read(event: Eventable, times: int, held: Share) -> float:
     return loop.time() - start
 
 
-def test_a_flood_of_questions_waits_and_others_do_not() -> None:
+@pytest.mark.parametrize("conversations", [0, 32])
+def test_a_flood_of_questions_waits_and_others_do_not(conversations: int) -> None:
+    """However many conversations the stranger has."""
+
     async def told() -> tuple[float, float]:
         made = budget()
+        made.conversations[STRANGER] = conversations
         flood = asyncio.create_task(read(Describe(), 500, Share(made, STRANGER)))
         await asyncio.sleep(5)
         return await read(Describe(), 10, Share(made, HOUSE)), await flood
