@@ -14,8 +14,9 @@ from server.http.hatch import Listen, hatch_here
 
 LINGER_S = 1.0
 """Longest time in which a client's last data is discarded, in seconds."""
-DISCARDED_BYTES = 1 << 16
-"""Bytes that are read and discarded at a time."""
+DISCARDED_BYTES, DISCARD_PAUSE_S = 1 << 16, 0.05
+"""Bytes that are read and discarded at a time, and the pause after them in seconds: clients that send on as fast as
+they can must not fill the event loop."""
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -94,8 +95,8 @@ async def linger(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
     with contextlib.suppress(OSError, TimeoutError):
         writer.write_eof()
         async with asyncio.timeout(LINGER_S):
-            while await reader.read(DISCARDED_BYTES):
-                pass
+            while await reader.read(DISCARDED_BYTES):  # noqa: ASYNC110  # it is the reading that waits
+                await asyncio.sleep(DISCARD_PAUSE_S)
 
 
 async def _close_when_draining(close: Callable[[], None], draining: Draining) -> None:
