@@ -94,11 +94,16 @@ async def client(request: pytest.FixtureRequest, service: Service) -> AsyncItera
             yield asynchronous
 
 
-async def test_every_method_of_a_realtime_connection(client: Client) -> None:
-    connecting = Connecting(client.realtime.connect(model="gpt-realtime"))
-    happened: list[str] = []
+async def prepared(manager: Any, session: Any) -> tuple[Connecting, list[str]]:
+    """Return a connection to open, which is to send the session at once, and the list of what its handlers get."""
+    connecting, happened = Connecting(manager), list[str]()
     await handlers(connecting.manager, happened)
-    await connecting.manager.send({"type": "session.update", "session": BY_HAND})
+    await connecting.manager.send({"type": "session.update", "session": session})
+    return connecting, happened
+
+
+async def test_every_method_of_a_realtime_connection(client: Client) -> None:
+    connecting, happened = await prepared(client.realtime.connect(model="gpt-realtime"), BY_HAND)
     async with connecting.opened() as connection:
         talk = Talk(connection)
         created = await connection.recv()
@@ -144,10 +149,7 @@ async def test_every_method_of_a_realtime_connection(client: Client) -> None:
 
 async def test_every_method_of_a_translation_connection(client: Client) -> None:
     made = client.realtime.translations.connect(model="gpt-realtime-translate", websocket_connection_options=PATIENT)
-    connecting = Connecting(made)
-    happened: list[str] = []
-    await handlers(connecting.manager, happened)
-    await connecting.manager.send({"type": "session.update", "session": SPANISH})
+    connecting, happened = await prepared(made, SPANISH)
     async with connecting.opened() as connection:
         listener = Listener(connection)
         created = await connection.recv()
