@@ -3,7 +3,7 @@
 import { paint } from "./choices.js";
 import { chooseDevices } from "./devices.js";
 import { showEngines } from "./engines.js";
-import { untilStarted } from "./starting.js";
+import { healthOf, untilStarted } from "./starting.js";
 import { Transcribe } from "./jobs/transcribe.js";
 import { SignIn } from "./sign-in.js";
 import { Status } from "./status/status.js";
@@ -17,7 +17,7 @@ paint();
 translate(document);
 showTabs();
 const signIn = new SignIn();
-await untilStarted(() => signIn.key);
+const health = await untilStarted(() => signIn.key);
 export const talk = new Talk(signIn);
 export const transcribe = new Transcribe(signIn);
 export const status = new Status(document.getElementById("status"), () => signIn.key);
@@ -25,8 +25,8 @@ const find = (id) => document.getElementById(id);
 chooseDevices(find("choices"));
 const preview = new VoicePreview(find("voice-play"), find("voice-trouble"), find("voice"), () => signIn.key);
 receiveShares();
-const engines = () =>
-  showEngines(document.getElementById("engines"), signIn.key, (phrases, languages, { limits, spoken, speakers, fallbacks, records }) => {
+const engines = (health) =>
+  showEngines(document.getElementById("engines"), signIn.key, health, (phrases, languages, { limits, spoken, speakers, fallbacks, records }) => {
     talk.setWakeWords(phrases);
     talk.setLanguages(languages, spoken);
     transcribe.limits = limits;
@@ -35,5 +35,5 @@ const engines = () =>
     transcribe.form.setSpeakers(speakers);
     talk.talks.history.askToRecord(records);
   });
-for (const changed of [engines, () => status.look()]) signIn.addEventListener("change", changed);
-await engines();
+for (const changed of [async () => engines(await healthOf(signIn.key)), () => status.look()]) signIn.addEventListener("change", changed);
+engines(health);

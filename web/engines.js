@@ -1,6 +1,5 @@
 /** The engine of each stage, from /health, and what the basic ones cannot do. */
 
-import { withKey } from "./key.js";
 import { languageName, notUnderstood } from "./languages.js";
 import { text } from "./texts.js";
 import { Upgrades } from "./upgrades.js";
@@ -16,20 +15,15 @@ const upgrades = new Upgrades(find("upgrades"));
 
 /**
  * @param {HTMLElement} list @param {string} key the service lists its engines for valid keys only
+ * @param {object | undefined} health see `healthOf`
  * @param {(phrases: Record<string, string>, languages: string[], more: {limits: object, spoken: string[],
  *   speakers?: {available: boolean, command: string | null}, fallbacks: string[], records: boolean}) => void} told
  *   takes the wake words (name → phrase), the languages of the recogniser and of the voice (empty: unknown), the limits
  *   of the service, whether it can tell speakers apart, the replies to what needs a language model, and whether it records
  */
-export async function showEngines(list, key, told) {
-  let engines, wake_words, limits, speakers, fallbacks, records;
-  try {
-    const answer = await fetch(new URL("health", document.baseURI), { cache: "no-store", headers: withKey(key) });
-    ({ engines, wake_words, limits, speakers, fallbacks, records } = await answer.json());
-  } catch {
-    return; // the conversation reports that the service does not respond
-  }
-  engines ??= [];
+export function showEngines(list, key, health, told) {
+  if (!health) return; // the conversation reports that the service does not respond
+  const { engines = [], wake_words, limits, speakers, fallbacks, records } = health;
   const languages = (wanted) => engines.find(({ stage }) => stage === wanted)?.languages ?? [];
   told(wake_words ?? {}, languages("stt"), { limits: limits ?? {}, spoken: languages("tts"), speakers, fallbacks: fallbacks ?? [], records: records ?? false });
   list.replaceChildren(...engines.map(item));

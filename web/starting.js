@@ -14,10 +14,11 @@ const list = document.getElementById("starting-steps");
 /**
  * Wait until the service is ready, and show its progress until then. Does not fail.
  * @param {() => string} key the access key, "" for none
+ * @returns {Promise<object | undefined>} see `healthOf`
  */
 export async function untilStarted(key) {
-  let health = await look(key());
-  if (health?.status !== "starting") return;
+  let health = await healthOf(key());
+  if (health?.status !== "starting") return health;
   const others = document.querySelectorAll("main, #settings");
   const show = (starting) => {
     others.forEach((one) => (one.hidden = starting));
@@ -29,18 +30,19 @@ export async function untilStarted(key) {
     const running = (health.loading ?? []).filter(({ done, total }) => !total || done < total);
     list.replaceChildren(...running.map(item));
     await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
-    health = await look(key());
+    health = await healthOf(key());
   }
   show(false);
   document.getElementById("announcer").textContent = "";
+  return health;
 }
 
 /** @param {string} key @returns {Promise<object | undefined>} the state of the service; undefined if it does not respond */
-async function look(key) {
+export async function healthOf(key) {
   const options = { cache: "no-store", headers: sendable(key) ? withKey(key) : {}, signal: AbortSignal.timeout(TIMEOUT_MS) };
   try {
     const answer = await fetch(new URL("health", document.baseURI), options);
-    return answer.ok ? await answer.json() : undefined;
+    return await answer.json();
   } catch {
     return undefined;
   }
