@@ -182,7 +182,8 @@ class Scheduler(Generic[T]):
     def put(self, call: T) -> None:
         """Queue a call. Raises Overloaded at once if too many wait already, or if its turn is expected to take longer
         than `max_wait_s`; files wait without a limit."""
-        if call.caller.urgency < Urgency.FILE:
+        # A call of the service itself, such as the first one to a model that was just loaded, has neither of the two.
+        if call.caller.urgency < Urgency.FILE and (call.caller.session or call.caller.account):
             self._conversed_at = asyncio.get_running_loop().time()
         if self._hand_over(call):
             return

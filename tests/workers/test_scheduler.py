@@ -387,6 +387,21 @@ def test_files_leave_a_replica_free_for_users_who_converse() -> None:
     virtual_time.run(run())
 
 
+def test_a_call_of_the_service_itself_takes_nothing_from_files() -> None:
+    taken: list[int] = []
+
+    async def run() -> None:
+        scheduler = Scheduler[Call]("model", max_waiting=100)
+        scheduler.put(Call("described", Caller()))
+        scheduler.finished(await scheduler.take(), 0.1)
+        for call in alike(*"abcd", urgency=Urgency.FILE):
+            scheduler.put(call)
+        taken.append(len(await scheduler.take(1, 4, 1)))
+
+    virtual_time.run(run())
+    assert taken == [4]
+
+
 def test_files_use_all_replicas_again_when_users_are_gone() -> None:
     order: list[list[str]] = []
 
