@@ -37,7 +37,8 @@ from bench.rough_network import enter_namespace
 from bench.rows import Rows
 from tests.jobs.test_endpoints import HEARS
 from tests.questions import sample
-from tests.server_process import ServerProcess, serving
+from tests.real_models import real_whisper
+from tests.server_process import ServerProcess, constants, serving
 from tests.servers.running import closed_port, wait_for_port
 from tests.telephone.twilio import TOKEN
 
@@ -132,8 +133,9 @@ def measure(name: str, seconds: float, quiet_s: float, rows: Rows) -> bool:
     """Run one attack; return whether all targets were met."""
     question, wyoming, audiosocket = sample("hello"), closed_port(), closed_port()
     settings = {
-        "PYTHONUNBUFFERED": "1",  # an interpreter of its own, started as users start it
-        **HEARS, "API_KEYS": KEYS, "DRAIN_SECONDS": str(DRAIN_S), "TWILIO_AUTH_TOKEN": TOKEN,
+        # An interpreter of its own, started as users start it, with the copies of the model that it then has.
+        "PYTHONUNBUFFERED": "1", **constants({}, by_default=False), **HEARS, **real_whisper(), "STT_REPLICAS": "0",
+        "API_KEYS": KEYS, "DRAIN_SECONDS": str(DRAIN_S), "TWILIO_AUTH_TOKEN": TOKEN,
         "WYOMING_URI": f"tcp://0.0.0.0:{wyoming}", "AUDIOSOCKET_ADDRESS": f"0.0.0.0:{audiosocket}",
         "AUDIOSOCKET_ALLOWED": f"{STRANGER}/32",
     }  # fmt: skip

@@ -8,7 +8,7 @@ import os
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
-# numpy's BLAS splits a product among all cores, and its threads then keep turning for 100 ms in case of another one. The
+# numpy's BLAS splits a product among all cores, and its threads then spin for 100 ms in case of another one. The
 # products here are small (a millisecond), so that those threads took a third of a core from each busy model.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 

@@ -1,5 +1,6 @@
 """The service as an ASGI application."""
 
+import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator
@@ -15,7 +16,7 @@ from server import VERSION
 from server.access import Access, AccessMiddleware, check_exposure
 from server.errors import add_error_handlers
 from server.http import headers
-from server.http.draining import ASIDE, Draining, DrainingMiddleware
+from server.http.draining import ASIDE, CutOffMiddleware, Draining, DrainingMiddleware
 from server.http.message_memory import return_large_blocks, small_blocks_returned
 from server.http.paths import OneSlash
 from server.http.shutdown import adopted
@@ -45,6 +46,10 @@ from server.webrtc.network import Network
 from server.webrtc.registry import Calls
 from server.wyoming.tcp_server import open_wyoming
 
+SWITCH_S = 0.0005
+"""Maximum time that another thread, for example one that edits a long transcript, keeps the event loop waiting for the
+interpreter at each of its steps, in seconds; Python's default is ten times as long."""
+
 
 def create_app(
     settings: Settings,
@@ -69,6 +74,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         return_large_blocks()
+        sys.setswitchinterval(SWITCH_S)
         report = [start.report] if start is not None else []
         async with nullcontext(assistant) if assistant is not None else open_assistant(settings, *report) as opened:
             for slots in (access.budgets.conversations, access.budgets.wyoming):
@@ -131,6 +137,7 @@ def create_app(
     app.add_middleware(AccessMiddleware, access=access)
     headers.add_headers(app, access.origins.allowed)
     app.add_middleware(OneSlash)
+    app.add_middleware(CutOffMiddleware, draining=draining)
     add_error_handlers(app)
     describe(app)
     ui.add_page(app)

@@ -3,10 +3,11 @@
 import asyncio
 import json
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from tests.dialogue import Dialogue, hold
 from tests.jobs.conftest import recording
 from tests.jobs.test_endpoints import HEARS, SAID, done, slow_recording
 from tests.questions import sample
-from tests.server_process import ServerProcess, environment, serving
+from tests.server_process import ServerProcess, constants, environment, serving
 from tests.waiting import until
 
 LONG_QUESTION = "count to ten"
@@ -285,6 +286,21 @@ def test_cut_off_requests_are_logged_in_one_line(tmp_path: Path) -> None:
         assert "Stopping at once: 2 conversations and requests are cut off" in server.text
         assert "Exception in ASGI" not in server.text
         assert "without completing" not in server.text
+
+
+def test_requests_that_wait_for_their_turn_are_cut_off_without_errors(tmp_path: Path) -> None:
+    key = "talk-0123456789abcdefghijk"
+    request = f"GET /jobs HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {key}\r\n\r\n".encode()
+    settings = {"API_KEYS": f"one:transcribe:{key}", **constants({"server.http.shutdown:FAREWELL_S": 1})}
+    with stoppable(tmp_path, DRAIN_SECONDS="120", **settings) as server, ExitStack() as stack:
+        for _ in range(400):  # far above the pace of one key for PACE_WAIT_S
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", server.port), SOON_S))
+            connection.sendall(request)
+        server.process.send_signal(signal.SIGTERM)
+        server.process.wait(SOON_S)
+        assert "/jobs is cut off" in server.text
+        assert "Traceback" not in server.text
+        assert "without starting" not in server.text
 
 
 class Stopping(ParleyError):

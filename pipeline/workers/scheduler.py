@@ -144,7 +144,8 @@ class Scheduler(Generic[T]):
     Taken: the most urgent class first; inside a class the account that was served longest ago, and of its sessions the
     one that was served longest ago; first come first served inside a session. At most `max_waiting` wait beyond those
     that a replica could take at once, of one account at most half as many and of one session a quarter (each at least
-    OWN_SHARE); as many files may wait beside them. While conversations use the model, files leave one replica free.
+    OWN_SHARE); as many files may wait beside them. While conversations use the model, files leave one replica free, and
+    so do the sessions of one account while those of others use it.
     """
 
     def __init__(
@@ -171,8 +172,8 @@ class Scheduler(Generic[T]):
         """Time of the newest call that is not of a file."""
         self.running = 0
         """Number of running calls."""
-        self._with_files = 0
-        """Number of replicas that run calls of files."""
+        self._held: list[Caller] = []
+        """Caller of the first call on each busy replica."""
 
     @property
     def waiting(self) -> int:
@@ -301,7 +302,7 @@ class Scheduler(Generic[T]):
 
     def _hand_over(self, call: T) -> bool:
         """Pass a call to a replica that waits for one; return whether there was one that may run it."""
-        if call.caller.urgency >= Urgency.FILE and self._files_wait:
+        if self._waits(call.caller):
             return False
         while self._takers:
             taker = self._takers.popleft()
@@ -313,22 +314,27 @@ class Scheduler(Generic[T]):
 
     def _ready(self) -> list[T]:
         """Return the waiting calls that a replica may run now."""
-        if not self._files_wait:
-            return self._queue
-        return [call for call in self._queue if call.caller.urgency < Urgency.FILE]
+        return [call for call in self._queue if not self._waits(call.caller)]
 
-    @property
-    def _files_wait(self) -> bool:
-        """Whether files run on all replicas but one, which is kept free for the conversations that use the model."""
-        return self._with_files >= self._size - 1 > 0 and self.conversing
+    def _waits(self, caller: Caller) -> bool:
+        """Whether calls like this one run on all replicas but one, which is kept free for others that use the model:
+        files for all conversations, sessions of one account for those of others."""
+        if self._size == 1:
+            return False
+        if caller.urgency >= Urgency.FILE:
+            alike = [held for held in self._held if held.urgency >= Urgency.FILE]
+            return len(alike) >= self._size - 1 and self.conversing
+        alike = [held for held in self._held if held.account == caller.account and held.session != caller.session]
+        return bool(caller.account) and len(alike) >= self._size - 1 and bool(self._using() - {caller.account})
 
     def _begin(self, first: T) -> None:
-        """Count a replica that is about to run a batch beginning with this call."""
-        self._with_files += first.caller.urgency >= Urgency.FILE
+        """Note a replica that is about to run a batch beginning with this call."""
+        self._held.append(first.caller)
 
     def _end(self, first: T) -> None:
-        """Count it no more."""
-        self._with_files -= first.caller.urgency >= Urgency.FILE
+        """Note that it is free again."""
+        index = next(index for index, held in enumerate(self._held) if held is first.caller)
+        del self._held[index]
 
     async def _fill(self, batch: list[T], most: int) -> None:
         before, ended = self._last_batch
@@ -364,9 +370,12 @@ class Scheduler(Generic[T]):
     def _slots_of_account(self) -> float:
         """Maximum number of calls of one account in a batch of conversations. Others wait until a batch has ended, so
         while they use the model, the calls of one account together take ACCOUNT_S at most."""
+        return math.inf if len(self._using()) < 2 else max(1, int(ACCOUNT_S / self._mean_s))
+
+    def _using(self) -> set[str]:
+        """Return the accounts whose conversations use the model now."""
         since = asyncio.get_running_loop().time() - CONVERSING_S
-        using = sum(at >= since for at in self._served_accounts.values())
-        return math.inf if using < 2 else max(1, int(ACCOUNT_S / self._mean_s))
+        return {account for account, at in self._served_accounts.items() if at >= since}
 
     def _next(self, calls: Sequence[T]) -> T:
         sessions = {session: index for index, session in enumerate(self._served)}

@@ -61,10 +61,7 @@ class Draining:
 
 
 class DrainingMiddleware:
-    """Count running requests, and refuse new ones with 503 while the service stops.
-
-    Requests that are cut off at the drain deadline end silently, because uvicorn would log them as errors.
-    """
+    """Count running requests, and refuse new ones with 503 while the service stops."""
 
     def __init__(self, app: ASGIApp, draining: Draining) -> None:
         self._app = app
@@ -80,12 +77,25 @@ class DrainingMiddleware:
         self._draining.came()
         try:
             await self._app(scope, receive, send)
-        except asyncio.CancelledError:
-            if not self._draining.begun.is_set():
-                raise
-            log.info("%s is cut off", scope["path"])
         finally:
             self._draining.went()
+
+
+class CutOffMiddleware:
+    """End requests that are cut off at the drain deadline without an error, because uvicorn would log each with a
+    traceback. Wraps all others: a request can be cut off while access control delays its refusal, too."""
+
+    def __init__(self, app: ASGIApp, draining: Draining) -> None:
+        self._app = app
+        self._draining = draining
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._app(scope, receive, send)
+        except asyncio.CancelledError:
+            if scope["type"] == "lifespan" or not self._draining.begun.is_set():
+                raise
+            log.info("%s is cut off", scope["path"])
 
 
 async def refuse(error: ParleyError, scope: Scope, receive: Receive, send: Send) -> None:

@@ -402,6 +402,56 @@ def test_a_call_of_the_service_itself_takes_nothing_from_files() -> None:
     assert taken == [4]
 
 
+def test_sessions_of_one_account_leave_a_replica_free_for_others() -> None:
+    order: list[list[str]] = []
+
+    def of(account: str, session: str, name: str) -> Call:
+        return Call(name, caller=Caller(session, account=account))
+
+    async def run() -> None:
+        scheduler = Scheduler[Call]("model", max_waiting=100, size=2)
+        async with model(scheduler, order, size=2):
+            for number in range(4):  # alone, the account uses both
+                scheduler.put(of("many", str(number), f"many {number}"))
+            await asyncio.sleep(0.15)
+            assert len(order) == 4
+            scheduler.put(of("one", "anna", "first"))
+            await asyncio.sleep(0.15)
+            order.clear()
+            for number in range(4):
+                scheduler.put(of("many", str(number), f"many {number}"))
+            await asyncio.sleep(0.01)
+            scheduler.put(of("one", "anna", "second"))
+            await asyncio.sleep(0.01)
+            assert order[:2] == [["many 0"], ["second"]]
+            await asyncio.sleep(0.5)
+            assert order[2:] == [["many 1"], ["many 2"], ["many 3"]]
+            order.clear()
+            await asyncio.sleep(CONVERSING_S)
+            for number in range(2):
+                scheduler.put(of("many", str(number), f"many {number}"))
+            await asyncio.sleep(0.01)
+            assert len(order) == 2
+
+    virtual_time.run(run())
+
+
+def test_one_session_uses_all_replicas_beside_other_accounts() -> None:
+    order: list[list[str]] = []
+
+    async def run() -> None:
+        scheduler = Scheduler[Call]("model", max_waiting=100, size=2)
+        async with model(scheduler, order, size=2):
+            scheduler.put(Call("other", caller=Caller("other", account="other")))
+            await asyncio.sleep(0.15)
+            for name in ("partial", "final"):
+                scheduler.put(Call(name, caller=Caller("anna", account="one")))
+            await asyncio.sleep(0.01)
+            assert order == [["other"], ["partial"], ["final"]]
+
+    virtual_time.run(run())
+
+
 def test_files_use_all_replicas_again_when_users_are_gone() -> None:
     order: list[list[str]] = []
 
