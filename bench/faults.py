@@ -47,7 +47,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
 from bench import waiting
-from bench.load import Question
+from bench.load import Question, write
 from bench.ray_nodes import Node, cluster
 from bench.rows import Rows
 from tests.questions import sample
@@ -131,7 +131,7 @@ class Talker:
         reason = "connection lost"
         try:
             for frame in (*self.question.frames, *[self.question.silence] * 40):
-                await socket.send(frame)
+                await write(socket, frame)
             while True:
                 event = await self._event(socket)
                 if event["type"] == "turn_completed":

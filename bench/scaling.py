@@ -26,6 +26,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import psutil
+import uvloop
 from prometheus_client.parser import text_string_to_metric_families
 from websockets.asyncio.client import connect
 
@@ -122,10 +123,10 @@ def by_speakers(
     found: dict[str, list[tuple[int, float, float]]] = {}
     for kind in kinds:
         with service(kind) as server:
-            asyncio.run(talk(server, 2, 5))  # all has been used once
+            uvloop.run(talk(server, 2, 5))  # all has been used once
             for speakers in counts:
                 busy, called, began = front_s(server), calls(server), time.monotonic()
-                seen, late = asyncio.run(talk(server, speakers, seconds))
+                seen, late = uvloop.run(talk(server, speakers, seconds))
                 took = time.monotonic() - began
                 first_ms = 1000 * np.array(seen.first_audio_s or [float("nan")])
                 p50, p95 = np.percentile(first_ms, [50, 95])

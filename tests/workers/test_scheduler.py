@@ -392,7 +392,7 @@ def test_a_call_of_the_service_itself_takes_nothing_from_files() -> None:
 
     async def run() -> None:
         scheduler = Scheduler[Call]("model", max_waiting=100)
-        scheduler.put(Call("described", Caller()))
+        scheduler.put(Call("described"))
         scheduler.finished(await scheduler.take(), 0.1)
         for call in alike(*"abcd", urgency=Urgency.FILE):
             scheduler.put(call)
