@@ -1,6 +1,8 @@
 """Child processes of the service never have the deployment's secrets."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -60,3 +62,19 @@ def test_only_a_child_that_downloads_gets_the_proxies(monkeypatch: pytest.Monkey
     assert "https_proxy" not in clean_environment()
     assert clean_environment(downloads=True)["https_proxy"] == os.environ["https_proxy"]
     assert clean_environment(NAME="given")["NAME"] == "given"
+
+
+def test_numpy_starts_no_threads_that_spin() -> None:
+    """They would take a third of a core from each busy model. A number that the user has set is kept."""
+    code = (
+        "import os, pipeline, numpy as np; np.ones((500, 500)) @ np.ones((500, 500));"
+        "print(len(os.listdir('/proc/self/task')), os.environ['OPENBLAS_NUM_THREADS'])"
+    )
+
+    def told(**own: str) -> list[str]:
+        unset = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+        ran = subprocess.run([sys.executable, "-c", code], env=unset | own, check=True, capture_output=True, text=True)
+        return ran.stdout.split()
+
+    assert told() == ["1", "1"]
+    assert told(OPENBLAS_NUM_THREADS="3")[1] == "3"

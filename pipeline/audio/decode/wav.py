@@ -119,13 +119,14 @@ def values(data: bytes, form: Format) -> npt.NDArray[np.float32]:
         found *= np.float32(2.0**-31)
     else:
         raw = np.frombuffer(data, form.kind)
-        with np.errstate(over="ignore", invalid="ignore"):
-            found = raw.astype(np.float32)
         if raw.dtype.kind == "u":
-            found = (found - np.float32(128)) / np.float32(128)
+            found = (raw.astype(np.float32) - np.float32(128)) / np.float32(128)
         elif raw.dtype.kind == "i":
+            found = raw.astype(np.float32)
             found *= np.float32(2.0 ** (1 - 8 * raw.dtype.itemsize))
         else:
+            with np.errstate(over="ignore", invalid="ignore"):
+                found = raw.astype(np.float32)
             make_finite(found)
     return found.reshape(-1, len(form.names))
 
