@@ -26,7 +26,7 @@ Spoken = str | tuple[str, ...] | None
 
 @dataclass(frozen=True, slots=True)
 class Hints:
-    """What may be spoken."""
+    """Keywords and a prompt, as hints about the speech."""
 
     keywords: tuple[str, ...]
     """Names and words, the most important first."""
@@ -39,7 +39,7 @@ class Hints:
 
 
 Hinted = str | Hints | None
-"""What may be spoken, also as only a prompt."""
+"""Hints about the speech, or only a prompt."""
 
 
 @dataclass(frozen=True, slots=True)

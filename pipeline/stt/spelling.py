@@ -210,7 +210,7 @@ def _script(text: str) -> str:
 
 def _likest(words: Sequence[_Token], start: int, end: int, name: str, most: int, alone: bool) -> range | None:
     """Return the run of at most so many words that sounds most like a name; None if none does. alone: whether nothing
-    else is in the place of all the words: then letters that cannot be compared are no obstacle."""
+    else is in the place of the words. Then they need not be comparable."""
     every = words[start:end]
     if not all(_comparable(one.word, name) for one in every):
         fits = alone and len(every) <= most and len({one.part for one in every}) == 1
