@@ -4,10 +4,10 @@
 
 FOLDER/manifest.json: as in `bench.wer_whisper`. MODEL: a folder with a CTranslate2 model.
 
-Names: each of SENTENCES is spoken by TTS_ENGINE in each of VOICES, and transcribed without keywords, with its own name,
-and with all names. Kokoro speaks like a reader; its weights must be in MODELS_DIR.
-Recordings: real speech, transcribed without keywords and with all names, of which it has none: each changed word is a
-loss or a gain. Sounds without speech, transcribed as utterances: each word is invented.
+Names: each of SENTENCES is spoken by TTS_ENGINE in each of VOICES, and transcribed with the keywords of each of CASES.
+Kokoro speaks like a reader; its weights must be in MODELS_DIR.
+Recordings: real speech, transcribed without keywords and with names that are not in it: a changed word is a loss or a
+gain. Sounds without speech, transcribed as utterances: each word is invented.
 """
 
 import argparse
@@ -53,6 +53,14 @@ SENTENCES = {
 }
 """Name → the sentence that contains it."""
 VOICES = ("af_heart", "bf_emma")
+CASES = (
+    ("none", 0, False),
+    ("its own", 1, True),
+    ("5 with its own", 5, True),
+    ("20 with its own", 20, True),
+    ("19 others", 19, False),
+)
+"""(label, number of keywords, whether the sentence's own name is among them)."""
 
 
 def heard(engine: WhisperEngine, clip: Clip, keywords: Sequence[str]) -> str:
@@ -104,30 +112,37 @@ def measure(
     engine = WhisperEngine(WhisperConfig(str(model), (("cpu", "int8"),), 1, 1, 10.0))
     names = tuple(SENTENCES)
     rows = Rows(
-        "keywords", "names found", "other words lost", "recordings: words wrong", "worse", "CPU each", "invented words"
-    )
+        "keywords", "names found", "other words lost", "made worse", "recordings: words wrong", "made worse",
+        "CPU each", "invented words",
+    )  # fmt: skip
     alone: list[int] = []
-    for label, keywords in (("none", None), ("its own", ()), (f"all {len(names)}", names)):
-        found = wrong = 0
-        for (name, sentence), voices in zip(SENTENCES.items(), clips, strict=True):
+    lost_alone: list[int] = []
+    for label, count, own in CASES:
+        found = 0
+        lost: list[int] = []
+        for index, ((name, sentence), voices) in enumerate(zip(SENTENCES.items(), clips, strict=True)):
+            given = [*names[index:], *names[:index]][0 if own else 1 :][:count]
             for clip in voices:
-                given = () if keywords is None else keywords or (name,)
                 text = plain(heard(engine, clip, given))
                 found += name.lower() in text.split()
                 others = [word for word in plain(sentence).split() if word != name.lower()]
-                wrong += (Counter(others) - Counter(text.split())).total()
+                lost.append((Counter(others) - Counter(text.split())).total())
                 if show:
                     print(f"    {label}: {name}: {text}", flush=True)
         began = time.process_time()
-        each = [errors(said, plain(heard(engine, clip, keywords or ()))) for said, _, clip in recordings]
+        each = [errors(said, plain(heard(engine, clip, names[:count]))) for said, _, clip in recordings]
         each_s = (time.process_time() - began) / len(recordings)
-        alone = alone or each
-        made_up = [text for _, clip in unspoken(unspoken_s) if (text := heard(engine, clip, keywords or ()))]
+        alone, lost_alone = alone or each, lost_alone or lost
+        made_up = [text for _, clip in unspoken(unspoken_s) if (text := heard(engine, clip, names[:count]))]
         rows.add(
-            label, f"{found} of {len(names) * len(VOICES)}", str(wrong), str(sum(each)),
-            str(sum(after > before for before, after in zip(alone, each, strict=True))), f"{each_s * 1000:.0f} ms",
-            str(sum(len(text.split()) for text in made_up)),
+            label, f"{found} of {len(lost)}", str(sum(lost)), worse(lost_alone, lost), str(sum(each)),
+            worse(alone, each), f"{each_s * 1000:.0f} ms", str(sum(len(text.split()) for text in made_up)),
         )  # fmt: skip
+
+
+def worse(before: Sequence[int], after: Sequence[int]) -> str:
+    """Return the number of words that are wrong with keywords only, of all recordings."""
+    return str(sum(max(0, new - old) for old, new in zip(before, after, strict=True)))
 
 
 if __name__ == "__main__":

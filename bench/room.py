@@ -46,7 +46,7 @@ from pipeline.listening.echo import Echo
 from pipeline.listening.noise import LATER, NoiseFilter
 from pipeline.listening.options import LiveOptions
 from pipeline.settings import Settings
-from pipeline.stt import Spoken, Transcript
+from pipeline.stt import Hinted, Spoken, Transcript
 from pipeline.stt.whisper_engine import WhisperConfig, WhisperEngine
 from pipeline.stt.worker_client import last
 from pipeline.transcripts.speakers.encoder import EncoderConfig, EncoderEngine
@@ -77,7 +77,7 @@ class RealSTT(ScriptedSTT):
         super().__init__(seconds=STT_S)
         self._engine = engine
 
-    async def transcribe(self, clip: Clip, *, language: Spoken, prompt: str | None, words: bool) -> Transcript:
+    async def transcribe(self, clip: Clip, *, language: Spoken, prompt: Hinted, words: bool) -> Transcript:
         with self.running.call("stt"):
             await asyncio.sleep(self.seconds)
             return last(self._engine.transcribe(clip, "en", prompt, words))

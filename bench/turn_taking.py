@@ -31,7 +31,7 @@ from pipeline.conversation.turn import Stages
 from pipeline.listening.detector import FRAME, RATE_HZ, SileroActivity
 from pipeline.listening.options import LiveOptions
 from pipeline.settings import Settings
-from pipeline.stt import Spoken, Transcript
+from pipeline.stt import Hinted, Spoken, Transcript
 from tests import virtual_time
 from tests.scripted import VOICE, ScriptedLLM, ScriptedSTT, ScriptedTTS
 
@@ -71,7 +71,7 @@ class PrefixSTT(ScriptedSTT):
     full_stop: bool = False
     session: Session | None = None
 
-    async def transcribe(self, clip: Clip, *, language: Spoken, prompt: str | None, words: bool) -> Transcript:
+    async def transcribe(self, clip: Clip, *, language: Spoken, prompt: Hinted, words: bool) -> Transcript:
         assert self.session is not None
         end = self.session.received // FRAME * FRAME
         start = end - len(clip.samples)

@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline.audio.clip import Clip, Samples
 from pipeline.llm import AS_SET, Generation, Message, ReplyDelta, Tool, Usage
-from pipeline.stt import FileRequest, Segment, Spoken, Transcript, WindowLimits
+from pipeline.stt import FileRequest, Hinted, Segment, Spoken, Transcript, WindowLimits
 from pipeline.voices.catalogue import Voice
 
 VOICE = Voice("scripted")
@@ -61,7 +61,7 @@ class ScriptedSTT:
     languages: Sequence[str] = ()
     """Languages that the service tells; empty: unknown."""
 
-    async def transcribe(self, clip: Clip, *, language: Spoken, prompt: str | None, words: bool) -> Transcript:
+    async def transcribe(self, clip: Clip, *, language: Spoken, prompt: Hinted, words: bool) -> Transcript:
         self.requests.append(FileRequest.of(language, prompt, words))
         with self.running.call("stt"):
             await asyncio.sleep(self.seconds)

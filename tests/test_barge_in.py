@@ -12,7 +12,7 @@ from pipeline.audio.clip import Clip
 from pipeline.conversation import events
 from pipeline.errors import EngineError
 from pipeline.listening.interruption import is_echo
-from pipeline.stt import Spoken, Transcript
+from pipeline.stt import Hinted, Spoken, Transcript
 from tests.dialogue import RATE_HZ, Dialogue, hold, tone
 from tests.scripted import ScriptedLLM, ScriptedSTT, ScriptedTTS
 
@@ -26,7 +26,7 @@ class Remembering(ScriptedSTT):
 
     clips: list[Clip] = field(default_factory=list)
 
-    async def transcribe(self, clip: Clip, *, language: Spoken, prompt: str | None, words: bool) -> Transcript:
+    async def transcribe(self, clip: Clip, *, language: Spoken, prompt: Hinted, words: bool) -> Transcript:
         self.clips.append(clip)
         return await super().transcribe(clip, language=language, prompt=prompt, words=words)
 

@@ -14,7 +14,7 @@ import pytest
 from pipeline.audio.clip import Clip, encode_wav
 from pipeline.conversation.turn import Stages
 from pipeline.settings import Settings
-from pipeline.stt import Spoken, Transcript
+from pipeline.stt import Hinted, Spoken, Transcript
 from server.realtime import route as realtime
 from server.realtime.translations import route as translations
 from server.talk import turns
@@ -34,7 +34,7 @@ class RememberingSTT(ScriptedSTT):
         super().__init__(**options)
         self.given: list[weakref.ref[Any]] = []
 
-    async def transcribe(self, clip: Clip, *, language: Spoken, prompt: str | None, words: bool) -> Transcript:
+    async def transcribe(self, clip: Clip, *, language: Spoken, prompt: Hinted, words: bool) -> Transcript:
         sound: Any = clip.samples
         while isinstance(sound, np.ndarray):
             self.given.append(weakref.ref(sound))

@@ -13,7 +13,7 @@ from pipeline.audio.clip import Clip, Samples
 from pipeline.errors import EngineUnavailable
 from pipeline.listening import noise
 from pipeline.settings import Settings
-from pipeline.stt import Spoken, Transcript
+from pipeline.stt import Hinted, Spoken, Transcript
 from tests.in_process import in_process
 from tests.listening.test_noise import hiss, needs_library
 from tests.live_client import ENDS, Live
@@ -35,7 +35,7 @@ class Listening(ScriptedSTT):
 
     clips: list[Samples] = field(default_factory=list)
 
-    async def transcribe(self, clip: Clip, *, language: Spoken, prompt: str | None, words: bool) -> Transcript:
+    async def transcribe(self, clip: Clip, *, language: Spoken, prompt: Hinted, words: bool) -> Transcript:
         self.clips.append(clip.samples)
         return await super().transcribe(clip, language=language, prompt=prompt, words=words)
 

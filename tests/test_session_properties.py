@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from pipeline.audio.clip import Clip, Samples
 from pipeline.conversation import events
 from pipeline.errors import BadInput, EngineError, Overloaded
-from pipeline.stt import Spoken, Transcript
+from pipeline.stt import Hinted, Spoken, Transcript
 from tests.dialogue import RATE_HZ, Dialogue, hold
 from tests.scripted import ScriptedLLM, ScriptedSTT, ScriptedTTS, ScriptedTurnEnd
 
@@ -51,7 +51,7 @@ class TellingSTT(ScriptedSTT):
     broken: list[str] = field(default_factory=list)
     may_skip: bool = False
 
-    async def transcribe(self, clip: Clip, *, language: Spoken, prompt: str | None, words: bool) -> Transcript:
+    async def transcribe(self, clip: Clip, *, language: Spoken, prompt: Hinted, words: bool) -> Transcript:
         heard = await super().transcribe(clip, language=language, prompt=prompt, words=words)
         if len(clip.samples) and clip.samples[0] == np.float32(0.3):  # a file, not the stream
             return heard

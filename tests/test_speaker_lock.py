@@ -14,7 +14,7 @@ from pipeline.conversation import events
 from pipeline.conversation.saved import restored, saved
 from pipeline.conversation.speaker_lock import FIRST, MOVED, Owner, SpeakerLock, level, slices, spoken
 from pipeline.errors import BadInput, EngineError
-from pipeline.stt import Spoken, Transcript
+from pipeline.stt import Hinted, Spoken, Transcript
 from tests.dialogue import RATE_HZ, Dialogue, hold
 from tests.scripted import ScriptedLLM, ScriptedSTT
 
@@ -50,7 +50,7 @@ class Heard(ScriptedSTT):
 
     clips: list[Clip] = field(default_factory=list)
 
-    async def transcribe(self, clip: Clip, *, language: Spoken, prompt: str | None, words: bool) -> Transcript:
+    async def transcribe(self, clip: Clip, *, language: Spoken, prompt: Hinted, words: bool) -> Transcript:
         self.clips.append(clip)
         return await super().transcribe(clip, language=language, prompt=prompt, words=words)
 

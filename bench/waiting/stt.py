@@ -10,7 +10,7 @@ from bench.waiting import STAGES_VARIABLE
 from pipeline.audio.clip import Clip
 from pipeline.engines import Opened
 from pipeline.settings import Settings
-from pipeline.stt import FileRequest, Segment, SpeechToText, Spoken, Transcript
+from pipeline.stt import FileRequest, Hinted, Segment, SpeechToText, Spoken, Transcript
 from pipeline.stt.worker_client import WorkerFront
 from pipeline.support.progress import Report
 from pipeline.workers import EngineSpec, Serving, open_worker
@@ -35,7 +35,7 @@ class Ears:
         """config: seconds for each call."""
         self._seconds = config
 
-    def transcribe(self, clip: Clip, language: Spoken, prompt: str | None, words: bool) -> Iterator[Transcript | None]:
+    def transcribe(self, clip: Clip, language: Spoken, prompt: Hinted, words: bool) -> Iterator[Transcript | None]:
         yield from waiting(self._seconds)
         yield Transcript(TEXT, "en", clip.seconds)
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from pipeline.llm import AS_SET, Generation, Message
+from pipeline.stt import Hinted
 from pipeline.tools import Toolbox
 from pipeline.voices.catalogue import Voice
 
@@ -18,7 +19,7 @@ class ReplyOptions:
     """Reply to the user automatically; False: only transcribe, and reply on request."""
     keeps_all: bool = False
     """Without turn detection: all audio belongs to the next utterance, without push-to-talk."""
-    hint: str | None = None
+    hint: Hinted = None
     """Names and words that the user may say, as a hint for the recogniser."""
     languages: tuple[str, ...] = ()
     """Languages (ISO 639-1) that the user may speak, if the conversation has no language; empty: all."""

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from pipeline.audio.clip import Clip, Samples
 from pipeline.audio.decode import decode
 from pipeline.listening.interruption import is_command
-from pipeline.stt import FileRequest, Segment, SpeechToText, Spoken, Transcript, WindowLimits
+from pipeline.stt import FileRequest, Hinted, Segment, SpeechToText, Spoken, Transcript, WindowLimits
 
 FIRST = "first"
 """Name of the lock on the voice that begins the conversation."""
@@ -187,7 +187,7 @@ class SpeakerLock:
         """See `SpeechToText`. Recordings are not a part of the conversation, so all voices are heard."""
         return self._stt.segments(window, request)
 
-    async def transcribe(self, clip: Clip, *, language: Spoken, prompt: str | None, words: bool) -> Transcript:
+    async def transcribe(self, clip: Clip, *, language: Spoken, prompt: Hinted, words: bool) -> Transcript:
         """See `SpeechToText`. Empty if the owner does not speak."""
         async with self._enrolling:
             await self._enrol()

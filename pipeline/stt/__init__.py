@@ -25,6 +25,24 @@ Spoken = str | tuple[str, ...] | None
 
 
 @dataclass(frozen=True, slots=True)
+class Hints:
+    """Keywords and a prompt, as hints about the speech."""
+
+    keywords: tuple[str, ...]
+    """Names and words, the most important first."""
+    prompt: str | None = None
+    """A preceding text, or the style."""
+
+    @staticmethod
+    def of(hinted: "Hinted") -> "Hints":
+        return hinted if isinstance(hinted, Hints) else Hints((), hinted)
+
+
+Hinted = str | Hints | None
+"""Hints about the speech, or only a prompt."""
+
+
+@dataclass(frozen=True, slots=True)
 class Word:
     """One word and its times, in seconds from the start of the clip."""
 
@@ -73,10 +91,11 @@ class FileRequest:
     """Languages (ISO 639-1) that can be detected if `language` is None; empty: all."""
 
     @staticmethod
-    def of(language: Spoken, prompt: str | None, words: bool) -> "FileRequest":
+    def of(language: Spoken, prompt: Hinted, words: bool) -> "FileRequest":
         """Return the options of `SpeechToText.transcribe`."""
         code, several = (None, language) if isinstance(language, tuple) else (language, ())
-        return FileRequest(code, prompt, words, languages=several)
+        hints = Hints.of(prompt)
+        return FileRequest(code, hints.prompt, words, keywords=hints.keywords, languages=several)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,10 +156,10 @@ class SpeechToText(Protocol):
         """
         ...
 
-    async def transcribe(self, clip: Clip, *, language: Spoken, prompt: str | None, words: bool) -> Transcript:
+    async def transcribe(self, clip: Clip, *, language: Spoken, prompt: Hinted, words: bool) -> Transcript:
         """Transcribe a whole utterance.
 
-        clip: float32 mono at any rate. prompt: names and preceding text, as a hint.
+        clip: float32 mono at any rate. prompt: keywords and preceding text, as a hint.
         Raises EngineError when it fails, Overloaded when too many calls wait.
         """
         ...
@@ -157,7 +176,7 @@ class TellsLanguage(Protocol):
 
 
 async def in_time(
-    stt: SpeechToText, clip: Clip, *, language: Spoken, prompt: str | None, limit_s: float, words: bool = False
+    stt: SpeechToText, clip: Clip, *, language: Spoken, prompt: Hinted, limit_s: float, words: bool = False
 ) -> Transcript:
     """Transcribe a whole utterance within a time limit. Raises the errors of `transcribe`, and StageFailed
     (timeout)."""

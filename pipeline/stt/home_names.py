@@ -15,8 +15,17 @@ import httpx
 from pipeline.audio.clip import Clip
 from pipeline.errors import ParleyError
 from pipeline.settings import Settings
-from pipeline.stt import FileRequest, Segment, SpeechToText, Spoken, TellsLanguage, Transcript, WindowLimits
-from pipeline.stt.hints import as_prompt
+from pipeline.stt import (
+    FileRequest,
+    Hinted,
+    Hints,
+    Segment,
+    SpeechToText,
+    Spoken,
+    TellsLanguage,
+    Transcript,
+    WindowLimits,
+)
 from pipeline.support.background import background
 from pipeline.support.encodable import encodable
 
@@ -133,10 +142,11 @@ class AtHome:
         """See the Protocol."""
         return self._engine.segments(window, replace(request, keywords=(*request.keywords, *self.home.names)))
 
-    async def transcribe(self, clip: Clip, *, language: Spoken, prompt: str | None, words: bool) -> Transcript:
+    async def transcribe(self, clip: Clip, *, language: Spoken, prompt: Hinted, words: bool) -> Transcript:
         """See the Protocol."""
-        prompt = as_prompt(self.home.names[::-1], prompt)  # the end of a prompt is kept
-        return await self._engine.transcribe(clip, language=language, prompt=prompt, words=words)
+        hints = Hints.of(prompt)
+        hints = replace(hints, keywords=(*hints.keywords, *self.home.names))
+        return await self._engine.transcribe(clip, language=language, prompt=hints, words=words)
 
 
 class TellingAtHome(AtHome):

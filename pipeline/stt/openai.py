@@ -15,7 +15,7 @@ from pipeline.errors import EngineError, EngineUnavailable
 from pipeline.languages import code_of
 from pipeline.listening.vad import has_speech
 from pipeline.settings import Settings
-from pipeline.stt import FileRequest, Segment, SpeechToText, Spoken, Transcript, WindowLimits, Word
+from pipeline.stt import FileRequest, Hinted, Segment, SpeechToText, Spoken, Transcript, WindowLimits, Word
 from pipeline.stt.hints import as_prompt
 from pipeline.support.encodable import encodable
 from pipeline.support.openai_names import known_as
@@ -54,7 +54,7 @@ class OpenAITranscriber:
         self._host = host
         self._verbose = True
 
-    async def transcribe(self, clip: Clip, *, language: Spoken, prompt: str | None, words: bool) -> Transcript:
+    async def transcribe(self, clip: Clip, *, language: Spoken, prompt: Hinted, words: bool) -> Transcript:
         """Raises EngineError: the server's refusal and its reason, or timeout. Without speech nothing is sent."""
         request = FileRequest.of(language, prompt, words)
         if not await asyncio.to_thread(has_speech, clip):

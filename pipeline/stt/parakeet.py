@@ -15,7 +15,7 @@ from pipeline.engines import Opened
 from pipeline.errors import EngineError, EngineUnavailable
 from pipeline.listening.vad import Span, speech_spans
 from pipeline.settings import Settings
-from pipeline.stt import FileRequest, Segment, SpeechToText, Spoken, Transcript, WindowLimits, Word
+from pipeline.stt import FileRequest, Hinted, Segment, SpeechToText, Spoken, Transcript, WindowLimits, Word
 from pipeline.stt import parakeet_weights as weights
 from pipeline.stt.parakeet_words import segments_of, text_of, tokens_of, words_of
 from pipeline.stt.worker_client import GATHER_S, TellingFront, WorkerFront, alone
@@ -94,12 +94,12 @@ class ParakeetEngine:
             raise EngineError(f"The model {folder.name} cannot be loaded: {reason}") from error
         speech_spans(np.zeros(RATE_HZ, np.float32))  # loads the VAD
 
-    def transcribe(self, clip: Clip, language: Spoken, prompt: str | None, words: bool) -> Iterator[Transcript | None]:
+    def transcribe(self, clip: Clip, language: Spoken, prompt: Hinted, words: bool) -> Iterator[Transcript | None]:
         """See `SpeechToText` and `WorkerFront`; can be cancelled between windows. Without speech nothing is decoded."""
         yield from alone(self.transcribe_many([(clip, language, prompt, words)], lambda index: False))
 
     def transcribe_many(
-        self, calls: Sequence[tuple[Clip, Spoken, str | None, bool]], cancelled: Callable[[int], bool]
+        self, calls: Sequence[tuple[Clip, Spoken, Hinted, bool]], cancelled: Callable[[int], bool]
     ) -> Iterator[tuple[int, Transcript | Exception | None]]:
         """Transcribe for several speakers at once (see `pipeline.workers.run_calls`): windows of similar length share a
         batch."""

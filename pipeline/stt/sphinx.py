@@ -16,7 +16,7 @@ from pipeline.audio.clip import Clip
 from pipeline.engines import Opened
 from pipeline.errors import EngineError, EngineUnavailable
 from pipeline.listening.vad import speech_spans, trim
-from pipeline.stt import FileRequest, Segment, SpeechToText, Spoken, Transcript, WindowLimits, Word
+from pipeline.stt import FileRequest, Hinted, Segment, SpeechToText, Spoken, Transcript, WindowLimits, Word
 from pipeline.stt.worker_client import TellingFront
 from pipeline.support.progress import Report
 from pipeline.workers import EngineSpec, Serving, open_worker
@@ -86,7 +86,7 @@ class SphinxEngine:
         speech_spans(np.zeros(RATE_HZ, np.float32))  # loads the VAD now; otherwise the first turn takes 0.25 s longer
         self.by_open_model(bytes(RATE_HZ // 2))
 
-    def transcribe(self, clip: Clip, language: Spoken, prompt: str | None, words: bool) -> Iterator[Transcript | None]:
+    def transcribe(self, clip: Clip, language: Spoken, prompt: Hinted, words: bool) -> Iterator[Transcript | None]:
         """See `SpeechToText` and `WorkerFront`. The prompt is ignored: PocketSphinx takes none."""
         if isinstance(language, tuple):
             language = "en" if "en" in language else language[0]

@@ -1,7 +1,7 @@
 """The Whisper engine in its worker: faster-whisper (CTranslate2), on a CPU or on CUDA."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -11,8 +11,9 @@ import numpy as np
 from pipeline.audio.clip import Clip, Samples
 from pipeline.errors import EngineError
 from pipeline.listening.vad import speech_spans
-from pipeline.stt import FileRequest, Segment, Spoken, Transcript
+from pipeline.stt import FileRequest, Hinted, Segment, Spoken, Transcript
 from pipeline.stt.short_context import Known, agree
+from pipeline.stt.spelling import spelled, spelled_segments
 from pipeline.stt.whisper_hints import Hint, hint_of, misled
 from pipeline.stt.whisper_model import (
     MAX_COMPRESSION,
@@ -115,7 +116,7 @@ class WhisperEngine:
     def describe(self) -> Description:
         return self._description
 
-    def transcribe(self, clip: Clip, language: Spoken, prompt: str | None, words: bool) -> Iterator[Transcript | None]:
+    def transcribe(self, clip: Clip, language: Spoken, prompt: Hinted, words: bool) -> Iterator[Transcript | None]:
         """See `SpeechToText` and `WorkerFront`; can be cancelled between encoding and decoding.
 
         Text that fails the gates is left out. Without speech nothing is decoded.
@@ -123,7 +124,7 @@ class WhisperEngine:
         yield from alone(self.transcribe_many([(clip, language, prompt, words)], lambda index: False))
 
     def transcribe_many(
-        self, calls: Sequence[tuple[Clip, Spoken, str | None, bool]], cancelled: Callable[[int], bool]
+        self, calls: Sequence[tuple[Clip, Spoken, Hinted, bool]], cancelled: Callable[[int], bool]
     ) -> Iterator[tuple[int, Transcript | Exception | None]]:
         """Transcribe for several speakers at once (see `pipeline.workers.run_calls`). Short utterances are decoded
         together, each with the transcript that it would have alone; the others follow one by one."""
@@ -143,7 +144,8 @@ class WhisperEngine:
             Utterance(
                 features_of(self._model, speech.sound),
                 speech.request.language,
-                self._hint(speech.request).tokens,
+                self._hint(_plain(speech.request)).tokens,
+                self._keyworded_hint(speech.request),
                 allowed=speech.request.languages,
             )
             for speech in short.values()
@@ -158,16 +160,16 @@ class WhisperEngine:
                 continue
             speech = short[index]
             transcript = transcript_of(heard, language=speech.request.language, duration_s=speech.duration_s)
-            if speech.hinted and misled([transcript.text], speech.request.keywords):
-                yield from ((index, step) for step in self._without_hints(speech))
+            if speech.request.prompt and misled([transcript.text]):
+                yield from ((index, step) for step in self._without_prompt(speech))
             else:
-                yield index, transcript
+                yield index, spelled(transcript, heard.keyworded, speech.request.keywords)
         for index, speech in others.items():
             if not cancelled(index):
                 for step in self._long(speech):
                     yield index, step
 
-    def _speech(self, clip: Clip, language: Spoken, prompt: str | None, words: bool) -> "_Speech":
+    def _speech(self, clip: Clip, language: Spoken, prompt: Hinted, words: bool) -> "_Speech":
         """Find the speech of a clip. Raises EngineError (unsupported_language)."""
         request = self._spoken(FileRequest.of(language, prompt, words))
         sound = clip.at(RATE_HZ).samples
@@ -182,16 +184,16 @@ class WhisperEngine:
 
     def _long(self, speech: "_Speech") -> Iterator[Transcript | None]:
         """Decode what needs several windows, long pauses cut out, or word times. Can be cancelled at each segment."""
-        segments, info = self._decode(speech.sound, speech.request, cut=speech.cut)
+        segments, info = self._decode(speech.sound, _plain(speech.request), cut=speech.cut)
         kept = []
         for segment in segments:
             yield None
             if is_believable(segment):
                 kept.append(segment)
-        if speech.hinted and misled([segment.text for segment in kept], speech.request.keywords):
-            yield from self._without_hints(speech)
+        if speech.request.prompt and misled([segment.text for segment in kept]):
+            yield from self._without_prompt(speech)
             return
-        yield Transcript(
+        transcript = Transcript(
             text="".join(segment.text for segment in kept).strip(),
             # Sound without recognisable words has no detected language.
             language=info.language if kept else speech.request.language,
@@ -199,11 +201,26 @@ class WhisperEngine:
             language_probability=float(info.language_probability),
             words=[word_of(word, speech.start_s) for segment in kept for word in segment.words or ()],
         )
+        if kept and speech.request.keywords:
+            hinted = yield from self._keyworded(speech.sound, speech.request, info.language, cut=speech.cut)
+            transcript = spelled(transcript, hinted, speech.request.keywords)
+        yield transcript
 
-    def _without_hints(self, speech: "_Speech") -> Iterator[Transcript | None]:
-        """Decode with the full context and without hints, which have misled the model."""
+    def _without_prompt(self, speech: "_Speech") -> Iterator[Transcript | None]:
+        """Decode with the full context and without the prompt, which has misled the model."""
         with self._full_context():
-            yield from self._long(replace(speech, request=replace(speech.request, prompt=None, keywords=())))
+            yield from self._long(replace(speech, request=replace(speech.request, prompt=None)))
+
+    def _keyworded(
+        self, sound: Samples, request: FileRequest, language: str | None, *, cut: bool = False
+    ) -> Generator[None, None, str]:
+        """Return a second transcript, which is made with the keywords. Can be cancelled at each segment."""
+        segments, _ = self._decode(sound, replace(request, language=language, words=False), cut=cut)
+        text = ""
+        for segment in segments:
+            yield None
+            text += segment.text
+        return text
 
     def segments(self, window: Clip, request: FileRequest) -> Iterator[Segment | None]:
         """See `SpeechToText` and `WorkerFront`; can be cancelled before each segment. Doubtful text is left out."""
@@ -232,9 +249,10 @@ class WhisperEngine:
                 together[index] = Asked(
                     sound,
                     request.language,
-                    self._hint(request).tokens,
+                    self._hint(_plain(request)).tokens,
                     request.words,
                     task,
+                    self._keyworded_hint(request),
                     request.batch_size,
                     request.expected,
                     request.languages,
@@ -255,23 +273,29 @@ class WhisperEngine:
         for index in others:
             if not cancelled(index):
                 sound = calls[index][0].at(RATE_HZ).samples
-                yield from ((index, segment) for segment in self._by_library(sound, requests[index]))
+                yield from ((index, segment) for segment in self._alone(sound, requests[index]))
 
     def _window(self, sound: Samples, request: FileRequest, found: Pass) -> Iterator[Segment | None]:
         """Yield the segments of a window after its first pass."""
+        plain = _plain(request)
         if not (request.prompt or request.keywords):
-            yield from self._completed(sound, request, found)
+            yield from self._completed(sound, plain, found)
             return
-        segments = []
-        for segment in self._completed(sound, request, found):
-            yield None
-            if segment is not None:
-                segments.append(segment)
-        if not misled([segment.text for segment in segments], request.keywords):
-            yield from segments
+        segments = yield from _collected(self._completed(sound, plain, found))
+        if request.prompt and misled([segment.text for segment in segments]):
+            with self._full_context():
+                segments = yield from _collected(self._by_library(sound, replace(plain, prompt=None)))
+        yield from spelled_segments(segments, found.keyworded, request.keywords)
+
+    def _alone(self, sound: Samples, request: FileRequest) -> Iterator[Segment | None]:
+        """Transcribe a window alone: a long one, or one with a sampling temperature."""
+        if not request.keywords:
+            yield from self._by_library(sound, request)
             return
-        with self._full_context():
-            yield from self._by_library(sound, replace(request, prompt=None, keywords=()))
+        segments = yield from _collected(self._by_library(sound, _plain(request)))
+        if segments:
+            hinted = yield from self._keyworded(sound, request, segments[0].language)
+            yield from spelled_segments(segments, hinted, request.keywords)
 
     def _completed(self, sound: Samples, request: FileRequest, found: Pass) -> Iterator[Segment | None]:
         """Yield the segments of the first pass, and of the second one if the window needs it."""
@@ -286,7 +310,7 @@ class WhisperEngine:
             yield from segments_of(rest, found, len(sound) / RATE_HZ)
 
     def _by_library(self, sound: Samples, request: FileRequest) -> Iterator[Segment | None]:
-        """Transcribe a window alone: a long one, one with a sampling temperature, or one that repeats itself."""
+        """Transcribe a window as the library does."""
         found, info = self._decode(sound, request, times=True)
         yield from segments_of(found, info, len(sound) / RATE_HZ)
 
@@ -312,6 +336,10 @@ class WhisperEngine:
 
     def _hint(self, request: FileRequest) -> Hint:
         return hint_of(self._model, request.prompt, request.keywords)
+
+    def _keyworded_hint(self, request: FileRequest) -> tuple[int, ...]:
+        """Return the tokens for the transcript with keywords; none without keywords."""
+        return self._hint(request).tokens if request.keywords else ()
 
     def _language(self, asked: str | None) -> str | None:
         """Return the code to decode in, None to detect it. Raises EngineError for a language that the model lacks."""
@@ -370,14 +398,24 @@ class _Speech:
     request: FileRequest
 
     @property
-    def hinted(self) -> bool:
-        """Whether the decoder gets a hint."""
-        return bool(self.request.prompt or self.request.keywords)
-
-    @property
     def short(self) -> bool:
         """Whether one decoding of one window without times is enough."""
         return not self.cut and not self.request.words and len(self.sound) <= WINDOW_S * RATE_HZ
+
+
+def _plain(request: FileRequest) -> FileRequest:
+    """Return a request without its keywords."""
+    return replace(request, keywords=())
+
+
+def _collected(steps: Iterator[Segment | None]) -> Generator[None, None, list[Segment]]:
+    """Return all segments; stop at each."""
+    found: list[Segment] = []
+    for step in steps:
+        yield None
+        if step is not None:
+            found.append(step)
+    return found
 
 
 def _warm_up_sound() -> Samples:

@@ -1,14 +1,10 @@
 """The hints before a Whisper transcript: the keywords that fit into its context, and the end of the preceding text."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 from pipeline.stt.whisper_types import WhisperModel
 from pipeline.stt.whisper_windows import repetitive
-
-_WORD = re.compile(r"[^\W_]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +42,10 @@ def hint_of(model: WhisperModel, prompt: str | None, keywords: Sequence[str]) ->
     return Hint(listed, tokens, preceding[-left:] if left > 0 else ())
 
 
-def misled(texts: Sequence[str], keywords: Sequence[str]) -> bool:
-    """Whether a hint has misled the model: tiny.en and base then write nothing, a sentence twice, or a keyword twice in
-    place of the words around it. texts: of the segments, in order."""
-    text = "".join(texts)
-    if not text.strip() or repetitive(texts):
-        return True
-    twice = {word for word, after in pairwise(_WORD.findall(text.casefold())) if word == after}
-    return any(keyword.casefold() in twice for keyword in keywords)
+def misled(texts: Sequence[str]) -> bool:
+    """Whether a prompt has misled the model: tiny.en and base then write nothing, or a sentence twice. texts: of the
+    segments, in order."""
+    return not "".join(texts).strip() or repetitive(texts)
 
 
 def _listed(keywords: Sequence[str]) -> str:

@@ -1,8 +1,8 @@
 """faster-whisper's model as the engine uses it. Each window is encoded once, and only as far as necessary; short
 utterances of several speakers are decoded together."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -45,6 +45,8 @@ class Utterance:
     """Whisper's code; None: detect it."""
     prompt: tuple[int, ...]
     """Tokens of the hint before the transcript."""
+    keyworded: tuple[int, ...] = ()
+    """Tokens of another hint, with keywords, for a second transcript; empty: none."""
     task: str = "transcribe"
     """transcribe or translate."""
     times: bool = False
@@ -57,7 +59,7 @@ class Utterance:
     @property
     def kind(self) -> tuple[object, ...]:
         """Values that must be equal in a batch: CTranslate2 takes one length of sound and one of prompt."""
-        return self.features.shape[-1], len(self.prompt), self.task, self.times
+        return self.features.shape[-1], len(self.prompt), len(self.keyworded), self.task, self.times
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,8 @@ class Heard:
     compression_ratio: float
     tokens: Sequence[int]
     temperature: float
+    keyworded: str = ""
+    """The second transcript, with keywords; empty if none was asked for, or if the first one has no words."""
 
     @property
     def doubtful(self) -> bool:
@@ -199,7 +203,12 @@ def _together(model: WhisperModel, utterances: Sequence[Utterance], beam: int) -
     batch = Batch(model, utterances, beam)
     yield 0, None  # encoding is the longer half: a chance to cancel after it
     batch.prepare()
-    yield from batch.tries()
+    heard: dict[int, Heard] = {}
+    for place, one in batch.tries():
+        yield place, None if one is not None and utterances[place].keyworded else one
+        if one is not None:
+            heard[place] = one
+    yield from batch.with_keywords(heard)
 
 
 class Batch:
@@ -230,10 +239,7 @@ class Batch:
             Tokenizer(model.hf_tokenizer, multilingual, one.task, code)
             for one, (code, _) in zip(utterances, self._languages, strict=True)
         ]
-        self._prompts = [
-            model.get_prompt(tokenizer, list(one.prompt), without_timestamps=not one.times)
-            for tokenizer, one in zip(self.tokenizers, utterances, strict=True)
-        ]
+        self._prompts = [self._prompt(place, one.prompt, times=one.times) for place, one in enumerate(utterances)]
 
     def tries(self) -> Iterator[tuple[int, Heard | None]]:
         """Yield (place, result) for each, and (place, None) before each further try, where all can be cancelled."""
@@ -253,13 +259,32 @@ class Batch:
                 straight = [heard for heard in done if heard.compression_ratio <= MAX_COMPRESSION]
                 yield place, max(straight or done, key=lambda heard: heard.avg_logprob)
 
+    def with_keywords(self, heard: Mapping[int, Heard]) -> Iterator[tuple[int, Heard]]:
+        """Yield (place, result) with the second transcript for each member that has keywords; it costs no encoding."""
+        wanted = [place for place in sorted(heard) if self._utterances[place].keyworded]
+        speaking = [place for place in wanted if heard[place].text]
+        texts: dict[int, str] = {}
+        for places in [speaking] if len(speaking) == len(self._utterances) else [[place] for place in speaking]:
+            prompts = [self._prompt(place, self._utterances[place].keyworded, times=False) for place in places]
+            # Names have more tokens than other words.
+            most = 2 * max(len(heard[place].tokens) for place in places) + 10
+            texts |= zip(places, (one.text for one in self._decoded(places, prompts, most, 0.0)), strict=True)
+        for place in wanted:
+            yield place, replace(heard[place], keyworded=texts.get(place, ""))
+
+    def _prompt(self, place: int, hint: Sequence[int], *, times: bool) -> list[int]:
+        return self._model.get_prompt(self.tokenizers[place], list(hint), without_timestamps=not times)
+
     def _written(self, places: Sequence[int], temperature: float) -> list[Heard]:
-        all_of_them = len(places) == len(self._utterances)
-        sound = self.encoded if all_of_them else self.alone(places[0])
-        prompts = [self._prompts[place] for place in places]
         frames = self._utterances[0].features.shape[-1]
         bounded = all(self._languages[place][0] in FEW_TOKENS for place in places)
-        most = frames / (WINDOW_S * 100) if bounded else 1.0
+        share = frames / (WINDOW_S * 100) if bounded else 1.0
+        prompts = [self._prompts[place] for place in places]
+        return self._decoded(places, prompts, int(self._model.max_length * share), temperature)
+
+    def _decoded(self, places: Sequence[int], prompts: list[list[int]], most: int, temperature: float) -> list[Heard]:
+        """Decode all members, or one. most: limit of tokens."""
+        sound = self.encoded if len(places) == len(self._utterances) else self.alone(places[0])
         results = _generate(self._model, sound, most, prompts, self.tokenizers[0], self._beam, temperature)
         return [
             _heard(result, self.tokenizers[place], *self._languages[place], temperature)
@@ -292,23 +317,22 @@ def _encoded(model: WhisperModel, windows: Sequence[Samples]) -> Encoded:
 def _generate(
     model: WhisperModel,
     encoded: Encoded,
-    share: float,
+    most: int,
     prompts: list[list[int]],
     tokenizer: Tokenizer,
     beam: int,
     temperature: float,
 ) -> Sequence[Generated]:
-    """Call CTranslate2 once, with the library's own options, and this share of the limit of tokens: a model that
-    repeats itself goes on until the limit."""
+    """Call CTranslate2 once, with the library's own options, and at most this many tokens: a model that repeats itself
+    goes on until the limit."""
     from faster_whisper.transcribe import get_suppressed_tokens
 
-    most = len(prompts[0]) + int(model.max_length * share)
     beams: Search = {"beam_size": beam, "patience": 1.0}
     free: Search = {"beam_size": 1, "num_hypotheses": BEST_OF, "sampling_topk": 0, "sampling_temperature": temperature}
     return model.model.generate(
         encoded,
         prompts,
-        max_length=min(model.max_length, most),
+        max_length=min(model.max_length, len(prompts[0]) + most),
         return_scores=True,
         return_no_speech_prob=True,
         suppress_blank=True,

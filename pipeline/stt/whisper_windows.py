@@ -32,6 +32,8 @@ class Asked:
     """Tokens of the hint before the transcript."""
     words: bool
     task: str
+    keyworded: tuple[int, ...] = ()
+    """Tokens of another hint, with keywords, for a second transcript; empty: none."""
     batch_size: int | None = None
     """Maximum batch size for this window."""
     expected: str | None = None
@@ -49,6 +51,8 @@ class Pass:
     language_probability: float
     rest_s: float | None
     """Time from which the window must be decoded again; None: all of it is done."""
+    keyworded: str
+    """The second transcript of the window, with keywords."""
 
     @property
     def repeats(self) -> bool:
@@ -72,7 +76,16 @@ def first_pass(
     """Yield (index, Pass) for each window that was not cancelled, and (index, None) in between, where all can be
     cancelled."""
     utterances = [
-        Utterance(features_of(model, one.sound), one.language, one.prompt, one.task, True, one.expected, one.allowed)
+        Utterance(
+            features_of(model, one.sound),
+            one.language,
+            one.prompt,
+            one.keyworded,
+            one.task,
+            True,
+            one.expected,
+            one.allowed,
+        )
         for one in windows
     ]
     groups: dict[object, list[int]] = {}
@@ -91,6 +104,9 @@ def first_pass(
                 yield wanted[place], None
             else:
                 heard[place] = one
+        if any(windows[index].keyworded for index in wanted):
+            yield wanted[0], None
+            heard |= batch.with_keywords(heard)
         lengths = [_frames(model, windows[index].sound) for index in wanted]
         passes = [_split(model, batch.tokenizers[place], heard[place], lengths[place]) for place in range(len(wanted))]
         if windows[wanted[0]].words:
@@ -186,4 +202,4 @@ def _result(tokenizer: Tokenizer, heard: Heard, split: _Split, frames: int) -> P
             )
         )
     rest_s = split.seek / FRAMES_PER_S if split.seek < frames - REST_S * FRAMES_PER_S else None
-    return Pass(segments, heard.language, heard.language_probability, rest_s)
+    return Pass(segments, heard.language, heard.language_probability, rest_s, heard.keyworded)

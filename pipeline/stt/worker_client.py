@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from pipeline.audio.clip import Clip
 from pipeline.errors import EngineError
-from pipeline.stt import FileRequest, Segment, Spoken, Transcript, WindowLimits
+from pipeline.stt import FileRequest, Hinted, Segment, Spoken, Transcript, WindowLimits
 from pipeline.workers import Worker
 
 T = TypeVar("T")
@@ -50,7 +50,7 @@ class WorkerFront:
                 if step is not None:
                     yield step
 
-    async def transcribe(self, clip: Clip, *, language: Spoken, prompt: str | None, words: bool) -> Transcript:
+    async def transcribe(self, clip: Clip, *, language: Spoken, prompt: Hinted, words: bool) -> Transcript:
         """See the Protocol. Raises EngineError (timeout) when waiting and decoding together take too long."""
         try:
             async with asyncio.timeout(self._timeout_s):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from pipeline.errors import BadInput
-from pipeline.stt.hints import as_prompt
+from pipeline.stt import Hinted, Hints
 from server.parameters import MAX_KEYWORD_CHARS, MAX_KEYWORDS, spoken_languages
 from server.realtime.errors import RealtimeError
 from server.realtime.session_json import Transcription
@@ -23,7 +23,7 @@ class Hearing:
     """ISO 639-1; None: detect it."""
     languages: tuple[str, ...]
     """Languages that can be detected; empty: all."""
-    hint: str | None
+    hint: Hinted
     """Names and words that the user may say."""
     partial_ms: int | None
     """Interval between partial transcripts; None: the deployment's."""
@@ -47,7 +47,7 @@ def hearing_of(transcription: Transcription) -> Hearing:
             raise _too_long(where, f"is longer than {MAX_KEYWORD_CHARS} characters.", "string_above_max_length")
     tidy = dict.fromkeys(" ".join(keyword.split()) for keyword in keywords if keyword.strip())
     delay = transcription.get("delay")
-    return Hearing(language, languages, as_prompt(list(tidy), prompt), PARTIAL_MS[delay] if delay else None)
+    return Hearing(language, languages, Hints(tuple(tidy), prompt), PARTIAL_MS[delay] if delay else None)
 
 
 def _too_long(field: str, why: str, code: str) -> RealtimeError:

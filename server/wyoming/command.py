@@ -18,6 +18,7 @@ from pipeline.conversation.watchdog import IdleTimeout
 from pipeline.errors import ParleyError
 from pipeline.listening.detector import RATE_HZ
 from pipeline.listening.options import LiveOptions
+from pipeline.stt import Hinted
 from pipeline.support.channel import Channel
 from server.access.limits import Share
 
@@ -46,7 +47,7 @@ class Command:
     recogniser fails."""
 
     def __init__(
-        self, assistant: Assistant, *, language: str | None, hint: str | None, patience: float, room: Share
+        self, assistant: Assistant, *, language: str | None, hint: Hinted, patience: float, room: Share
     ) -> None:
         """hint: names and words that the user may say. patience: factor on the silence that ends the command. room:
         budget for the sound that waits for its transcript, and its pace."""

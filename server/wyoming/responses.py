@@ -17,20 +17,18 @@ from pipeline.errors import BadInput
 from pipeline.speech.clauses import clauses
 from pipeline.speech.language import spoken_language
 from pipeline.speech.synthesize import say
+from pipeline.stt import Hints
 from pipeline.stt import Transcript as Heard
 from pipeline.support.json_types import JsonObject
 from pipeline.voices.catalogue import Voice
 from server.access.limits import Share
 from server.openai.speech import MAX_CHARS
-from server.parameters import language_code
+from server.parameters import MAX_KEYWORD_CHARS, MAX_KEYWORDS, language_code
 from server.wyoming.audio import SoundIn, SoundOut
 from server.wyoming.command import Command, patience
 from server.wyoming.conversations import Conversations
 from server.wyoming.streamed_texts import Texts
 from server.wyoming.voices import chosen
-
-MAX_HINT_CHARS = 1000
-"""Maximum length of the names and terms of a request: recognisers use about 200 tokens."""
 
 
 class TranscriptOut:
@@ -96,7 +94,7 @@ class Responses:
         return Command(
             self._assistant,
             language=self._language(asked),
-            hint=_hint(asked),
+            hint=_hints(asked),
             patience=patience(asked.vad_sensitivity),
             room=room,
         )
@@ -124,7 +122,7 @@ class Responses:
             self._assistant.stages.stt,
             sound.end(),
             language=self._language(asked),
-            prompt=_hint(asked),
+            prompt=_hints(asked),
             limit_s=self._assistant.settings.stt_timeout_s,
         )
 
@@ -199,6 +197,7 @@ class Responses:
                 await sound.send(clip)
 
 
-def _hint(asked: Transcribe) -> str | None:
-    """Return the client's names and terms as one text for the recogniser."""
-    return ", ".join([*(asked.transcript_names or ()), *(asked.transcript_terms or ())])[:MAX_HINT_CHARS] or None
+def _hints(asked: Transcribe) -> Hints:
+    """Return the client's names and terms."""
+    names = (*(asked.transcript_names or ()), *(asked.transcript_terms or ()))
+    return Hints(tuple(name[:MAX_KEYWORD_CHARS] for name in names[:MAX_KEYWORDS] if name.strip()))

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.audio.clip import Clip
 from pipeline.listening import noise
-from pipeline.stt import Spoken, Transcript, Word
+from pipeline.stt import Hinted, Spoken, Transcript, Word
 from tests.realtime.desk import Desk, hold
 from tests.realtime.test_items import MANUAL, WEATHER, create, message
 from tests.scripted import ScriptedLLM, ScriptedSTT
@@ -27,7 +27,7 @@ class Doubtful(ScriptedSTT):
 
     probability: float = 0.5
 
-    async def transcribe(self, clip: Clip, *, language: Spoken, prompt: str | None, words: bool) -> Transcript:
+    async def transcribe(self, clip: Clip, *, language: Spoken, prompt: Hinted, words: bool) -> Transcript:
         heard = await super().transcribe(clip, language=language, prompt=prompt, words=words)
         told = [Word(word, 0.0, 0.1, self.probability) for word in heard.text.split()]
         return replace(heard, words=told if words else ())

@@ -7,9 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.audio.clip import Clip
 from pipeline.llm import ToolCall
-from pipeline.stt import Spoken, Transcript
 from pipeline.tools import Function, Toolbox, function_of
 from server.realtime import requests
 from server.realtime import session as realtime_session
@@ -168,21 +166,17 @@ def test_a_text_response_is_not_spoken() -> None:
     assert response["output_modalities"] == ["text"]
 
 
-def test_the_transcription_prompt_reaches_the_recogniser() -> None:
-    hints: list[str | None] = []
-
-    class Told(ScriptedSTT):
-        async def transcribe(self, clip: Clip, *, language: Spoken, prompt: str | None, words: bool) -> Transcript:
-            hints.append(prompt)
-            return await super().transcribe(clip, language=language, prompt=prompt, words=words)
+def test_prompt_and_keywords_reach_the_recogniser() -> None:
+    stt = ScriptedSTT()
 
     async def script(d: Desk) -> None:
-        await d.update(audio={"input": {"transcription": {"model": "whisper-1", "prompt": "Parley, Xanthippe"}}})
+        hints = {"prompt": "A talk.", "keywords": ["Parley", "Xanthippe"]}
+        await d.update(audio={"input": {"transcription": {"model": "whisper-1", **hints}}})
         await d.speak(800)
         await d.until("response.done")
 
-    hold(script, stt=Told())
-    assert hints == ["Parley, Xanthippe"]
+    hold(script, stt=stt)
+    assert [(asked.prompt, asked.keywords) for asked in stt.requests] == [("A talk.", ("Parley", "Xanthippe"))]
 
 
 def test_a_response_is_spoken_at_the_requested_speed() -> None:

@@ -15,7 +15,7 @@ from pipeline.audio.decode import Recording
 from pipeline.engines import Opened
 from pipeline.errors import EngineError
 from pipeline.settings import Settings
-from pipeline.stt import FileRequest, Segment, SpeechToText, Spoken, Transcript, WindowLimits, whisper
+from pipeline.stt import FileRequest, Hinted, Segment, SpeechToText, Spoken, Transcript, WindowLimits, whisper
 from pipeline.stt.whisper_engine import WhisperConfig, WhisperEngine
 from pipeline.transcripts.long_files import transcribe_file
 from tests.stt.recordings import MODEL, RATE_HZ, spliced
@@ -153,7 +153,7 @@ class Pairs:
             await self._both.wait()
         yield Segment(0.0, window.seconds, "words", "en")
 
-    async def transcribe(self, clip: Clip, *, language: Spoken, prompt: str | None, words: bool) -> Transcript:
+    async def transcribe(self, clip: Clip, *, language: Spoken, prompt: Hinted, words: bool) -> Transcript:
         raise NotImplementedError
 
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 from pipeline.audio.clip import Clip
 from pipeline.audio.decode import Recording
 from pipeline.errors import WorkerCrashed
-from pipeline.stt import FileRequest, Segment, Spoken, Transcript, WindowLimits
+from pipeline.stt import FileRequest, Hinted, Segment, Spoken, Transcript, WindowLimits
 from pipeline.transcripts.growing import GrowingFile, Partial, Whole, transcribe_growing
 from pipeline.workers.scheduler import Urgency, current
 from server.transcribe.streaming import Incoming
@@ -27,7 +27,7 @@ class NoLooks:
             raise WorkerCrashed("gone")
         yield Segment(0.0, window.seconds, "words")
 
-    async def transcribe(self, clip: Clip, *, language: Spoken, prompt: str | None, words: bool) -> Transcript:
+    async def transcribe(self, clip: Clip, *, language: Spoken, prompt: Hinted, words: bool) -> Transcript:
         raise NotImplementedError
 
 

@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from pipeline.audio.clip import Clip
 from pipeline.settings import Settings
-from pipeline.stt import FileRequest
+from pipeline.stt import FileRequest, Hints
 from pipeline.stt.home_names import MAX_CHARS, MAX_NAMES, HomeNames, at_home, open_home_names, spoken_names
 from tests.scripted import ScriptedSTT
 from tests.servers.running import running
@@ -63,11 +63,12 @@ async def test_every_transcript_expects_the_current_names(monkeypatch: pytest.Mo
     async with opened(home) as names:
         engine = at_home(stt, names)
         await engine.transcribe(CLIP, language="en", prompt="Hello.", words=False)
-        assert stt.requests[-1].prompt in ("Hello.", "Ada, Pump, Reading lamp, Attic, Kitchen, Wintergarten. Hello.")
+        assert stt.requests[-1].keywords in ((), NAMES)
         await asked(home, 1)
         assert set(home.keys) == {"Bearer secret"}
-        await engine.transcribe(CLIP, language="en", prompt="Hello.", words=False)
-        assert stt.requests[-1].prompt == "Ada, Pump, Reading lamp, Attic, Kitchen, Wintergarten. Hello."
+        for prompt, keywords in (("Hello.", ()), (Hints(("Parley",), "Hello."), ("Parley",))):
+            await engine.transcribe(CLIP, language="en", prompt=prompt, words=False)
+            assert stt.requests[-1] == FileRequest("en", "Hello.", keywords=(*keywords, *NAMES))
         assert [one async for one in engine.segments(CLIP, FileRequest(keywords=("Parley",)))]
         assert stt.requests[-1].keywords == ("Parley", *NAMES)
         home.answer = {**HOME, "areas": ["Cellar"]}

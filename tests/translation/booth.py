@@ -12,7 +12,7 @@ import numpy as np
 from pipeline.audio.clip import Clip
 from pipeline.llm import AS_SET, Generation, Message, ReplyDelta, Tool
 from pipeline.settings import Settings
-from pipeline.stt import Spoken, Transcript
+from pipeline.stt import Hinted, Spoken, Transcript
 from pipeline.translation import events
 from pipeline.translation.events import TranslationEvent
 from pipeline.translation.interpreter import Interpreter
@@ -36,7 +36,7 @@ class HearingWords(ScriptedSTT):
     heard_s: list[float] = field(default_factory=list)
     """Lengths of all clips."""
 
-    async def transcribe(self, clip: Clip, *, language: Spoken, prompt: str | None, words: bool) -> Transcript:
+    async def transcribe(self, clip: Clip, *, language: Spoken, prompt: Hinted, words: bool) -> Transcript:
         self.heard_s.append(clip.seconds)
         with self.running.call("stt"):
             await asyncio.sleep(self.seconds)

@@ -22,7 +22,7 @@ from pipeline.audio.clip import Clip, Samples
 from pipeline.conversation.turn import Stages
 from pipeline.listening.detector import RATE_HZ
 from pipeline.settings import Settings
-from pipeline.stt import Spoken
+from pipeline.stt import Hinted, Spoken
 from pipeline.stt import Transcript as Heard
 from pipeline.voices.catalogue import Voices
 from server.access.limits import Budget, Share
@@ -42,7 +42,7 @@ CONTEXT = {"conversation_id": "kitchen"}
 class GrowingSTT(ScriptedSTT):
     """Hears three words of `text` in each second of sound."""
 
-    async def transcribe(self, clip: Clip, *, language: Spoken, prompt: str | None, words: bool) -> Heard:
+    async def transcribe(self, clip: Clip, *, language: Spoken, prompt: Hinted, words: bool) -> Heard:
         heard = await super().transcribe(clip, language=language, prompt=prompt, words=words)
         return replace(heard, text=" ".join(heard.text.split()[: int(3 * clip.seconds)]))
 
@@ -161,7 +161,7 @@ def test_names_and_terms_reach_the_recogniser(speech: Samples, paced: bool) -> N
     stt = ScriptedSTT()
     asked = Transcribe(transcript_names=["Ana Sofia", "Wren"], transcript_terms=["heat pump"])
     held(asked, AudioStart(RATE_HZ, 2, 1), speech, silence(2), AudioStop(), last="transcript", stt=stt, paced=paced)
-    assert {request.prompt for request in stt.requests} == {"Ana Sofia, Wren, heat pump"}
+    assert {request.keywords for request in stt.requests} == {("Ana Sofia", "Wren", "heat pump")}
 
 
 @pytest.mark.parametrize(
