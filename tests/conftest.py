@@ -16,6 +16,9 @@ from tests.real_models import converted_llm, real_engines
 from tests.server_process import CONSTANTS, NO_CERTIFICATES, PATIENT, ServerProcess, serving
 from tests.stt.recordings import TRAINED
 
+# What is imported stays: a garbage collection would find nothing in it.
+gc.disable()
+
 # Use the same examples in every run, without a deadline, because the machine can be busy. To search for others:
 # `pytest --hypothesis-profile=default --hypothesis-seed=1`. A failing example is not shrunk, because shrinking takes up
 # to five minutes for each failing test in every run; `--hypothesis-profile=shrinking` shrinks it.
@@ -66,6 +69,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 def pytest_collection_finish() -> None:
     """Keep garbage collections from searching what has been imported."""
+    gc.enable()
     gc.freeze()
 
 

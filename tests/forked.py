@@ -1,8 +1,8 @@
 """`python main.py` in a fork of a process that has imported it already, which saves two to three CPU seconds a start.
 
 A fork is like a new process in its environment, folder, arguments, output, signals and exit code. Constants are changed
-after the imports, in all modules that have imported them. Its workers are forks, too (`tests.forked_workers`), as are
-those that tests start without a service.
+after the imports, in all modules that have imported them. Its workers and fronts are forks, too
+(`tests.forked_workers`), as are the workers that tests start without a service.
 """
 
 import atexit
@@ -210,12 +210,14 @@ def main() -> None:
         if not data:
             return
         request = json.loads(data)
-        _import_torch_for(request.get("name"))
+        for_service = "within" in request
+        if not for_service:
+            _import_torch_for(request["arguments"][0])
         pid = os.fork()
         if pid == 0:
-            if "name" in request:
+            if not for_service:
                 control.close()
-                forked_workers.work(request, fds[0], [*fds[1:], *children.descriptors])
+                forked_workers.run(request, fds, children.descriptors)
             control.detach()  # `_become` closes its descriptor, whose number another file then has
             _become(request, fds)
             return
@@ -236,9 +238,9 @@ def _do_once() -> None:
         migrate(connection)
 
 
-def _import_torch_for(worker: str | None) -> None:
+def _import_torch_for(worker: str) -> None:
     with contextlib.suppress(ImportError):  # the worker reports it
-        for place in WITH_TORCH.get(worker or "", ()):
+        for place in WITH_TORCH.get(worker, ()):
             name, _, function = place.partition(":")
             module = importlib.import_module(name)
             if function:
@@ -256,15 +258,20 @@ def _become(request: dict[str, Any], fds: Sequence[int]) -> None:
     os.environ.update(request["env"])
     tempfile.tempdir = None
     importlib.reload(pipeline)  # sets variables, as the first import does
-    vars(decode)["warm_up"] = _nothing  # the first file that is not a plain WAV starts the decoder, as after its loss
-    forked_workers.install()  # before the constants change: workers do not inherit TEST_CONSTANTS
-    _change(json.loads(os.environ.get("TEST_CONSTANTS", "{}")))
+    forked_workers.install(_adapt)  # before the constants change: workers do not inherit TEST_CONSTANTS
+    _adapt()
     sys.argv[:] = [MAIN, *request["arguments"]]
     sys.path[0] = str(HOME)
     if request["module"]:
         runpy.run_module(request["module"], run_name="__main__")
     else:
         runpy.run_path(MAIN, run_name="__main__")
+
+
+def _adapt() -> None:
+    """Change what the tests change in a process of the service."""
+    vars(decode)["warm_up"] = _nothing  # the first file that is not a plain WAV starts the decoder, as after its loss
+    _change(json.loads(os.environ.get("TEST_CONSTANTS", "{}")))
 
 
 def _nothing() -> None:

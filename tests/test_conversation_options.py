@@ -258,9 +258,11 @@ def test_settings_without_a_language_keep_that_of_the_deployment(tmp_path: Path)
     with in_process(tmp_path, heard=stt, **settings) as service, Live(service, LIVE) as live:
         for change in changes:
             live.tell("configure", **change)
-            live.connection.send(encode_wav(spoken(SUM)))
-            live.until(*ENDS)
+            live.speak(spoken(SUM))
+            live.until("transcript_final")
             languages.append(stt.requests[-1].language)
+            live.tell("interrupt")
+            live.until(*ENDS)
     assert languages == ["pt", "pt", "pt", "de", "de"]
 
 

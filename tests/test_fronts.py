@@ -20,6 +20,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from pipeline.settings import HOME
 from tests import forked
+from tests.forked_workers import FRONT
 from tests.jobs.conftest import recording
 from tests.live_client import ENDS, Live
 from tests.questions import sample
@@ -43,7 +44,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]
 
 
 def fronts(service: ServerProcess) -> list[psutil.Process]:
-    return [one for one in service.children() if "commands.front" in command_of(one)]
+    return [one for one in service.children() if one.name() == FRONT or "commands.front" in command_of(one)]
 
 
 def front_of(service: ServerProcess, connection: ClientConnection) -> psutil.Process:

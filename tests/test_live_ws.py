@@ -377,7 +377,7 @@ def test_client_that_does_not_read_is_disconnected(small: Service) -> None:
         with contextlib.suppress(ConnectionClosed, OSError):
             while True:
                 connection.send(message)
-                time.sleep(0.02)  # each is followed by an event with its transcript
+                time.sleep(0.004)  # each is followed by an event with its transcript
 
     flooding = threading.Thread(target=flood, daemon=True)
     flooding.start()

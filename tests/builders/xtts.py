@@ -23,7 +23,7 @@ class Size:
     max_audio_tokens: int
 
 
-MICRO = Size(2, WIDTH, 2, 64, 40)
+MICRO = Size(2, WIDTH, 2, 64, 28)
 LONG = Size(2, WIDTH, 2, 64, 605)
 """The same small model, but it speaks for up to 28 s."""
 FULL = Size(30, 1024, 16, 1024, 605)
@@ -71,7 +71,7 @@ def build_xtts(folder: Path, *, seed: int = 0, size: Size = MICRO) -> Path:
     with torch.no_grad():
         model.gpt.mel_head.bias[
             args.gpt_stop_audio_token
-        ] = -1e4  # speaks to its limit, 1.9 s, and never stops by chance
+        ] = -1e4  # speaks to its limit, 1.3 s, and never stops by chance
     # The inference wrapper only names other weights a second time; a real checkpoint does not contain it.
     state = {
         name: value.half().clone() if value.is_floating_point() else value.clone()

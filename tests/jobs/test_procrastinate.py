@@ -12,7 +12,7 @@ import pytest
 from tests import forked
 from tests.jobs.conftest import needs_postgres, recording
 from tests.jobs.test_endpoints import HEARS, SAID, done, slow_recording
-from tests.server_process import END_S, busy_s, environment, serving
+from tests.server_process import END_S, busy_s, constants, environment, serving
 from tests.servers import web as servers
 from tests.servers.postgres import Postgres
 from tests.servers.running import closed_port
@@ -21,6 +21,15 @@ from tests.waiting import until
 
 pytestmark = needs_postgres
 pytest.importorskip("procrastinate")
+
+
+def shared(folder: Path, pg: Postgres) -> dict[str, str]:
+    """Return the settings of a service and its job workers, with a new database. They soon notice that one is gone."""
+    soon = constants({"jobs.run:SILENT_S": 5.0, "jobs.queue.procrastinate:SWEEP_S": 1.0})
+    return {
+        **HEARS, **soon,
+        "DATABASE_URL": pg.database(), "JOB_QUEUE": "procrastinate", "UPLOAD_DIR": str(folder / "up"),
+    }  # fmt: skip
 
 
 @contextmanager
@@ -38,12 +47,7 @@ def worker(folder: Path, settings: dict[str, str]) -> Iterator[forked.Process]:
 
 
 def test_all_jobs_survive_kills_of_workers_and_database(tmp_path: Path, pg: Postgres) -> None:
-    settings = {
-        **HEARS,
-        "DATABASE_URL": pg.database(),
-        "JOB_QUEUE": "procrastinate",
-        "UPLOAD_DIR": str(tmp_path / "up"),
-    }
+    settings = shared(tmp_path, pg)
     with (
         serving(tmp_path, **settings, JOB_WORKERS="0") as service,
         httpx.Client(base_url=service.url, timeout=60) as client,
@@ -76,13 +80,7 @@ def test_all_jobs_survive_kills_of_workers_and_database(tmp_path: Path, pg: Post
 
 
 def test_two_workers_share_jobs_and_one_takes_over_from_the_other(tmp_path: Path, pg: Postgres) -> None:
-    settings = {
-        **HEARS,
-        "ISOLATE_MODELS": "false",
-        "DATABASE_URL": pg.database(),
-        "JOB_QUEUE": "procrastinate",
-        "UPLOAD_DIR": str(tmp_path / "up"),
-    }
+    settings = {**shared(tmp_path, pg), "ISOLATE_MODELS": "false"}
     with (
         servers.serving() as web,
         serving(tmp_path, **settings, JOB_WORKERS="0") as service,
@@ -108,12 +106,7 @@ def test_two_workers_share_jobs_and_one_takes_over_from_the_other(tmp_path: Path
 
 def test_a_job_worker_exports_metrics_and_traces(tmp_path: Path, pg: Postgres) -> None:
     port = closed_port()
-    settings = {
-        **HEARS,
-        "DATABASE_URL": pg.database(),
-        "JOB_QUEUE": "procrastinate",
-        "UPLOAD_DIR": str(tmp_path / "up"),
-    }
+    settings = shared(tmp_path, pg)
     with (
         servers.serving() as collector,
         serving(tmp_path, **settings, JOB_WORKERS="0") as service,
@@ -151,10 +144,8 @@ def test_recordings_in_a_watched_folder_are_run_by_a_job_worker(tmp_path: Path, 
     root = tmp_path / "watched"
     root.mkdir()
     settings = {
-        **HEARS,
-        "DATABASE_URL": pg.database(),
-        "JOB_QUEUE": "procrastinate",
-        "UPLOAD_DIR": str(tmp_path / "up"),
+        **shared(tmp_path, pg),
+        "ISOLATE_MODELS": "false",
         "WATCH_DIR": str(root),
         "WATCH_FORMATS": "txt",
         "WATCH_LANGUAGE": "en",
