@@ -3,7 +3,7 @@
  * sound it puts on it. So the clock of the replies counts from these reports, and from the browser's own buffer.
  */
 
-import { openAudio } from "./audio.js";
+import { openAudio, wake } from "./audio.js";
 import { follow } from "./devices.js";
 
 const TICK_MS = 50;
@@ -92,6 +92,7 @@ export class CallPlayer {
 
   /** @private */
   tick() {
+    wake();
     const now = performance.now();
     const until = Math.min(this.received, this.played + ((now - this.at) / 1000) * this.rate);
     this.at = now;

@@ -1,6 +1,6 @@
 /** The microphone: opened on request, read in chunks of 40 ms, released completely (the indicator goes off). */
 
-import { openAudio, possible } from "./audio.js";
+import { keepAwake, letRest, openAudio, possible } from "./audio.js";
 import { microphone } from "./devices.js";
 
 /** Raised when the microphone cannot be opened; `code` is refused, none, busy, insecure or failed. */
@@ -59,6 +59,7 @@ export class Microphone {
   /** @private */
   constructor(context, stream, heard, lost) {
     this.stream = stream;
+    keepAwake(this);
     this.source = context.createMediaStreamSource(stream);
     this.node = new AudioWorkletNode(context, "parley-capture", { numberOfOutputs: 0 });
     this.node.port.onmessage = ({ data }) => heard(data.pcm, data.level);
@@ -79,5 +80,6 @@ export class Microphone {
     this.source.disconnect();
     this.node.port.onmessage = null;
     this.node.port.close();
+    letRest(this);
   }
 }

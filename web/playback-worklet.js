@@ -2,7 +2,7 @@
  * Playback of the reply in the audio thread: a queue, resampled to the loudspeaker's rate.
  *
  * In: {start: rate}, {pcm: ArrayBuffer}, {flush: request number}. Out: {began}, {played, level} about twenty times a
- * second, and {flushed, played}; `played` counts samples at the reply's rate.
+ * second while something is heard, and {flushed, played}; `played` counts samples at the reply's rate.
  */
 
 import { Resampler } from "./resampler.js";
@@ -38,6 +38,8 @@ class Playback extends AudioWorkletProcessor {
     this.running = false;
     this.power = 0;
     this.sinceReport = 0;
+    /** What the last report told. */
+    this.told = { taken: 0, level: 0 };
   }
 
   add(pcm) {
@@ -112,7 +114,10 @@ class Playback extends AudioWorkletProcessor {
     if (this.sinceReport < REPORT_S * sampleRate) return;
     const level = Math.sqrt(this.power / this.sinceReport);
     this.power = this.sinceReport = 0;
-    if (this.taken) this.port.postMessage({ played: this.played(), level });
+    const { told, taken } = this;
+    if (taken === told.taken && !level && !told.level) return;
+    this.told = { taken, level };
+    if (taken) this.port.postMessage({ played: this.played(), level });
   }
 }
 

@@ -1,6 +1,6 @@
 /** The loudspeaker: plays a reply while it arrives, knows how much of it was heard, and stops at once. */
 
-import { openAudio } from "./audio.js";
+import { openAudio, wake } from "./audio.js";
 
 export class Player {
   /**
@@ -38,6 +38,7 @@ export class Player {
 
   /** @param {ArrayBuffer} pcm the reply's next samples, 16-bit at the rate of `start` */
   push(pcm) {
+    wake();
     this.node.port.postMessage({ pcm }, [pcm]);
   }
 
@@ -70,6 +71,7 @@ export class Player {
       this.waiting.get(data.flushed)?.(data.played);
       this.waiting.delete(data.flushed);
     } else {
+      wake();
       this.total += Math.max(0, data.played - this.latest);
       this.latest = data.played;
       this.loudest = Math.max(this.loudest, data.level);

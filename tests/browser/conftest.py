@@ -1,9 +1,13 @@
-"""Debian's Chromium, headless, with a WAV file as its microphone."""
+"""Debian's Chromium, headless, with a WAV file as its microphone.
+
+Most tests run in its headless shell, where that is installed: the same engine without the parts around it, such as tabs
+and permissions, which need half of the CPU time of a page.
+"""
 
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, BrowserType, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserType, Error, Page, sync_playwright
 
 from pipeline.audio.clip import Clip, encode_wav
 from pipeline.audio.decode import decode_blocking
@@ -22,6 +26,10 @@ RATE_HZ = 48_000
 LOUDNESS = 0.25
 """Level of the samples: the browser's gain control makes quiet speech loud, and distorts speech as loud as a recording.
 """
+OTHER_NAME = "parley.example"
+"""Another host name of this machine. The browser resolves no other names: pages can reach only this machine."""
+SHARED_TAB = "shared tab"
+"""Title of the tab that is shared when a page asks for one."""
 FLAGS = [
     "--headless=new",
     "--no-sandbox",
@@ -33,18 +41,34 @@ FLAGS = [
     "--no-first-run",
     "--autoplay-policy=no-user-gesture-required",
     "--use-fake-device-for-media-stream",
+    f"--host-resolver-rules=MAP {OTHER_NAME} 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
+    f"--auto-select-tab-capture-source-by-title={SHARED_TAB}",
 ]
 ALLOWED = "--use-fake-ui-for-media-stream"
 """Grants the microphone permission without a prompt."""
 DEADLINE_MS = 120_000
 """Timeout for every wait, because the machine can be busy."""
+LOOKING = """async (argument) => {{
+  for (const end = performance.now() + 1000; performance.now() < end;) {{
+    const found = {};
+    if (await (typeof found === 'function' ? found(argument) : found)) return true;
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }}
+  return false;
+}}"""
+"""Waits up to a second until an expression, or a function of the argument, is true; returns whether it is."""
+NO_SCROLLING = "document.documentElement.scrollWidth <= window.innerWidth"
 SIZES = ((1100, 800), (390, 844), (320, 568), (740, 360))
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 
 
-def chromium_path() -> str:
-    """Path of Chromium. Without it the tests fail, unless PARLEY_NO_BROWSER=1 is set."""
-    for name in ("chromium", "chromium-browser", "google-chrome"):
+SHELL = "chromium-headless-shell"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+
+def chromium_path(*, whole: bool = False) -> str:
+    """Path of Chromium; whole: not of its headless shell. The tests fail without it, unless PARLEY_NO_BROWSER is 1."""
+    for name in BROWSERS if whole else (SHELL, *BROWSERS):
         if path := shutil.which(name):
             return path
     if os.environ.get("PARLEY_NO_BROWSER") == "1":
@@ -73,13 +97,19 @@ class Visitor:
     complaints: list[str] = field(default_factory=list)
     """Errors and warnings of the console, and exceptions."""
 
-    def looks(self) -> Iterator[str]:
-        """Show the page in each size, light and dark; yield the name of each look."""
+    def fits(self, picture: Path, *more: str) -> None:
+        """Check the page in each size, light and dark: it needs no horizontal scrolling, its texts are readable, and
+        these other expressions are true. Of a look that fails, a picture is kept: `picture` with the look in its
+        name."""
         for width, height in SIZES:
             self.page.set_viewport_size({"width": width, "height": height})
             for scheme in SCHEMES:
                 self.page.emulate_media(color_scheme=scheme)
-                yield f"{width}x{height}-{scheme}"
+                found = [one for one in (NO_SCROLLING, *more) if not self.page.evaluate(one)] + low_contrasts(self)
+                if found:
+                    look = f"{picture}-{width}x{height}-{scheme}.png"
+                    self.page.screenshot(path=look)
+                    pytest.fail(f"{look}: {found}")
 
     def started(self) -> None:
         """Wait until the page's program runs: the load event does not wait for it, and clicks before it are lost."""
@@ -101,8 +131,18 @@ class Visitor:
         return self.page.evaluate(f"import('/web/app.js').then(({{ talk }}) => {expression})")
 
     def until(self, expression: str, argument: Any = None) -> None:
-        """Wait until this JavaScript returns true. Playwright's own wait needs `eval`, which the page forbids."""
-        self.wait(lambda: self.page.evaluate(expression, argument), expression)
+        """Wait in the page until this JavaScript returns true, also after a navigation. Playwright's own wait needs
+        `eval`, which the page forbids."""
+        self.wait(lambda: self._holds(expression, argument), expression)
+
+    def _holds(self, expression: str, argument: Any) -> bool:
+        """Whether this JavaScript returns true within a second. Asking the page each time takes more CPU time."""
+        try:
+            return bool(self.page.evaluate(LOOKING.format(expression), argument))
+        except Error as error:
+            if "navigation" not in str(error):
+                raise
+            return False
 
     def wait(self, condition: Callable[[], object], what: object = "") -> None:
         """Wait until the condition holds, while the page keeps running."""
@@ -130,6 +170,8 @@ class Visitor:
 
 
 Visit = Callable[..., Visitor]
+GetBrowser = Callable[[bool, bool], Browser]
+SILENCE = Clip(np.zeros(RATE_HZ, np.float32), RATE_HZ)
 
 
 @pytest.fixture(scope="session")
@@ -148,52 +190,53 @@ def chromium() -> Iterator[BrowserType]:
 
 
 @pytest.fixture(scope="package")
-def usual(chromium: BrowserType) -> Iterator[Callable[[], Browser]]:
-    """One browser for all pages that need no flags."""
-    running: list[Browser] = []
+def microphone_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file that the browsers' microphone plays, from its beginning each time it is opened."""
+    return tmp_path_factory.mktemp("microphone") / "sound.wav"
 
-    def browser() -> Browser:
-        if not running or not running[-1].is_connected():
-            running.append(_launch(chromium, [ALLOWED]))
-        return running[-1]
 
-    yield browser
-    for one in running:
+@pytest.fixture(scope="package")
+def browser(chromium: BrowserType, microphone_file: Path) -> Iterator[GetBrowser]:
+    """Return a running browser: the same one for all pages, because a start takes a second of CPU time. whole: not only
+    the headless shell; allowed: with permission for the microphone."""
+    flags = [*FLAGS, f"--use-file-for-fake-audio-capture={microphone_file}%noloop"]
+    running: dict[tuple[bool, bool], Browser] = {}
+
+    def get(whole: bool, allowed: bool) -> Browser:
+        found = running.get((whole, allowed))
+        if found is None or not found.is_connected():
+            found = running[whole, allowed] = chromium.launch(
+                executable_path=chromium_path(whole=whole),
+                args=[*flags, ALLOWED] if allowed else flags,
+                timeout=DEADLINE_MS,
+            )
+        return found
+
+    yield get
+    for one in running.values():
         one.close()
 
 
-def _launch(chromium: BrowserType, flags: Sequence[str]) -> Browser:
-    return chromium.launch(executable_path=chromium_path(), args=[*FLAGS, *flags], timeout=DEADLINE_MS)
-
-
 @pytest.fixture
-def visit(chromium: BrowserType, usual: Callable[[], Browser], tmp_path: Path) -> Iterator[Visit]:
-    """Open a page in a fresh profile. microphone: the sound it records; refused: whether the permission is denied;
+def visit(browser: GetBrowser, microphone_file: Path) -> Iterator[Visit]:
+    """Open a page in a fresh profile. microphone: the sound that it records, from when it is opened; whole: whether the
+    headless shell is not enough; refused: whether the permission for the microphone is denied, for which it is not;
     calls: whether the browser has WebRTC; starts: whether to wait until the page's program runs."""
     with ExitStack() as stack:
 
         def open_page(
             url: str,
             *,
-            microphone: Clip | None = None,
+            microphone: Clip = SILENCE,
+            whole: bool = False,
             refused: bool = False,
             calls: bool = True,
             size: tuple[int, int] = SIZES[0],
             language: str = "en-US",
-            flags: Sequence[str] = (),
             starts: bool = True,
         ) -> Visitor:
-            own = [*flags]
-            if microphone is not None:
-                wav = tmp_path / "microphone.wav"
-                wav.write_bytes(encode_wav(microphone))
-                own.append(f"--use-file-for-fake-audio-capture={wav}%noloop")
-            if own or refused:
-                browser = _launch(chromium, own if refused else [ALLOWED, *own])
-                stack.callback(browser.close)
-            else:
-                browser = usual()
-            context = browser.new_context(
+            microphone_file.write_bytes(encode_wav(microphone))
+            context = browser(whole or refused, not refused).new_context(
                 viewport={"width": size[0], "height": size[1]},
                 color_scheme=SCHEMES[0],
                 locale=language,

@@ -6,7 +6,7 @@ import pytest
 
 from server.access.callers import USE
 from server.access.keys import KeyFile
-from tests.browser.conftest import Visit
+from tests.browser.conftest import OTHER_NAME, Visit
 from tests.in_process import in_process
 from tests.server_process import ServerProcess, constants, killed, serving
 from tests.servers.running import closed_port
@@ -167,17 +167,16 @@ def test_a_revoked_key_ends_the_conversation_with_an_explanation(visit: Visit, t
 
 def test_a_page_on_another_host_name_explains_what_is_missing(visit: Visit, tmp_path: Path) -> None:
     """Over plain HTTP and a name other than localhost: no microphone, and no conversation until the name is allowed."""
-    named = "--host-resolver-rules=MAP parley.example 127.0.0.1"
     with in_process(tmp_path) as server:
-        visitor = visit(f"http://parley.example:{server.port}", flags=[named])
+        visitor = visit(f"http://{OTHER_NAME}:{server.port}")
         visitor.see("#trouble:visible")
         assert "https" in visitor.words("#trouble")
         visitor.page.fill("#words", "what is two plus three")
         visitor.page.press("#words", "Enter")
         visitor.see("text=ALLOWED_ORIGINS")
-        assert f"http://parley.example:{server.port}" in visitor.words("#trouble")
+        assert f"http://{OTHER_NAME}:{server.port}" in visitor.words("#trouble")
     with in_process(tmp_path, ALLOWED_ORIGINS="*") as server:
-        visitor = visit(f"http://parley.example:{server.port}", flags=[named])
+        visitor = visit(f"http://{OTHER_NAME}:{server.port}")
         visitor.page.fill("#words", "what is two plus three")
         visitor.page.press("#words", "Enter")
         visitor.see("text=2 plus 3 is 5.")

@@ -11,11 +11,10 @@ from tests.in_process import in_process
 from tests.server_process import ServerProcess
 
 pytestmark = pytest.mark.real_time
-OFFLINE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
 
 
 def test_routes_are_shown_and_tried_out_without_the_internet(visit: Visit, tmp_path: Path) -> None:
-    visitor = visit("about:blank", flags=[OFFLINE])
+    visitor = visit("about:blank")
     page, asked = visitor.page, set[str]()
     # Redoc's logo is elsewhere: the page's policy refuses it, and it is never requested.
     page.on("requestfinished", lambda request: asked.add(urlsplit(request.url).netloc))

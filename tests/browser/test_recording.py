@@ -10,7 +10,7 @@ from playwright.sync_api import FilePayload, Page, Route
 
 from pipeline.audio.decode import decode_blocking
 from server.ops import upgrades
-from tests.browser.conftest import Visit, Visitor, said
+from tests.browser.conftest import SHARED_TAB, Visit, Visitor, said
 from tests.browser.test_transcribe import PAGE, fits, give, row
 from tests.in_process import in_process
 from tests.jobs.conftest import recording
@@ -22,7 +22,6 @@ from tests.test_model_index import known
 pytestmark = pytest.mark.real_time
 LIVE = "#record-live:not([hidden])"
 LEVEL = "Number(document.getElementById('record-level').ariaValueNow)"
-TAB = "--auto-select-tab-capture-source-by-title=shared tab"
 
 
 @pytest.fixture(scope="module")
@@ -86,12 +85,12 @@ def test_a_recording_survives_a_reload_and_a_failed_upload(service: Service, vis
 
 def test_a_tab_and_the_microphone_are_recorded_together(service: Service, visit: Visit) -> None:
     # Without the flag that grants the microphone, which would replace the tab by a test picture.
-    visitor = visit(service.url + PAGE, microphone=said("what_time_is_it", 60.0), flags=[TAB], refused=True)
+    visitor = visit(service.url + PAGE, microphone=said("what_time_is_it", 60.0), refused=True)
     page = visitor.page
     page.context.grant_permissions(["microphone"])
     shared = page.context.new_page()
     shared.goto(f"{service.url}/docs")
-    shared.evaluate("document.title = 'shared tab'")
+    shared.evaluate("title => { document.title = title; }", SHARED_TAB)
     page.bring_to_front()
     page.select_option("#record-source", "both")
     record(visitor, 1)
@@ -220,7 +219,7 @@ def test_a_shared_file_is_offered_and_sent_only_on_request(service: Service, vis
 
 
 def test_voices_are_played_and_devices_are_chosen(service: Service, visit: Visit) -> None:
-    visitor = visit(service.url + PAGE)
+    visitor = visit(service.url + PAGE, whole=True)  # the shell forgets the devices' ids at each load
     page = visitor.page
     page.click("#settings summary")
     page.select_option("#voice", "woman")

@@ -5,7 +5,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.browser.conftest import Visit, low_contrasts
+from tests.browser.conftest import Visit
 from tests.in_process import in_process
 from tests.questions import sample
 from tests.server_process import ServerProcess, ask, serving
@@ -52,10 +52,7 @@ def test_the_last_turns_are_a_chart_and_a_list(server: ServerProcess, visit: Vis
         pass
     page.wait_for_timeout(300)
     assert page.evaluate("document.querySelector('.turn-table').open")  # also after a refresh
-    for look in visitor.looks():
-        page.screenshot(path=tmp_path / f"status-{look}.png")
-        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), look
-        assert low_contrasts(visitor) == [], look
+    visitor.fits(tmp_path / "status")
     assert visitor.complaints == []
 
 
@@ -113,9 +110,7 @@ def test_a_user_is_recorded_only_after_consent_and_can_stop_the_recording(visit:
     with serving(tmp_path, RECORD="true", RECORDINGS_DIR=str(folder)) as server:
         visitor = visit(server.url)
         visitor.see("#may-record")
-        for look in visitor.looks():
-            visitor.page.screenshot(path=tmp_path / f"consent-{look}.png")
-            assert low_contrasts(visitor) == [], look
+        visitor.fits(tmp_path / "consent")
         visitor.ask("what is one plus one")
         visitor.see("text=1 plus 1 is 2.")
         assert visitor.page.is_hidden("#recorded")
@@ -126,7 +121,6 @@ def test_a_user_is_recorded_only_after_consent_and_can_stop_the_recording(visit:
         visitor.ask("what is two plus three")
         visitor.see("#recorded:not([hidden])")
         assert visitor.words("#recorded p") == "This conversation is recorded."
-        visitor.page.screenshot(path=tmp_path / "recorded.png")
         visitor.page.click("#recorded button")
         visitor.until("document.querySelector('#recorded button').hidden")
         assert "erased" in visitor.words("#recorded p")

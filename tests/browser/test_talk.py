@@ -1,7 +1,6 @@
 """The page in a real browser, which listens with the browser's microphone and replies through its loudspeaker."""
 
 import re
-from pathlib import Path
 
 import pytest
 
@@ -16,14 +15,14 @@ AFTER_S = 60.0
 SUM = said(2.0, "what_is_two_plus_three", AFTER_S)
 MEANWHILE = said(2.0, "what_time_is_it", AFTER_S)
 """Speech during a story, which takes half a minute."""
+STATE = "talk.turns.player.context.state"
+"""State of the page's AudioContext."""
 both = pytest.mark.parametrize("calls", [True, False], ids=["WebRTC", "WebSocket"])
 """Runs a test over both of the page's transports; the other tests use WebRTC."""
 
 
 @both
-def test_a_spoken_question_gets_a_written_and_spoken_reply(
-    server: ServerProcess, visit: Visit, calls: bool, tmp_path: Path
-) -> None:
+def test_a_spoken_question_gets_a_written_and_spoken_reply(server: ServerProcess, visit: Visit, calls: bool) -> None:
     visitor = visit(server.url, microphone=SUM, calls=calls)
     visitor.page.click("#press")
     visitor.see(".reply .waterfall")
@@ -40,7 +39,6 @@ def test_a_spoken_question_gets_a_written_and_spoken_reply(
     assert re.search(r"answered in \d+(\.\d+)? s", shown)
     assert visitor.page.text_content("#press-name") == "Stop"
     assert visitor.page.get_attribute(".reply p", "lang") == "en"
-    visitor.page.screenshot(path=tmp_path / "answered.png")
     visitor.page.click("#press")
     assert visitor.words("#state") == "Microphone off"
     assert visitor.complaints == []
@@ -150,6 +148,31 @@ def test_the_page_reports_how_much_it_has_played(server: ServerProcess, visit: V
     played = [float(match[1]) for frame in sent if (match := re.search(r'"played","ms":([\d.]+)', frame))]
     assert len(played) == 1
     assert 700 < played[0] < 20_000
+
+
+@both
+def test_the_loudspeaker_rests_in_silence_and_wakes_for_a_reply(
+    server: ServerProcess, visit: Visit, calls: bool
+) -> None:
+    visitor = visit(server.url, calls=calls)
+    page = visitor.page
+    page.clock.install()
+    for answers in (1, 2):
+        visitor.ask("what is two plus three")
+        visitor.until("n => document.querySelectorAll('.reply:not(.speaking) .waterfall').length === n", answers)
+        assert visitor.talk("talk.turns.player.loudest") > 0.02
+        visitor.talk("void (talk.turns.player.loudest = 0)")
+        assert visitor.talk(STATE) == "running"
+        page.clock.fast_forward(11_000)
+        visitor.until(f"import('/web/app.js').then(({{ talk }}) => {STATE} === 'suspended')")
+    page.click("#press")
+    visitor.see("#talk[data-state=listening]")
+    page.clock.fast_forward(11_000)
+    page.wait_for_timeout(300)
+    assert visitor.talk(STATE) == "running", "the microphone is open"
+    page.click("#press")
+    page.clock.fast_forward(11_000)
+    visitor.until(f"import('/web/app.js').then(({{ talk }}) => {STATE} === 'suspended')")
 
 
 def test_a_denied_microphone_is_explained_and_typing_still_works(server: ServerProcess, visit: Visit) -> None:

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import FilePayload
 
 from pipeline.audio.clip import encode_wav
-from tests.browser.conftest import Visit, Visitor, low_contrasts
+from tests.browser.conftest import Visit, Visitor
 from tests.clips import hearing
 from tests.in_process import in_process
 from tests.jobs.conftest import recording
@@ -27,6 +27,8 @@ NAMELESS = """[...document.querySelectorAll('button, input, select, summary, [ro
   const labels = [...(element.labels ?? [])].map(({ textContent }) => textContent).join('');
   return !(label + labels + element.textContent).trim() && !['status', 'alert'].includes(element.role);
 }).map((element) => element.outerHTML)"""
+INSIDE = "[...document.querySelectorAll('.intake, .reading-room')].every((one) => one.scrollWidth <= one.clientWidth)"
+"""Whether no part of the tab has to be scrolled horizontally."""
 OUTLINE = """(() => {
   const canvas = document.querySelector('#waveform canvas');
   const { width, height } = canvas;
@@ -470,19 +472,13 @@ def test_transcribe_fits_and_every_control_has_a_name(hears: ServerProcess, visi
     assert visitor.complaints == []
 
 
-def fits(visitor: Visitor, pictures: Path) -> None:
+def fits(visitor: Visitor, picture: Path) -> None:
+    """Check that Transcribe fits in each size, and that every control has a name."""
     page = visitor.page
     assert page.evaluate(NAMELESS) == []
     ids = "[...document.querySelectorAll('[id]')].map(({ id }) => id)"
     assert page.evaluate(f"new Set({ids}).size === {ids}.length")
-    inside = (
-        "[...document.querySelectorAll('.intake, .reading-room')].every((one) => one.scrollWidth <= one.clientWidth)"
-    )
-    for look in visitor.looks():
-        page.screenshot(path=f"{pictures}-{look}.png")
-        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), look
-        assert page.evaluate(inside), look
-        assert low_contrasts(visitor) == [], look
+    visitor.fits(picture, INSIDE)
 
 
 def test_transcribe_works_with_the_keyboard_and_leaves_talk_alone(hears: ServerProcess, visit: Visit) -> None:

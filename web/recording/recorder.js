@@ -1,6 +1,6 @@
 /** Records the microphone, the sound of a tab or the screen, or both mixed, in chunks of a second. */
 
-import { openAudio, possible } from "../audio.js";
+import { keepAwake, letRest, openAudio, possible } from "../audio.js";
 import { microphone } from "../devices.js";
 import { levelOf } from "../level.js";
 import { openMicrophone } from "../microphone.js";
@@ -62,6 +62,7 @@ export class Recorder {
     this.told = told;
     this.streams = streams;
     this.context = context;
+    keepAwake(this);
     this.seconds = 0;
     this.mixed = context.createMediaStreamDestination();
     this.analyser = context.createAnalyser();
@@ -166,6 +167,7 @@ export class Recorder {
       track.onended = null;
       track.stop();
     }
+    letRest(this);
     this.told.ended();
   }
 }
