@@ -17,7 +17,7 @@ from pathlib import PurePosixPath
 from jobs.archives import is_archive
 from jobs.errors import Refused
 from jobs.file_kinds import HEAD_BYTES, plainly
-from jobs.folders import looking
+from jobs.folders import looking, mounts
 from jobs.folders.folder import UNEXPECTED, Folder
 from jobs.folders.looking import Stamp
 from jobs.folders.result_writer import Away, CannotWrite, ResultWriter
@@ -99,10 +99,14 @@ class Watcher:
             if len(found) >= looking.MAX_FILES:
                 log.warning("the watched folder %s has more than %d files; others wait", root, looking.MAX_FILES)
             wait_s = max(LOOK_S, SHARE * took_s)
+            drive = None if found else await self._folder.io(mounts.missing, root)
             try:
                 await self._writer.write_due()
                 await self._begin_jobs()
-                self._folder.say("watching", None)
+                if drive is None:
+                    self._folder.say("watching", None)
+                else:
+                    self._folder.say("unavailable", f"its drive {drive} is not mounted")
             except CannotWrite as error:
                 self._folder.say("blocked", str(error))
                 wait_s = max(RETRY_S, wait_s)
