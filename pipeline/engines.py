@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
 from pipeline.errors import EngineUnavailable, ParleyError
-from pipeline.support.progress import Report
+from pipeline.support.progress import Report, opening
 from pipeline.voices.catalogue import Voice
 from pipeline.workers import Load
 
@@ -126,7 +126,9 @@ async def open_named(
     """Open exactly this engine. Raises EngineUnavailable or EngineError when it cannot run."""
     start = time.perf_counter()
     module = load(table, name)
-    async with module.open_engine(settings, report) as opened:
+    async with AsyncExitStack() as stack:
+        with opening(report, name, stage) as reports:
+            opened = await stack.enter_async_context(module.open_engine(settings, reports))
         ready_s = time.perf_counter() - start
         info = EngineInfo(
             stage, name, opened.model, opened.device, ready_s, (*notes, *opened.notes),
