@@ -54,6 +54,8 @@ class Opened(Generic[T_co]):
     """Licence of a local model's weights (SPDX); empty: unknown."""
     notes: Sequence[str] = ()
     """One sentence for each thing that a user must know about this model or its choice."""
+    translates: bool = True
+    """Whether a recogniser can translate speech into English; one for English alone has nothing to translate."""
 
 
 class EngineModule(Protocol[T_co]):
@@ -107,6 +109,8 @@ class Running(Generic[T_co]):
     load: Callable[[], Load] | None = None
     voices: Sequence[Voice] = ()
     """Built-in voices of a speech model."""
+    translates: bool = True
+    """Whether a recogniser can translate speech into English; one for English alone has nothing to translate."""
 
     @property
     def now(self) -> EngineInfo:
@@ -135,7 +139,7 @@ async def open_named(
             languages=tuple(sorted(opened.languages)), name=opened.name or opened.model,
             compute_type=opened.compute_type, source=opened.source, licence=opened.licence,
         )  # fmt: skip
-        yield Running(opened.engine, info, opened.load, opened.voices)
+        yield Running(opened.engine, info, opened.load, opened.voices, opened.translates)
 
 
 @asynccontextmanager

@@ -63,6 +63,8 @@ class Doors:
 
     database: Database
     files: FileStore
+    check: Callable[[Options], Awaitable[None]]
+    """Raises BadInput or EngineUnavailable if no job can have these options."""
     submit: Callable[[Submission, Recorder], Awaitable[None]]
     render: Callable[[Job, str], Coroutine[Any, Any, str | bytes]]
     """Returns the transcript in a format. Raises NotPossible, Overloaded."""

@@ -25,7 +25,7 @@ from jobs.folders.rows import Known
 from jobs.folders.settling import Settling
 from jobs.job import Submission
 from jobs.names import safe_name
-from pipeline.errors import Overloaded, ParleyError, StorageError
+from pipeline.errors import EngineUnavailable, Overloaded, ParleyError, StorageError
 from pipeline.support.encodable import encodable
 from pipeline.support.file_lock import locked, open_lock
 from pipeline.support.storage_errors import storing
@@ -110,8 +110,8 @@ class Watcher:
             except CannotWrite as error:
                 self._folder.say("blocked", str(error))
                 wait_s = max(RETRY_S, wait_s)
-            except (StorageError, Overloaded) as error:
-                self._folder.say("blocked", error.message)
+            except ParleyError as error:  # such as a missing engine, or one that lacks the language
+                self._folder.say("blocked", _told(error))
                 wait_s = max(RETRY_S, wait_s)
             self._folder.shown.waiting = self._settling.waiting
             await asyncio.sleep(wait_s)
@@ -122,6 +122,7 @@ class Watcher:
         ready = self._settling.settled(now)
         if not ready:
             return
+        await self._folder.doors.check(self._folder.wanted.options)  # the same for all files
         room = AHEAD - await self._folder.rows.queued()
         if room <= 0:
             return
@@ -206,3 +207,7 @@ class Watcher:
                 self._settling.done(path)
             else:
                 self._later(path)
+
+
+def _told(error: ParleyError) -> str:
+    return f"{error.message} {error.remedy}" if isinstance(error, EngineUnavailable) else error.message
