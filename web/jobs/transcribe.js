@@ -84,8 +84,10 @@ export class Transcribe {
     find("jobs-search").addEventListener("input", ({ target }) => {
       clearTimeout(this.typing);
       this.typing = setTimeout(() => {
-        this.list.find(target.value.trim());
-        this.hits.find(target.value.trim());
+        const wanted = target.value.trim();
+        if (wanted) target.closest(".jobs-head").scrollIntoView({ block: "start" }); // what is found appears below it
+        this.list.find(wanted);
+        this.hits.find(wanted);
       }, TYPING_MS);
     });
     find("jobs-filter").addEventListener("change", ({ target }) => {
