@@ -4,10 +4,14 @@ import asyncio
 import platform
 import shutil
 from collections.abc import Awaitable, Iterator
+from pathlib import Path
 
 from commands.mic import sound_system
 from commands.models import installed
 from commands.start import JsonOption, load_settings, print_rows, run
+from jobs.folders import mounts
+from jobs.folders.configured import configured
+from jobs.folders.output import MARK, NOT_THERE, Output
 from pipeline import llm, stt, tts
 from pipeline.engines import load
 from pipeline.errors import EngineUnavailable, ParleyError
@@ -45,7 +49,8 @@ async def _doctor(settings: Settings, as_json: bool) -> None:
         _probed("turn smart-turn", model_sources.check(settings, smart_turn.NAME)),
     )
     machine, models = await asyncio.to_thread(lambda: (_machine(settings), list(_models(settings))))
-    print_rows([*machine, *models, *engines], as_json=as_json)
+    folders = await asyncio.to_thread(lambda: list(_folders(settings)))
+    print_rows([*machine, *folders, *models, *engines], as_json=as_json)
 
 
 async def _probed(what: str, probe: Awaitable[None]) -> dict[str, object]:
@@ -83,6 +88,25 @@ def _machine(settings: Settings) -> list[dict[str, object]]:
         ),
         _row("microphone", "missing" if mic else "ok", *mic),
     ]
+
+
+def _folders(settings: Settings) -> Iterator[dict[str, object]]:
+    """Yield a row for each folder of WATCH_DIR, and one for the place of its results. Raises ConfigError."""
+    for place in configured(settings):
+        yield _folder(f"watch {place.root}", place.root)
+        if place.output is not None:
+            used = Output(place.output, settings.upload_dir)
+            yield _folder(f"results {place.output}", place.output, "" if used.is_ready() else NOT_THERE)
+
+
+def _folder(what: str, folder: Path, trouble: str = "") -> dict[str, object]:
+    if (drive := mounts.missing(folder)) is not None:
+        return _row(what, "missing", f"Its drive {drive} is not mounted.", f"mount {drive}")
+    if not folder.is_dir():
+        return _row(what, "missing", "It does not exist.", f"mkdir -p {folder}, or mount its drive.")
+    if trouble:
+        return _row(what, "missing", f"{trouble[:1].upper()}{trouble[1:]}.", f"touch {folder / MARK}")
+    return _row(what, "ok", "")
 
 
 def _models(settings: Settings) -> Iterator[dict[str, object]]:

@@ -38,6 +38,8 @@ class StartProgress:
 
     def report(self, step: progress.Progress) -> None:
         """Show one step of a download or another slow task."""
+        if step.whole:  # short, and in the table of engines at the end
+            return
         if not self._console.is_terminal:
             self._say(step)
             return

@@ -129,11 +129,14 @@ class Jobs:
             await self.reachable.look_up(host_of(built), port_of(built))
 
     async def check_options(self, options: Options) -> None:
-        """Check that a job can have these options. Raises UnknownModel, which lists the available models, and
-        EngineUnavailable if speakers are requested and no engine for them runs here."""
+        """Check that a job can have these options. Raises UnknownModel, which lists the available models; BadInput
+        (unsupported_language) if the model lacks the language; and EngineUnavailable if speakers are requested and no
+        engine for them runs here."""
         await engine_of(self._transcriber, self._remote, options.model_id)
-        if options.diarize and self.here:
-            await self._transcriber.refiners.probe_speakers()
+        if self.here:
+            await self._transcriber.check_language(options.request())
+            if options.diarize:
+                await self._transcriber.refiners.probe_speakers()
 
     async def _result_key(self, one: Submission) -> str | None:
         if one.sha256 is None:
@@ -384,7 +387,7 @@ def _doors(jobs: Jobs, database: Database) -> Doors:
     async def submit(one: Submission, record: Recorder) -> None:
         await jobs.submit([one], also=record)
 
-    return Doors(database, jobs.files, submit, functools.partial(jobs.rendered, layout=READABLE))
+    return Doors(database, jobs.files, jobs.check_options, submit, functools.partial(jobs.rendered, layout=READABLE))
 
 
 def _check_webhook(settings: Settings) -> None:

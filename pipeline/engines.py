@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
 from pipeline.errors import EngineUnavailable, ParleyError
-from pipeline.support.progress import Report
+from pipeline.support.progress import Report, opening
 from pipeline.voices.catalogue import Voice
 from pipeline.workers import Load
 
@@ -54,6 +54,8 @@ class Opened(Generic[T_co]):
     """Licence of a local model's weights (SPDX); empty: unknown."""
     notes: Sequence[str] = ()
     """One sentence for each thing that a user must know about this model or its choice."""
+    translates: bool = True
+    """Whether a recogniser can translate speech into English; one for English alone has nothing to translate."""
 
 
 class EngineModule(Protocol[T_co]):
@@ -107,6 +109,8 @@ class Running(Generic[T_co]):
     load: Callable[[], Load] | None = None
     voices: Sequence[Voice] = ()
     """Built-in voices of a speech model."""
+    translates: bool = True
+    """Whether a recogniser can translate speech into English; one for English alone has nothing to translate."""
 
     @property
     def now(self) -> EngineInfo:
@@ -126,14 +130,16 @@ async def open_named(
     """Open exactly this engine. Raises EngineUnavailable or EngineError when it cannot run."""
     start = time.perf_counter()
     module = load(table, name)
-    async with module.open_engine(settings, report) as opened:
+    async with AsyncExitStack() as stack:
+        with opening(report, name, stage) as reports:
+            opened = await stack.enter_async_context(module.open_engine(settings, reports))
         ready_s = time.perf_counter() - start
         info = EngineInfo(
             stage, name, opened.model, opened.device, ready_s, (*notes, *opened.notes),
             languages=tuple(sorted(opened.languages)), name=opened.name or opened.model,
             compute_type=opened.compute_type, source=opened.source, licence=opened.licence,
         )  # fmt: skip
-        yield Running(opened.engine, info, opened.load, opened.voices)
+        yield Running(opened.engine, info, opened.load, opened.voices, opened.translates)
 
 
 @asynccontextmanager

@@ -82,6 +82,11 @@ def language_code(value: str | None) -> str | None:
     return code
 
 
+def plain_code(language: str) -> str:
+    """Return a code without its region: "pt" for "pt-BR" and "PT_br"."""
+    return language.lower().replace("_", "-").split("-")[0]
+
+
 def _short(language: str) -> str:
     """Return the first part of a tag, in the form used here."""
     tag = language.strip().lower().replace("_", "-").partition(".")[0]  # a locale can have an encoding: en_US.UTF-8

@@ -129,7 +129,8 @@ async def _opened(
     """Open the engine that the settings name; "auto": the scripted one."""
     if name == "auto":
         languages = tuple(getattr(scripted, "languages", ()))
-        yield Running(scripted, EngineInfo(stage, "scripted", "scripted", "cpu", 0.0, languages=languages))
+        info = EngineInfo(stage, "scripted", "scripted", "cpu", 0.0, languages=languages)
+        yield Running(scripted, info, translates=getattr(scripted, "translates", True))
     else:
         async with open_named(stage, table, name, settings, lambda progress: None) as opened:
             yield opened

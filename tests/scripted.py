@@ -60,6 +60,7 @@ class ScriptedSTT:
     """The options of each call."""
     languages: Sequence[str] = ()
     """Languages that the service tells; empty: unknown."""
+    translates: bool = True
 
     async def transcribe(self, clip: Clip, *, language: Spoken, prompt: Hinted, words: bool) -> Transcript:
         self.requests.append(FileRequest.of(language, prompt, words))

@@ -169,10 +169,13 @@ def test_doctor_names_what_is_missing_and_how_to_fix_it(tmp_path: Path) -> None:
     nowhere = f"http://127.0.0.1:{closed_port()}"
     shutil.copytree(MODEL, tmp_path / "models" / "words")
     (tmp_path / "models" / "kokoro-82m").mkdir()
-    told = worked("doctor", "--json", folder=tmp_path, LLAMA_ENDPOINT=nowhere, STT_ENGINE="auto")
+    watched = {"WATCH_DIR": str(tmp_path / "in"), "OUTPUT_DIR": str(tmp_path)}
+    told = worked("doctor", "--json", folder=tmp_path, LLAMA_ENDPOINT=nowhere, STT_ENGINE="auto", **watched)
     rows = {row["what"]: row for row in json.loads(told)}
     for runs in ("python", "stt sphinx", "llm builtin", "tts espeak"):
         assert rows[runs]["state"] == "ok"
+    assert rows[f"results {tmp_path}"]["state"] == "ok"
+    assert rows[f"watch {tmp_path / 'in'}"]["state"] == "missing"
     assert rows["llm ollama"]["state"] == "missing"
     assert nowhere in rows["llm ollama"]["detail"]
     assert "ollama serve" in rows["llm ollama"]["remedy"]

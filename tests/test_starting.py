@@ -17,7 +17,10 @@ import pytest
 from anyio.from_thread import start_blocking_portal
 from websockets.exceptions import InvalidStatus
 
-from pipeline.settings import HOME
+from pipeline.assistant import open_stt
+from pipeline.settings import HOME, Settings
+from pipeline.support.progress import Progress, opening
+from server.http.starting import Start
 from tests.questions import sample
 from tests.server_process import END_S, READY_S, ServerProcess, ask, environment, starting
 from tests.servers.ollama import FakeOllama, Traps
@@ -55,13 +58,14 @@ class Waiting:
         return dict(told)
 
 
-HALF = [{"step": "download", "model": "qwen3", "done": 2000, "total": 4000}]
+HALF = [{"step": "download", "model": "qwen3", "done": 2000, "total": 4000, "stage": "llm"}]
 
 
 @contextmanager
-def waiting(folder: Path, **settings: str) -> Iterator[Waiting]:
+def waiting(folder: Path, loads_s: float = 0.0, /, **settings: str) -> Iterator[Waiting]:
+    """loads_s: time that loading takes, after the download."""
     goes_on = threading.Event()
-    ollama = FakeOllama(models=[], reply="I am here.", traps=Traps(pull_waits=goes_on))
+    ollama = FakeOllama(models=[], reply="I am here.", traps=Traps(pull_waits=goes_on, load_s=loads_s))
     llm = {"LLM_ENGINE": "ollama", "LLAMA_MODEL": "qwen3", "LLAMA_PULL": "true"}
     with (
         start_blocking_portal() as portal,
@@ -100,6 +104,27 @@ def test_the_page_answers_and_the_rest_is_refused_until_it_is_ready(tmp_path: Pa
         with start.server.connect() as connection:
             assert ask(connection, sample("hello")).llama == "I am here."
         start.server.end()
+
+
+async def test_each_stage_shows_its_step_until_its_engine_is_open() -> None:
+    seen: list[list[Progress]] = []
+    start = Start(lambda step: seen.append(start.steps))
+    async with open_stt(Settings(_env_file=None, stt_engine="sphinx", isolate_models=False), start.report):  # type: ignore[call-arg]
+        assert [[(one.step, one.model, one.stage) for one in steps] for steps in seen] == [
+            [("load", "sphinx", "stt")],
+            [],
+        ]
+        assert start.steps == []
+
+
+def test_a_model_that_is_downloaded_is_then_loaded() -> None:
+    start = Start()
+    with opening(start.report, "ollama", "llm") as report:
+        report(Progress("download", "qwen3", 2000, 4000))
+        assert start.steps == [Progress("download", "qwen3", 2000, 4000, stage="llm")]
+        report(Progress("download", "qwen3", 4000, 4000))
+        assert [(one.step, one.model) for one in start.steps] == [("load", "qwen3")]
+    assert start.steps == []
 
 
 def test_the_progress_is_shown_only_to_callers_with_a_key(tmp_path: Path) -> None:

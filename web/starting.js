@@ -48,9 +48,10 @@ export async function healthOf(key) {
   }
 }
 
-function item({ step, model, done, total }) {
+function item({ step, model, done, total, stage }) {
   const entry = element("li");
-  entry.append(element("span", "", text(step === "download" ? "startDownload" : "startLoad", { model })));
+  const words = text(step === "download" ? "startDownload" : "startLoad", { model });
+  entry.append(element("span", "", stage ? `${text(`engine_${stage}`)}: ${words}` : words));
   if (total) {
     const bar = element("div", "progress");
     bar.setAttribute("role", "progressbar");

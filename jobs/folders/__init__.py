@@ -7,5 +7,7 @@ beside it or to OUTPUT_DIR.
     watcher.py         the task of one folder: looks into it, and creates jobs for complete files
     result_writer.py   the results of one folder: rendered, and written to their place
     results.py         one result as a file, complete or not at all, and never in the place of a file that is not ours
+    output.py          a folder for results in OUTPUT_DIR, which is never an empty mount point
+    mounts.py          drives that are not mounted
     folder.py          the place, rows, thread and state of one folder, for both of them
 """

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from jobs.database import Database
 from jobs.files import FileStore
+from jobs.folders.output import Output
 from jobs.folders.rows import Recorder, WatchedFiles
 from jobs.job import Job, Options, Submission
 from pipeline.support.encodable import encodable
@@ -62,6 +63,8 @@ class Doors:
 
     database: Database
     files: FileStore
+    check: Callable[[Options], Awaitable[None]]
+    """Raises BadInput or EngineUnavailable if no job can have these options."""
     submit: Callable[[Submission, Recorder], Awaitable[None]]
     render: Callable[[Job, str], Coroutine[Any, Any, str | bytes]]
     """Returns the transcript in a format. Raises NotPossible, Overloaded."""
@@ -71,7 +74,9 @@ class Folder:
     """One watched folder."""
 
     def __init__(self, place: Place, doors: Doors) -> None:
-        self.root, self.output, self.wanted = place.root, place.output, place.wanted
+        self.root, self.wanted = place.root, place.wanted
+        self.output = None if place.output is None else Output(place.output, doors.files.root)
+        """The folder for the results; None: beside the recordings."""
         self.doors = doors
         self.rows = WatchedFiles(doors.database, place.root)
         self.shown = Shown(encodable(place.root.name))

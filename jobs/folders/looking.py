@@ -9,7 +9,7 @@ import fcntl
 import os
 import signal
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -97,11 +97,19 @@ def _look(folder: int, prefix: str, found: dict[str, Stamp], depth: int) -> None
 
 
 @contextmanager
-def opened_folder(root: Path, path: str, *, make: bool = False) -> Iterator[int]:
-    """Open the sub-folder of `root` that holds the file at this path. make: create what is missing, with `root`."""
+def opened_folder(
+    root: Path,
+    path: str,
+    *,
+    make: bool = False,
+    make_root: bool = True,
+    check: Callable[[int], None] = lambda folder: None,
+) -> Iterator[int]:
+    """Open the sub-folder of `root` that holds the file at this path. make: create what is missing, with `root` if
+    `make_root`. check: called with the descriptor of `root` before anything is created in it; raises OSError."""
     if ".." in PurePosixPath(path).parts or path.startswith("/"):
         raise FileNotFoundError("the path leads out of the folder")
-    if make:
+    if make and make_root:
         root.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
 
@@ -110,6 +118,7 @@ def opened_folder(root: Path, path: str, *, make: bool = False) -> Iterator[int]
             return descriptor
 
         folder = kept(os.open(root, _FOLDER))
+        check(folder)
         for name in PurePosixPath(path).parts[:-1]:
             if make:
                 with contextlib.suppress(FileExistsError):

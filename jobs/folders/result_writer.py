@@ -124,7 +124,7 @@ class ResultWriter:
 
         def check() -> None:
             root, output = self._folder.root, self._folder.output
-            with looking.opened_folder(output or root, "x", make=output is not None) as folder:
+            with output.opened("x") if output is not None else looking.opened_folder(root, "x") as folder:
                 results.check_writable(folder)
 
         try:
@@ -165,7 +165,7 @@ class ResultWriter:
         """Open the folder for the results of a file. Raises Away when they belong beside it and it is not there: an
         unmounted drive leaves an empty folder, in which they would be hidden when it is back."""
         if self._folder.output is not None:
-            with looking.opened_folder(self._folder.output, path, make=True) as folder:
+            with self._folder.output.opened(path) as folder:
                 yield folder
             return
         with ExitStack() as stack:

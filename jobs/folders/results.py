@@ -81,6 +81,12 @@ def remove(folder: int, before: Written) -> None:
         os.unlink(before.name, dir_fd=folder)
 
 
+def mark(folder: int, name: str) -> None:
+    """Create an empty file in the folder, given as its descriptor, unless it exists."""
+    with contextlib.suppress(FileExistsError):
+        _create(folder, name, b"")
+
+
 def check_writable(folder: int) -> None:
     """Raises OSError if no file can be written into the folder, given as its descriptor."""
     hidden = f".{secrets.token_hex(8)}.part"

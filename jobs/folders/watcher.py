@@ -17,7 +17,7 @@ from pathlib import PurePosixPath
 from jobs.archives import is_archive
 from jobs.errors import Refused
 from jobs.file_kinds import HEAD_BYTES, plainly
-from jobs.folders import looking
+from jobs.folders import looking, mounts
 from jobs.folders.folder import UNEXPECTED, Folder
 from jobs.folders.looking import Stamp
 from jobs.folders.result_writer import Away, CannotWrite, ResultWriter
@@ -25,7 +25,7 @@ from jobs.folders.rows import Known
 from jobs.folders.settling import Settling
 from jobs.job import Submission
 from jobs.names import safe_name
-from pipeline.errors import Overloaded, ParleyError, StorageError
+from pipeline.errors import EngineUnavailable, Overloaded, ParleyError, StorageError
 from pipeline.support.encodable import encodable
 from pipeline.support.file_lock import locked, open_lock
 from pipeline.support.storage_errors import storing
@@ -99,15 +99,19 @@ class Watcher:
             if len(found) >= looking.MAX_FILES:
                 log.warning("the watched folder %s has more than %d files; others wait", root, looking.MAX_FILES)
             wait_s = max(LOOK_S, SHARE * took_s)
+            drive = None if found else await self._folder.io(mounts.missing, root)
             try:
                 await self._writer.write_due()
                 await self._begin_jobs()
-                self._folder.say("watching", None)
+                if drive is None:
+                    self._folder.say("watching", None)
+                else:
+                    self._folder.say("unavailable", f"its drive {drive} is not mounted")
             except CannotWrite as error:
                 self._folder.say("blocked", str(error))
                 wait_s = max(RETRY_S, wait_s)
-            except (StorageError, Overloaded) as error:
-                self._folder.say("blocked", error.message)
+            except ParleyError as error:  # such as a missing engine, or one that lacks the language
+                self._folder.say("blocked", _told(error))
                 wait_s = max(RETRY_S, wait_s)
             self._folder.shown.waiting = self._settling.waiting
             await asyncio.sleep(wait_s)
@@ -118,6 +122,7 @@ class Watcher:
         ready = self._settling.settled(now)
         if not ready:
             return
+        await self._folder.doors.check(self._folder.wanted.options)  # the same for all files
         room = AHEAD - await self._folder.rows.queued()
         if room <= 0:
             return
@@ -202,3 +207,7 @@ class Watcher:
                 self._settling.done(path)
             else:
                 self._later(path)
+
+
+def _told(error: ParleyError) -> str:
+    return f"{error.message} {error.remedy}" if isinstance(error, EngineUnavailable) else error.message

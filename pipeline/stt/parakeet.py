@@ -137,7 +137,7 @@ class ParakeetEngine:
             yield index, None
             try:
                 codes[index] = self._language(request.language or self._one_of(request.languages))
-                if request.translate and self._kind != CANARY:
+                if request.translate and self._kind != CANARY and codes[index] != "en":  # English is translated already
                     raise EngineError(NO_TRANSLATION, code="unsupported_language")
             except EngineError as error:
                 yield index, error
@@ -274,6 +274,7 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
     hardware = await models_hardware(settings)
     replicas = settings.stt_replicas or 1
     languages = await asyncio.to_thread(languages_of, folder)
+    translates = await asyncio.to_thread(weights.type_of, folder) == CANARY or list(languages) == ["en"]
     threads = max(1, min(MOST_THREADS, hardware.cores // replicas))
     batch = settings.stt_batch or 1
     serving = Serving(
@@ -292,4 +293,4 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
     async with open_worker(spec, settings, serving) as worker:
         front_of = TellingFront if len(languages) == 1 else WorkerFront
         front = front_of(worker, "parakeet", settings.stt_timeout_s, WindowLimits(WINDOW_S, batch=batch))
-        yield Opened(front, f"{name} ({kind})", "cpu", worker.load, languages, name, kind)
+        yield Opened(front, f"{name} ({kind})", "cpu", worker.load, languages, name, kind, translates=translates)

@@ -17,8 +17,9 @@ from dataclasses import dataclass, replace
 
 from pipeline.engines import Running, open_named
 from pipeline.errors import BadInput, EngineError, EngineUnavailable
+from pipeline.languages import plain_code
 from pipeline.settings import Settings
-from pipeline.stt import ENGINES, TAKES_HINTS, SpeechToText, weights
+from pipeline.stt import ENGINES, TAKES_HINTS, FileRequest, SpeechToText, weights
 from pipeline.stt.home_names import AtHome, at_home
 from pipeline.stt.models import Runnable, needed_mb, runnable
 from pipeline.support import openai_names
@@ -31,6 +32,9 @@ RETRY_S = 60.0
 """Seconds after which a model that failed to load is tried again: each attempt takes seconds."""
 FOLDER = re.compile(r"[\w][\w.\- ]{0,199}")
 """A folder's name in MODELS_DIR; cannot point outside of it."""
+
+
+REMEDY = "Choose another model, or set STT_ENGINE and WHISPER_MODEL to one for several languages."
 
 
 class UnknownModel(BadInput):
@@ -123,6 +127,28 @@ class Recognisers:
         """Whether prompts and keywords have an effect with the model of this name. Raises UnknownModel."""
         return self._engine(self.find(name)) in TAKES_HINTS
 
+    def languages_of(self, name: str | None) -> Sequence[str]:
+        """Return the languages (ISO 639-1) that the model of this name understands, as far as it is known without
+        loading it; empty: unknown. Raises UnknownModel."""
+        model = self.find(name)
+        return self._own.info.languages if model.settings is None else languages_named(model.settings.whisper_model)
+
+    def check(self, name: str | None, request: FileRequest) -> None:
+        """Check that the model of this name understands the request's language, and can translate if it is to, as far
+        as it is known without loading it. Raises UnknownModel, BadInput (unsupported_language)."""
+        model, known = self.find(name), self.languages_of(name)
+        asked = [request.language] if request.language else list(request.languages)
+        if known and asked and not any(plain_code(one) in known for one in asked):
+            lacks = "understands English only" if list(known) == ["en"] else "does not know this language"
+            raise BadInput(
+                f"The model {model.name} {lacks}; the requested language is {asked[0][:20]!r}. {REMEDY}",
+                code="unsupported_language", param="language" if request.language else "languages",
+            )  # fmt: skip
+        own = model.settings is None
+        if request.translate and own and not self._own.translates and [plain_code(one) for one in asked] != ["en"]:
+            message = f"The model {model.name} cannot translate. {REMEDY}"
+            raise BadInput(message, code="unsupported_language", param="model")
+
     def _engine(self, model: Model) -> str:
         return self._own.info.engine if model.settings is None else "whisper"
 
@@ -200,6 +226,12 @@ class Recognisers:
     def _told(self) -> list[str]:
         """Names for an error message, without paths of the server."""
         return [name for name in self.names() if not name.startswith(("/", ".", "~"))]
+
+
+def languages_named(model: str) -> Sequence[str]:
+    """Return the languages of a model of Whisper that need not be loaded, by its name: those for English alone end in
+    ".en". Empty: unknown."""
+    return ("en",) if model.endswith(".en") else ()
 
 
 @asynccontextmanager

@@ -207,6 +207,5 @@ async def open_engine(settings: "Settings", report: Report) -> AsyncIterator[Ope
     spec = EngineSpec("sphinx", "pipeline.stt.sphinx:SphinxEngine", SphinxConfig(grammar()))
     serving = Serving(settings.stt_timeout_s, settings.stt_replicas or 1)
     async with open_worker(spec, settings, serving) as worker:
-        yield Opened(
-            TellingFront(worker, "sphinx", settings.stt_timeout_s, LIMITS), "en-us", "cpu", worker.load, ["en"]
-        )
+        front = TellingFront(worker, "sphinx", settings.stt_timeout_s, LIMITS)
+        yield Opened(front, "en-us", "cpu", worker.load, ["en"])

@@ -1,7 +1,8 @@
 """Progress of a slow start."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Literal
 
 
@@ -13,6 +14,12 @@ class Progress:
     model: str
     done: int = 0
     total: int = 0
+    stage: str = ""
+    """The stage whose engine is being opened, if it is known."""
+    whole: bool = False
+    """Whether this is the opening of an engine as a whole; its own reports say more."""
+    ended: bool = False
+    """Whether the engine is open, or cannot be opened."""
 
     @property
     def task(self) -> str:
@@ -22,3 +29,21 @@ class Progress:
 
 Report = Callable[[Progress], None]
 """Called from the event loop's thread; must return at once."""
+
+
+@contextmanager
+def opening(report: Report, engine: str, stage: str) -> Iterator[Report]:
+    """Report that an engine is being opened until the block ends. Yield the report for the engine: after a download it
+    loads the model."""
+    whole = Progress("load", engine, stage=stage, whole=True)
+
+    def of_engine(step: Progress) -> None:
+        report(replace(step, stage=stage))
+        if step.step == "download" and step.done == step.total:
+            report(replace(whole, model=step.model))
+
+    report(whole)
+    try:
+        yield of_engine
+    finally:
+        report(replace(whole, ended=True))

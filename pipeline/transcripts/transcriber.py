@@ -56,13 +56,19 @@ class Transcriber:
         if refining.diarize:
             await self.refiners.check_speakers(refining)
 
+    async def check_language(self, wanted: TranscriptionRequest) -> None:
+        """Check that the model understands the language, and can translate if it is to. Raises UnknownModel and
+        BadInput (unsupported_language)."""
+        await asyncio.to_thread(self.recognisers.check, wanted.model, wanted.recognition)
+
     async def events(
         self, file: IO[bytes], wanted: TranscriptionRequest
     ) -> AsyncGenerator[FileEvent | Transcription, None]:
         """Yield the events of `transcribe_file`, and at last the refined Transcription.
 
-        Raises as `check`, `Recognisers.using` and `transcribe_file` do.
+        Raises as `check_language`, `check`, `Recognisers.using` and `transcribe_file` do.
         """
+        await self.check_language(wanted)
         await self.check(wanted.refining)
         segments: list[Segment] = []
         found = Transcription(segments, 0.0, None)

@@ -32,12 +32,16 @@ class Start:
 
     @property
     def steps(self) -> list[Progress]:
-        """The latest report of each step, in the order in which they began."""
+        """The present step of each stage that is not ready, in the order in which they began."""
         return list(self._steps.values())
 
     def report(self, step: Progress) -> None:
         """See `pipeline.support.progress.Report`."""
-        self._steps[step.task] = step
+        key = step.stage or step.task
+        if step.ended:
+            self._steps.pop(key, None)
+        else:
+            self._steps[key] = step
         if self.also is not None:
             self.also(step)
 

@@ -13,6 +13,7 @@ from pipeline.errors import StorageError
 from pipeline.listening.wake_word import WAKE_WORDS, wake_words
 from pipeline.llm.builtin.understanding import LANGUAGES
 from pipeline.support.installing import how_to_install
+from pipeline.support.progress import Progress
 from pipeline.transcripts.refine import Installed
 from pipeline.workers.hardware import Hardware
 from server.access import caller_of
@@ -101,6 +102,8 @@ class LoadingStep(ResponseModel):
     """Bytes."""
     total: int
     """Bytes; 0: unknown."""
+    stage: Annotated[str, one_of("", "stt", "llm", "tts")]
+    """The stage that the model is for; empty: unknown."""
 
 
 class Health(Lives):
@@ -228,8 +231,12 @@ async def _details(request: Request) -> Details:
     if not caller_of(request).permissions:
         return {}
     if not has_started(request):
-        return {"loading": [LoadingStep(**asdict(step)) for step in steps_of(request)]}
+        return {"loading": [_loading(step) for step in steps_of(request)]}
     return await details(request)
+
+
+def _loading(step: Progress) -> LoadingStep:
+    return LoadingStep(step=step.step, model=step.model, done=step.done, total=step.total, stage=step.stage)
 
 
 async def details(request: Request) -> Details:

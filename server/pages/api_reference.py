@@ -9,7 +9,8 @@ from fastapi.responses import FileResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
-from server.pages.ui import HEADERS, WEB, PageFiles
+from server.pages.assembled import WEB
+from server.pages.ui import HEADERS, PageFiles
 
 FILES = ("swagger-ui.css", "swagger-ui-bundle.js", "redoc.standalone.js")
 """Files of the package that are served."""

@@ -1,15 +1,17 @@
 """The page: `GET /` for browsers (other clients get the JSON of `server.ops.health`), `/ui`, and `/web/…`."""
 
+import asyncio
+from urllib.parse import parse_qs
+
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
-from pipeline.settings import HOME
 from server.ops import health
+from server.pages.assembled import SHARE_WORKER, WEB, Assembled, assembled, language_for, version
 
-WEB = HOME / "web"
 HEADERS = {
     "Cache-Control": "no-cache",
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -20,12 +22,11 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-"""Headers of the page and its files: browsers run no inline code and no code from other hosts, and load a new version
-at once."""
+"""Headers of the page and its files: browsers run no code from other hosts and no inline code, except the page's import
+map; and they load a new version at once."""
 
-PAGE = "index.html"
-SHARE_WORKER = "share-worker.js"
-"""The page's service worker."""
+FOR_EVER = "public, max-age=31536000, immutable"
+"""`Cache-Control` of a file whose address has its version."""
 GZIP_LEVEL = 5
 """Compression of the page's files: 9 is a tenth smaller and takes three times as long."""
 
@@ -36,15 +37,15 @@ router = APIRouter(include_in_schema=False)
 async def root(request: Request) -> Response:
     """Return the page to a browser, and `health.root` to a program."""
     if wants_html(request.headers.get("accept", "")):
-        return Page()
+        return await _page(request)
     told = await health.root(request)
     return JSONResponse(told.model_dump(mode="json", exclude_unset=True), headers={"Vary": "Accept"})
 
 
 @router.api_route("/ui", methods=["GET", "HEAD"])
-async def ui() -> Response:
+async def ui(request: Request) -> Response:
     """Return the page to any client."""
-    return Page()
+    return await _page(request)
 
 
 @router.post("/share")
@@ -52,12 +53,6 @@ async def share() -> Response:
     """Lead a browser without the page's service worker, which takes what is shared, to the page. The body is not
     read."""
     return Response(status_code=303, headers={**HEADERS, "Location": "/ui#transcribe"})
-
-
-@router.get("/web/languages.json")
-async def languages() -> Response:
-    """Return the codes of the page's languages: one for each file in `web/texts/`."""
-    return JSONResponse(sorted(file.stem for file in (WEB / "texts").glob("*.js")), headers=HEADERS)
 
 
 def wants_html(accept: str) -> bool:
@@ -92,24 +87,36 @@ class PageFiles(StaticFiles):
     async def get_response(self, path: str, scope: Scope) -> Response:
         response = await super().get_response(path, scope)
         response.headers.update(HEADERS)
-        if path == PAGE:
-            response.headers["Vary"] = "Accept"  # see `root`
         if path == SHARE_WORKER:
             response.headers["Service-Worker-Allowed"] = "../"  # shares are sent to a path beside the page
+        [asked] = parse_qs(scope["query_string"].decode("latin-1")).get("v", [""])[:1]
+        if asked and asked == await asyncio.to_thread(version, path):
+            response.headers["Cache-Control"] = FOR_EVER
         return response
 
 
-FILES = GZipMiddleware(PageFiles(directory=WEB), compresslevel=GZIP_LEVEL)
-
-
 class Page(Response):
-    """The page, at whatever address, as FILES send it."""
+    """The assembled page, compressed where the client accepts it."""
+
+    def __init__(self, page: Assembled, *, unchanged: bool) -> None:
+        """unchanged: whether the client has it already."""
+        headers = {**HEADERS, "ETag": page.etag, "Vary": "Accept, Accept-Language"}  # see `root`
+        policy = HEADERS["Content-Security-Policy"]
+        headers["Content-Security-Policy"] = policy.replace("script-src 'self'", f"script-src 'self' {page.inline}")
+        super().__init__(b"" if unchanged else page.html, 304 if unchanged else 200, headers, "text/html")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await FILES({**scope, "path": f"{scope.get('root_path', '')}/{PAGE}"}, receive, send)
+        await GZipMiddleware(super().__call__, compresslevel=GZIP_LEVEL)(scope, receive, send)
+
+
+async def _page(request: Request) -> Response:
+    language = language_for(request.headers.get("accept-language", ""))
+    page = await asyncio.to_thread(assembled, language)
+    known = [one.strip().removeprefix("W/") for one in request.headers.get("if-none-match", "").split(",")]
+    return Page(page, unchanged=page.etag in known)
 
 
 def add_page(app: FastAPI) -> None:
     """Serve the page. Call this before adding `health.router`, because both define `/`."""
     app.include_router(router)
-    app.mount("/web", FILES, name="web")
+    app.mount("/web", GZipMiddleware(PageFiles(directory=WEB), compresslevel=GZIP_LEVEL), name="web")

@@ -5,7 +5,7 @@ import asyncio
 from fastapi import APIRouter, Depends, Request
 
 from pipeline.engines import EngineInfo
-from pipeline.stt.recognisers import Recognisers
+from pipeline.stt.recognisers import Recognisers, languages_named
 from server.access import require_key
 from server.openapi import ResponseModel, like
 from server.state import state_of
@@ -75,7 +75,7 @@ def _listed(recognisers: Recognisers, own: EngineInfo | None, elsewhere: bool) -
             id=choice.id, model=choice.model, implementation=choice.implementation,
             compute_type=choice.compute_type, requires_gpu=choice.requires_gpu, device=one.device,
             description=choice.description, loaded=recognisers.is_loaded(recognisers.find(choice.id)),
-            default=False, languages=_languages(choice.model),
+            default=False, languages=list(languages_named(choice.model)),
         )  # fmt: skip
     for name in recognisers.here():
         there = recognisers.find(name)
@@ -85,14 +85,9 @@ def _listed(recognisers: Recognisers, own: EngineInfo | None, elsewhere: bool) -
             id=name, model=name, implementation=_implementation("whisper"),
             compute_type=there.settings.whisper_compute_type, requires_gpu=False,
             device=there.settings.whisper_device, description="On this machine.",
-            loaded=recognisers.is_loaded(there), default=False, languages=_languages(name),
+            loaded=recognisers.is_loaded(there), default=False, languages=list(languages_named(name)),
         )  # fmt: skip
     return list(found.values())
-
-
-def _languages(model: str) -> list[str]:
-    """Return the languages of a model that need not be loaded: Whisper's names end in ".en" for English alone."""
-    return ["en"] if model.endswith(".en") else []
 
 
 def _implementation(engine: str) -> str:

@@ -112,6 +112,7 @@ class StreamingSocket(WebSocketSession):
         self._rate_hz = int(rate) if rate else None
         self._partials = query.get("partials", "").lower() in TRUE
         self._request = FileRequest(language_code(query.get("language")), prompt=query.get("prompt"))
+        assistant.recognisers.check(None, self._request)
         self._assistant, self._budgets = assistant, budgets
         self._caller = caller_of(socket)
         self._incoming = Incoming()

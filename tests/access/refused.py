@@ -15,7 +15,7 @@ from server.access.rules import Open, rule_for
 from tests.access.calls import SECRET, Route
 
 OPEN = {
-    "/", "/ui", "/web", "/web/anything", "/web/languages.json", "/health", "/health/live", "/health/ready",
+    "/", "/ui", "/web", "/web/anything", "/health", "/health/live", "/health/ready",
     "/openapi.json", "/docs", "/docs/anything", "/docs/oauth2-redirect", "/redoc",
     # Reads nothing and leads to /ui: a phone shares without a key.
     "/share",

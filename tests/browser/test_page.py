@@ -45,10 +45,10 @@ def test_the_page_uses_the_browsers_language(server: ServerProcess, visit: Visit
 def test_all_languages_have_the_same_texts(server: ServerProcess, visit: Visit) -> None:
     visitor = visit(server.url)
     names = visitor.page.evaluate(
-        "fetch('/web/languages.json').then(async (answer) => Promise.all((await answer.json()).map(async (code) => {"
+        "Promise.all(document.documentElement.dataset.languages.split(' ').map(async (code) => {"
         "  const { texts } = await import(`/web/texts/${code}.js`);"
         "  return Object.entries(texts).map(([name, words]) => [name, String(words).match(/{\\w+}/g)?.sort()]);"
-        "})))"
+        "}))"
     )
     assert len(names) == 4
     assert all(sorted(one) == sorted(names[0]) for one in names)
@@ -259,6 +259,34 @@ def test_the_page_has_strict_headers(server: ServerProcess) -> None:
         assert answer.headers["cache-control"] == "no-cache"
         again = httpx.get(server.url + path, headers={"If-None-Match": answer.headers["etag"]})
         assert again.status_code == 304
+        assert not again.content
+
+
+@pytest.mark.parametrize("language", ["en-GB", "pt-BR"])
+def test_exactly_the_modules_that_the_page_runs_are_loaded_at_once(
+    server: ServerProcess, visit: Visit, language: str
+) -> None:
+    visitor = visit(server.url, language=language)
+    visitor.until("document.querySelectorAll('#engines .stage').length === 3")
+    loaded, announced = visitor.page.evaluate(
+        "[performance.getEntriesByType('resource').map(({ name }) => name).filter((name) => name.includes('.js')),"
+        " [...document.querySelectorAll('link[rel=modulepreload]')].map(({ href }) => href)]"
+    )
+    assert len(loaded) > 50
+    assert sorted(loaded) == sorted(announced)
+
+
+def test_a_browser_keeps_files_until_they_change(server: ServerProcess, visit: Visit) -> None:
+    visitor = visit(server.url)
+    used = visitor.page.evaluate(
+        "[...document.querySelectorAll('link[rel=modulepreload], link[rel=stylesheet], h1 img')]"
+        ".map(({ href, src }) => href ?? src)"
+    )
+    for address in used:
+        plain, _, version = address.partition("?v=")
+        assert version
+        assert "immutable" in httpx.get(address).headers["cache-control"]
+        assert httpx.get(f"{plain}?v=other").headers["cache-control"] == "no-cache"
 
 
 @pytest.mark.parametrize(

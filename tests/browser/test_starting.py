@@ -34,6 +34,19 @@ def test_the_page_shows_the_progress_of_the_start_and_then_works(visit: Visit, t
         assert visitor.complaints == []
 
 
+def test_the_page_shows_which_models_are_still_loading(visit: Visit, tmp_path: Path) -> None:
+    with waiting(tmp_path, 3600) as start:
+        start.at_half()
+        visitor = visit(f"{start.server.url}/", language="de-DE", starts=False)
+        visitor.see("#starting .progress")
+        start.goes_on.set()
+        visitor.see("#starting-steps:has-text('Sprachmodell: qwen3 wird geladen')")
+        assert visitor.page.query_selector("#starting .progress") is None
+        assert start.get("/health").json()["loading"] == [
+            {"step": "load", "model": "qwen3", "done": 0, "total": 0, "stage": "llm"}
+        ]
+
+
 def test_an_open_list_of_jobs_goes_on_after_a_restart(visit: Visit, tmp_path: Path) -> None:
     port = str(closed_port())
     with serving(tmp_path, PORT=port, JOB_WORKERS="0") as server:

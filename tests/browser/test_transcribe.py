@@ -242,6 +242,18 @@ def test_a_job_is_watched_cancelled_retried_and_deleted(hears: ServerProcess, vi
     assert visitor.complaints == []
 
 
+def test_a_job_that_was_created_elsewhere_appears(hears: ServerProcess, visit: Visit) -> None:
+    visitor = visit(hears.url + PAGE)
+    visitor.see("#counts", state="attached")
+    visitor.until("!document.getElementById('choose-jobs').hidden || !document.getElementById('no-jobs').hidden")
+    sent = httpx.post(f"{hears.url}/jobs", files={"files": ("elsewhere.wav", recording(5))}, timeout=60)
+    assert sent.status_code == 202
+    visitor.see(f"{row('elsewhere.wav')}[data-state=completed]")
+    httpx.delete(f"{hears.url}/jobs/{sent.json()['jobs'][0]['job_id']}")
+    visitor.see(row("elsewhere.wav"), state="detached")
+    assert visitor.complaints == []
+
+
 def test_a_url_is_fetched_and_a_bad_url_is_reported(hears: ServerProcess, visit: Visit) -> None:
     visitor = visit(hears.url + PAGE)
     page = visitor.page

@@ -343,12 +343,6 @@ def test_two_identical_recordings_at_once_both_get_a_duration(client: httpx.Clie
     assert listed[0]["duration"] > 1
 
 
-def test_a_language_unknown_to_the_model_is_not_retried(client: httpx.Client) -> None:
-    form = {"files": ("a.wav", recording(0))}
-    job = done(client, client.post("/jobs", files=form, data={"language": "pt"}).json()["jobs"][0]["job_id"])
-    assert (job["status"], job["error"]["code"], job["attempts"]) == ("failed", "unsupported_language", 1)
-
-
 def test_an_empty_url_creates_no_job(client: httpx.Client) -> None:
     before = client.get("/queues").json()["total"]
     answer = client.post("/api/v1/upload/url", json={"url": ""})

@@ -7,9 +7,14 @@ const MOST = 200;
 const FOLLOWED = 2;
 /** Delay before a broken event stream is opened again. */
 const AGAIN_MS = 3000;
+/** Time after which an unchanged list looks for jobs that were created elsewhere, such as those of a watched folder. */
+const LOOK_MS = 10_000;
 /** Errors that are over after a while: no response, or the service is starting or stopping. */
 export const PASSING = ["away", "starting", "draining"];
 const ACTIVE = ["queued", "processing"];
+
+/** The numbers of jobs in each state, to compare. @param {object} counts */
+const numbers = (counts) => JSON.stringify(Object.entries(counts).filter(([, value]) => typeof value === "number"));
 
 export class JobList {
   /**
@@ -102,6 +107,7 @@ export class JobList {
   rest() {
     this.resting = true;
     clearTimeout(this.retrying);
+    clearTimeout(this.looking);
     for (const stream of this.followed.values()) stream.abort();
     this.followed.clear();
   }
@@ -137,6 +143,19 @@ export class JobList {
       if (PASSING.includes(error.code) && !this.resting) this.retrying = setTimeout(() => this.refresh(), AGAIN_MS);
     }
     this.told.changed();
+    this.lookLater();
+  }
+
+  /** Load the list again once the numbers of jobs have changed without this page. @private */
+  lookLater() {
+    clearTimeout(this.looking);
+    if (this.resting) return;
+    this.looking = setTimeout(async () => {
+      const counts = await this.service.json("queues").catch(() => null); // reported by the next load
+      if (this.resting) return;
+      if (counts && numbers(counts) !== numbers(this.counts)) await this.refresh();
+      else this.lookLater();
+    }, LOOK_MS);
   }
 
   /** @private */

@@ -83,9 +83,11 @@ export class Transcribe {
     find("back").addEventListener("click", () => (location.hash = TAB));
     find("jobs-search").addEventListener("input", ({ target }) => {
       clearTimeout(this.typing);
-      this.typing = setTimeout(() => {
-        this.list.find(target.value.trim());
-        this.hits.find(target.value.trim());
+      this.typing = setTimeout(async () => {
+        const wanted = target.value.trim();
+        this.list.find(wanted);
+        await this.hits.find(wanted);
+        if (wanted) target.closest(".jobs-head").scrollIntoView({ block: "start" }); // what is found is below it
       }, TYPING_MS);
     });
     find("jobs-filter").addEventListener("change", ({ target }) => {

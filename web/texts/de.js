@@ -141,7 +141,7 @@ export const texts = {
     nothing_to_retry: "Es gibt noch keine Frage, die neu beantwortet werden kann.",
     conversation_begun: "Das Gespräch hat schon begonnen.",
     unknown_voice: "Diese Stimme gibt es nicht.",
-    unsupported_language: "Diese Sprache wird nicht angenommen.",
+    unsupported_language: "Das Modell versteht diese Sprache nicht. Wählen Sie eine andere Sprache oder ein anderes Modell.",
     model_not_found: "Dieses Modell gibt es nicht.",
     storage_full: "Der Speicher des Dienstes ist voll.",
     storage_failed: "Der Speicher des Dienstes ist ausgefallen.",

@@ -141,7 +141,7 @@ export const texts = {
     nothing_to_retry: "Aún no hay pregunta que repetir.",
     conversation_begun: "La conversación ya ha empezado.",
     unknown_voice: "Esta voz no existe.",
-    unsupported_language: "Este idioma no se acepta.",
+    unsupported_language: "El modelo no entiende este idioma. Elija otro idioma u otro modelo.",
     model_not_found: "Este modelo no existe.",
     storage_full: "El disco del servicio está lleno.",
     storage_failed: "Falló el almacenamiento del servicio.",

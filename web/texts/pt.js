@@ -141,7 +141,7 @@ export const texts = {
     nothing_to_retry: "Ainda não há pergunta para repetir.",
     conversation_begun: "A conversa já começou.",
     unknown_voice: "Esta voz não existe.",
-    unsupported_language: "Este idioma não é aceito.",
+    unsupported_language: "O modelo não entende este idioma. Escolha outro idioma ou outro modelo.",
     model_not_found: "Este modelo não existe.",
     storage_full: "O disco do serviço está cheio.",
     storage_failed: "O armazenamento do serviço falhou.",

@@ -12,6 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
+from jobs.folders.mounts import missing
+from jobs.folders.output import MARK
 from pipeline.errors import ConfigError, EngineError
 from tests.in_process import in_process
 from tests.jobs.conftest import recording
@@ -228,6 +230,59 @@ def test_results_wait_for_a_drive_that_is_not_there(tmp_path: Path) -> None:
         (tmp_path / "drive").rename(again.root)
         again.becomes("talk.wav", "talk.txt")
         assert len(again.jobs()) == 1
+
+
+def test_no_result_is_written_into_the_place_of_a_drive_that_is_not_there(tmp_path: Path) -> None:
+    output, drive = tmp_path / "out", tmp_path / "drive"
+    with watching(tmp_path, OUTPUT_DIR=str(output), WATCH_FORMATS="txt") as watched:
+        watched.put("talk.wav")
+        until((output / "talk.txt").exists)
+        watched.rests()
+        output.rename(drive)
+        watched.put("more.wav", recording(1))
+        until(lambda: watched.shown()["status"] == "blocked")
+        assert "OUTPUT_DIR: it does not exist; mount its drive" in watched.shown()["message"]
+        assert not output.exists()
+        output.mkdir()  # the mount point
+        until(lambda: "not mounted" in watched.shown()["message"])
+        assert "is blocked: results cannot be written to OUTPUT_DIR: its drive is not mounted" in watched.service.text
+    with watching(
+        tmp_path, OUTPUT_DIR=str(output), WATCH_FORMATS="txt"
+    ) as again:  # it is not there at the start either
+        again.put("third.wav", recording(2))
+        until(lambda: again.shown()["status"] == "blocked")
+        assert list(output.iterdir()) == []
+        output.rmdir()
+        drive.rename(output)
+        until((output / "more.txt").exists)
+        until((output / "third.txt").exists)
+        again.rests()
+        assert len(again.jobs()) == 3
+
+
+def test_a_folder_whose_mark_was_deleted_can_be_used_again(tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    with watching(tmp_path, OUTPUT_DIR=str(output), WATCH_FORMATS="txt") as watched:
+        watched.put("talk.wav")
+        until((output / "talk.txt").exists)
+        (output / MARK).unlink()
+        watched.put("more.wav", recording(1))
+        until(lambda: watched.shown()["status"] == "blocked")
+        assert MARK in watched.shown()["message"]
+        (output / MARK).touch()
+        until((output / "more.txt").exists)
+
+
+def test_a_drive_that_the_system_should_mount_is_missed(tmp_path: Path) -> None:
+    fstab, drive = tmp_path / "fstab", tmp_path / "my drive"
+    point = str(drive).replace(" ", "\\040")
+    fstab.write_text(
+        f"# devices\nproc /proc proc defaults 0 0\nUUID=1 {point} ext4 noauto 0 2\nUUID=2 none swap sw 0 0\n"
+    )
+    assert missing(drive / "recordings", fstab) == drive
+    assert missing(Path("/proc/self"), fstab) is None, "mounted"
+    assert missing(tmp_path / "else", fstab) is None
+    assert missing(drive, tmp_path / "no file") is None
 
 
 def test_a_format_that_cannot_be_made_is_told_beside_the_others(tmp_path: Path) -> None:

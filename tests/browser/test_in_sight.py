@@ -1,0 +1,60 @@
+"""What a user needs next is visible without scrolling, in a window and on a phone."""
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from tests.browser.conftest import Visit, Visitor, said
+from tests.browser.test_transcribe import PAGE, row
+from tests.in_process import in_process
+from tests.jobs.conftest import recording
+from tests.server_process import Service
+
+pytestmark = pytest.mark.real_time
+WINDOW, PHONE = {"width": 1280, "height": 720}, {"width": 390, "height": 844}
+UNCOVERED = """(selector) => {
+  const element = document.querySelector(selector);
+  const { left, right, top, bottom } = element.getBoundingClientRect();
+  return [top + 2, bottom - 2].every((y) => element.contains(document.elementFromPoint((left + right) / 2, y)));
+}"""
+"""Whether the top and the bottom of an element are visible, and nothing covers them."""
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with in_process(tmp_path_factory.mktemp("service"), heard="The heron waits.") as running:
+        yield running
+
+
+def in_sight(visitor: Visitor, selector: str) -> None:
+    visitor.see(selector)
+    visitor.until(UNCOVERED, selector)
+
+
+@pytest.mark.parametrize("size", [WINDOW, PHONE], ids=["window", "phone"])
+def test_the_button_that_saves_a_persona(service: Service, visit: Visit, size: dict[str, int]) -> None:
+    visitor = visit(service.url)
+    visitor.page.set_viewport_size(size)  # type: ignore[arg-type]
+    visitor.page.click("#personas-edit")
+    in_sight(visitor, "#persona-form [type=submit]")
+
+
+@pytest.mark.parametrize("size", [WINDOW, PHONE], ids=["window", "phone"])
+def test_the_button_that_stops_a_recording(service: Service, visit: Visit, size: dict[str, int]) -> None:
+    visitor = visit(service.url + PAGE, microphone=said(60.0))
+    visitor.page.set_viewport_size(size)  # type: ignore[arg-type]
+    visitor.page.click("#options-summary")
+    visitor.page.click("#record")
+    in_sight(visitor, "#record-stop")
+
+
+def test_what_a_search_has_found(service: Service, visit: Visit) -> None:
+    httpx.post(f"{service.url}/jobs", files={"files": ("bird.wav", recording(0))}, timeout=60).raise_for_status()
+    visitor = visit(service.url + PAGE)
+    visitor.page.set_viewport_size(WINDOW)  # type: ignore[arg-type]
+    visitor.see(f"{row('bird.wav')}[data-state=completed]")
+    visitor.page.click("#options-summary")
+    visitor.page.fill("#jobs-search", "heron")
+    in_sight(visitor, "#hits .snippet")
+    in_sight(visitor, "#jobs-search")
