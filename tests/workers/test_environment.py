@@ -65,7 +65,7 @@ def test_only_a_child_that_downloads_gets_the_proxies(monkeypatch: pytest.Monkey
 
 
 def test_numpy_starts_no_threads_that_spin() -> None:
-    """They would take a third of a core from each busy model. A number that the user has set is kept."""
+    """Threads of BLAS would take a third of a core from each busy model. A number that the user has set is kept."""
     code = (
         "import os, pipeline, numpy as np; np.ones((500, 500)) @ np.ones((500, 500));"
         "print(len(os.listdir('/proc/self/task')), os.environ['OPENBLAS_NUM_THREADS'])"
