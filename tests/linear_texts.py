@@ -46,7 +46,7 @@ from server.http import headers
 from server.http.multipart import disposition, fields_of
 from server.jobs import views
 from server.openai import models, transcriptions
-from server.pages import ui
+from server.pages import assembled, ui
 from server.realtime import audio as realtime_sound
 from server.realtime import parsing
 from server.realtime.errors import RealtimeError
@@ -257,6 +257,7 @@ CASES: dict[str, Callable[[str], object]] = {
         for_voice(clause, "en") for clause in (text[at : at + 220] for at in range(0, len(text), 220))
     ],
     "pipeline.languages:code_of": languages.code_of,
+    "pipeline.languages:plain_code": languages.plain_code,
     "pipeline.transcripts.exports.document:printable": document.printable,
     "pipeline.transcripts.exports.document:right_to_left": document.right_to_left,
     "pipeline.transcripts.subtitles:render": lambda text: [
@@ -324,6 +325,8 @@ CASES: dict[str, Callable[[str], object]] = {
     "server.realtime.audio:decoded_size": realtime_sound.decoded_size,
     "server.realtime.audio:decoded": quietly(lambda text: realtime_sound.decoded(text, "audio")),
     "server.pages.ui:wants_html": ui.wants_html,
+    "server.pages.assembled:language_for": assembled.language_for,
+    "server.pages.assembled:version": assembled.version,
     "server.http.multipart:fields_of": form,
     "server.telephone.twilio.messages:message_of": quietly(twilio_messages.message_of),
     "server.telephone.twilio.signature:signature": lambda text: signature("token", text, [(text, text)]),

@@ -27,9 +27,10 @@ OWN_TEXTS = {
     "pipeline.tts.onnx_graph:tensor", "server.http.multipart:bad_form", "pipeline.support.installing:how_to_install",
     "server.telephone.audiosocket.server:networks", "jobs.insights.prompts:kinds_after",
     "server.wyoming.discovery:announced", "server.sharing.redis:open_redis",
-    "pipeline.support.redis_client:open_client",
+    "pipeline.support.redis_client:open_client", "pipeline.stt.spelling:likeness",
+    "pipeline.stt.recognisers:languages_named", "server.pages.assembled:assembled",
 }  # fmt: skip
-"""Functions that read only settings or text of the program itself."""
+"""Functions that read only settings, text of the program itself, or a few words of a transcript."""
 NAMES_ONLY = {
     "jobs.fetch:fetch", "jobs.insights.prompts:prompt", "jobs.transcript_library.passages:owner_token",
     "jobs.transcript_library.passages:passage_row", "jobs.metrics:ended", "jobs.remote_worker:file_signature",
