@@ -285,21 +285,8 @@ def test_application_under_plain_uvicorn_keeps_limits_and_shutdown(tmp_path: Pat
 
 
 def test_stuck_thread_does_not_keep_a_uvicorn_process_alive(tmp_path: Path) -> None:
-    script = """
-import os, signal, threading, time, uvicorn
-server = uvicorn.Server(uvicorn.Config("main:app", port=0))
-def stuck():
-    while not server.started:
-        time.sleep(0.1)
-    os.kill(os.getpid(), signal.SIGTERM)
-    threading.Event().wait()
-threading.Thread(target=stuck).start()
-server.run()
-"""
-    python_path = {"PYTHONPATH": str(HOME)}
-    subprocess.run(
-        [sys.executable, "-c", script], cwd=tmp_path, env=environment() | python_path, timeout=60, check=True
-    )
+    done = forked.run(folder=tmp_path, env=environment(), timeout_s=60, module="tests.stuck_thread")
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("moment", ["1.2", "ready"])

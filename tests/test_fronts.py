@@ -26,6 +26,7 @@ from tests.live_client import ENDS, Live
 from tests.questions import sample
 from tests.server_process import TURN_S, ServerProcess, ask, command_of, environment, serving
 from tests.servers.running import closed_port
+from tests.stt.recordings import TRAINED
 from tests.waiting import until
 
 T = TypeVar("T")
@@ -39,7 +40,7 @@ PLACES = 4
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     wyoming = f"tcp://127.0.0.1:{closed_port()}"
     settings = {"PROCESSES": "2", "API_KEYS": f"tests:talk+transcribe+admin:{KEY}", "MAX_SESSIONS": str(2 * PLACES)}
-    with serving(tmp_path_factory.mktemp("fronts"), **settings, WYOMING_URI=wyoming) as running:
+    with serving(tmp_path_factory.mktemp("fronts"), **TRAINED, **settings, WYOMING_URI=wyoming) as running:
         yield running
 
 

@@ -19,7 +19,7 @@ from server.webrtc.network import IceServer, Network
 from tests import forked
 from tests.namespaces import Host, needs_networks, network
 from tests.questions import SUM, SUM_ANSWER
-from tests.server_process import ServerProcess, environment, serving
+from tests.server_process import ServerProcess, constants, environment, serving
 from tests.servers.running import closed_port
 from tests.webrtc.caller import calling, offered
 
@@ -75,9 +75,10 @@ def test_bad_settings_are_refused_at_the_start(values: dict[str, str], told: str
 
 @pytest.fixture(scope="module")
 def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """A service with two UDP ports, and an advertised address."""
-    ports = f"{PORTS[0]}-{PORTS[-1]}"
-    with serving(tmp_path_factory.mktemp("narrow"), WEBRTC_UDP_PORTS=ports, WEBRTC_ADDRESS="198.51.100.7") as server:
+    """A service with two UDP ports, and an advertised address. It gives up soon on a caller that does not connect."""
+    limits = {"WEBRTC_UDP_PORTS": f"{PORTS[0]}-{PORTS[-1]}", "WEBRTC_ADDRESS": "198.51.100.7"}
+    soon = constants({"server.webrtc.call:CONNECT_S": 5.0})
+    with serving(tmp_path_factory.mktemp("narrow"), **limits, **soon) as server:
         yield server
     assert "Traceback" not in server.text
 
