@@ -1,4 +1,4 @@
-"""What a user needs next is visible without scrolling, in a window and on a phone."""
+"""Visibility of the next thing that a user needs, in a window and on a phone, and no movement during the load."""
 
 from collections.abc import Iterator
 
