@@ -1,4 +1,4 @@
-"""What a user needs next is visible without scrolling, in a window and on a phone."""
+"""Visibility of the next thing that a user needs, in a window and on a phone, and no movement during the load."""
 
 from collections.abc import Iterator
 
@@ -58,3 +58,17 @@ def test_what_a_search_has_found(service: Service, visit: Visit) -> None:
     visitor.page.fill("#jobs-search", "heron")
     in_sight(visitor, "#hits .snippet")
     in_sight(visitor, "#jobs-search")
+
+
+@pytest.mark.parametrize("size", [WINDOW, PHONE], ids=["window", "phone"])
+def test_nothing_moves_while_the_page_loads(service: Service, visit: Visit, size: dict[str, int]) -> None:
+    visitor = visit(service.url)
+    visitor.page.set_viewport_size(size)  # type: ignore[arg-type]
+    visitor.page.reload()
+    visitor.until("document.querySelectorAll('#engines .stage').length === 3")
+    visitor.page.wait_for_timeout(500)  # the observer tells of a shift after the next frame
+    moved = visitor.page.evaluate(
+        "new Promise((done) => new PerformanceObserver((list) => done(list.getEntries().map(({ value }) => value)))"
+        "  .observe({ type: 'layout-shift', buffered: true }) ?? setTimeout(() => done([]), 500))"
+    )
+    assert sum(moved) < 0.03, moved

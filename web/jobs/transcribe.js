@@ -85,8 +85,7 @@ export class Transcribe {
       clearTimeout(this.typing);
       this.typing = setTimeout(async () => {
         const wanted = target.value.trim();
-        this.list.find(wanted);
-        await this.hits.find(wanted);
+        await Promise.all([this.list.find(wanted), this.hits.find(wanted)]);
         if (wanted) target.closest(".jobs-head").scrollIntoView({ block: "start" }); // what is found is below it
       }, TYPING_MS);
     });
