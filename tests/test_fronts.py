@@ -233,7 +233,7 @@ def test_sighup_replaces_the_processes_and_the_model_and_cuts_no_turn(tmp_path: 
         for talk in talks:
             talk.tell("say", text="my name is peter")
             talk.until(*ENDS)
-            talk.tell("say", text="count to thirty")
+            talk.tell("say", text="count to fifteen")
             talk.until("speech_started")
         pool = stack.enter_context(ThreadPoolExecutor(len(talks)))
         ends = [pool.submit(ended, talk) for talk in talks]  # a client that does not read is disconnected
