@@ -14,7 +14,7 @@ EXTRAS ?=
 VENV   ?= .venv
 # Test files that run at a time: more than there are processors, because most tests wait more than they compute. Browser
 # tests run after the others, and fewer at a time, because they play and record in real time.
-AT_ONCE ?= 4
+AT_ONCE ?= 5
 BROWSERS ?= 2
 FAST ?= 2
 HA_PYTHON ?= python3.14
