@@ -104,7 +104,8 @@ class Call:
         self.id = f"rtc_{secrets.token_hex(16)}"
         """Name of the call, for `…/hangup`."""
         self.caller, budgets = caller_of(request), budgets_of(request)
-        self._network = state_of(request).calls.network
+        state = state_of(request)
+        self._network, self._stopping = state.calls.network, state.draining.begun
         self._host = request.client.host if request.client else ""
         if self._network.local and not is_here(self._host):
             raise BadInput(
@@ -155,10 +156,7 @@ class Call:
     async def run(self) -> None:
         """Run the session until the caller hangs up, the connection is lost, or the session ends."""
         try:
-            try:
-                async with asyncio.timeout(CONNECT_S):
-                    await self._channel.opened.wait()
-            except TimeoutError:
+            if not await self._connects():
                 log.info("call %s: the caller did not connect", self.id)
                 self.hang_up()  # the session runs in any case: it keeps a conversation that the call has resumed
             with calling(account=self.caller.account):
@@ -166,6 +164,17 @@ class Call:
                 await self.session.run()
         finally:
             await self.close()
+
+    async def _connects(self) -> bool:
+        """Wait for the caller's data channel. Return False if it does not come in time, or not before the service
+        stops."""
+        waits = [asyncio.ensure_future(event.wait()) for event in (self._channel.opened, self._stopping)]
+        try:
+            await asyncio.wait(waits, timeout=CONNECT_S, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for one in waits:
+                one.cancel()
+        return self._channel.opened.is_set()
 
     def hang_up(self) -> None:
         """End the call: its session sees a disconnect."""

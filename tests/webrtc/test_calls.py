@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -165,6 +166,14 @@ async def test_a_caller_who_never_connects_leaves_no_call(server: ServerProcess)
     assert answer.status_code == 201
     assert "127.0.0.1" in {line.split()[4] for line in answer.text.splitlines() if line.startswith("a=candidate")}
     await free(server)
+
+
+async def test_a_caller_who_never_connects_does_not_delay_the_shutdown(tmp_path: Path) -> None:
+    long = constants({"server.webrtc.call:CONNECT_S": 120.0})
+    with serving(tmp_path, DRAIN_SECONDS="120", **long) as server:
+        assert (await offered(server.url, session=None)).status_code == 201
+        server.process.terminate()
+        assert await asyncio.to_thread(server.process.wait, 60) == 0
 
 
 @pytest.mark.parametrize(
