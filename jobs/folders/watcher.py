@@ -111,7 +111,7 @@ class Watcher:
                 self._folder.say("blocked", str(error))
                 wait_s = max(RETRY_S, wait_s)
             except ParleyError as error:  # such as a missing engine, or one that lacks the language
-                self._folder.say("blocked", _told(error))
+                self._folder.say("blocked", _reason(error))
                 wait_s = max(RETRY_S, wait_s)
             self._folder.shown.waiting = self._settling.waiting
             await asyncio.sleep(wait_s)
@@ -209,5 +209,5 @@ class Watcher:
                 self._later(path)
 
 
-def _told(error: ParleyError) -> str:
+def _reason(error: ParleyError) -> str:
     return f"{error.message} {error.remedy}" if isinstance(error, EngineUnavailable) else error.message
