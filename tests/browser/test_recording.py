@@ -46,7 +46,7 @@ def test_a_recording_survives_a_reload_and_a_failed_upload(service: Service, vis
     page = visitor.page
     page.click("#record")
     visitor.until(f"{LEVEL} > 20")
-    assert page.title() == "● Transcribe · Parley"
+    visitor.until('document.title === "● Transcribe · Parley"')
     page.click("#record-pause")
     before = page.inner_text("#record-time")
     page.wait_for_timeout(1200)

@@ -310,9 +310,9 @@ def test_silence_starts_no_turn_and_the_microphone_is_marked_in_every_tab(server
     page.wait_for_timeout(3000)
     assert page.locator("#turns li").count() == 0
     page.click("#tabs a >> nth=2")
-    assert page.title() == "● Status · Parley"
+    visitor.until('document.title === "● Status · Parley"')
     page.click("#live")
     page.click("#tabs a >> nth=0")
     visitor.see("#talk[data-state=off]")
-    assert page.title() == "Talk · Parley"
+    visitor.until('document.title === "Talk · Parley"')
     assert not page.is_visible("#live")
