@@ -52,7 +52,8 @@ def service(kind: str) -> Iterator[ServerProcess]:
     enough for all speakers."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        settings = waiting.settings() | {"STT_REPLICAS": COPIES, "TTS_REPLICAS": COPIES}
+        # Interpreters of their own, so that the fronts are found by their command.
+        settings = waiting.settings() | {"STT_REPLICAS": COPIES, "TTS_REPLICAS": COPIES, "PYTHONUNBUFFERED": "1"}
         if kind == "two":
             settings["PROCESSES"] = "2"
         if kind == "ray":
