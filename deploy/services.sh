@@ -44,10 +44,8 @@ install() {
         && $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
 }
 # shellcheck disable=SC2086  # lists
-if [ -n "$missing" ]; then
-    install $missing $quicker
-else
-    install $quicker || echo "parley: without Chromium's headless shell the browser tests take longer" >&2
-fi
+[ -z "$missing" ] || install $missing
+# shellcheck disable=SC2086
+[ -z "$quicker" ] || install $quicker || echo "parley: without Chromium's headless shell the browser tests take longer" >&2
 # A relay without a password, open to the network.
 case "$missing" in *coturn*) $as_root systemctl disable --now coturn >/dev/null 2>&1 || true ;; esac
