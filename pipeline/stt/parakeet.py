@@ -13,6 +13,7 @@ import numpy as np
 from pipeline.audio.clip import Clip, Samples
 from pipeline.engines import Opened
 from pipeline.errors import EngineError, EngineUnavailable
+from pipeline.languages import plain_code
 from pipeline.listening.vad import Span, speech_spans
 from pipeline.settings import Settings
 from pipeline.stt import FileRequest, Hinted, Segment, SpeechToText, Spoken, Transcript, WindowLimits, Word
@@ -166,7 +167,7 @@ class ParakeetEngine:
         if asked is None:
             # Canary needs one; Parakeet v3 finds out by itself, but does not tell.
             return self._languages[0] if len(self._languages) == 1 else "en" if self._kind == CANARY else None
-        code = asked.lower().replace("_", "-").split("-")[0]
+        code = plain_code(asked)
         if self._languages and code not in self._languages:
             raise EngineError(
                 f"This model does not know the language {asked[:20]!r}, only {', '.join(self._languages)}.",

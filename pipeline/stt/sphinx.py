@@ -15,6 +15,7 @@ import numpy as np
 from pipeline.audio.clip import Clip
 from pipeline.engines import Opened
 from pipeline.errors import EngineError, EngineUnavailable
+from pipeline.languages import plain_code
 from pipeline.listening.vad import speech_spans, trim
 from pipeline.stt import FileRequest, Hinted, Segment, SpeechToText, Spoken, Transcript, WindowLimits, Word
 from pipeline.stt.worker_client import TellingFront
@@ -94,7 +95,7 @@ class SphinxEngine:
         if not len(speech.samples):  # silence is the same in every language
             yield Transcript("", language or "en", clip.seconds)
             return
-        if language is not None and language.lower().replace("_", "-").split("-")[0] != "en":
+        if language is not None and plain_code(language) != "en":
             raise EngineError(NO_LANGUAGE, code="unsupported_language")
         heard = yield from decide(self, speech.pcm16())
         if heard is None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from pipeline.audio.clip import Clip, Samples
 from pipeline.errors import EngineError
+from pipeline.languages import plain_code
 from pipeline.listening.vad import speech_spans
 from pipeline.stt import FileRequest, Hinted, Segment, Spoken, Transcript
 from pipeline.stt.short_context import Known, agree
@@ -346,7 +347,7 @@ class WhisperEngine:
         known = list(self._model.supported_languages)
         if asked is None:
             return "en" if known == ["en"] else None
-        code = asked.lower().replace("_", "-").split("-")[0]
+        code = plain_code(asked)
         if code not in known:
             what = (
                 "This Whisper model understands English only"

@@ -110,8 +110,8 @@ class Page(Response):
 
 
 async def _page(request: Request) -> Response:
-    language = language_for(request.headers.get("accept-language", ""))
-    page = await asyncio.to_thread(assembled, language)
+    accepted = request.headers.get("accept-language", "")
+    page = await asyncio.to_thread(lambda: assembled(language_for(accepted)))  # both look into `web/`
     known = [one.strip().removeprefix("W/") for one in request.headers.get("if-none-match", "").split(",")]
     return Page(page, unchanged=page.etag in known)
 
