@@ -163,7 +163,6 @@ def measure(name: str, seconds: float, quiet_s: float, rows: Rows) -> bool:
                 while json.loads(translation.recv(timeout=TURN_S))["type"] != "session.closed":
                     pass
         turns(server, after(5), question)
-        calm = np.percentile(turns(server, after(quiet_s), question), 95)
         over, peak = threading.Event(), [0.0]
 
         def watch() -> None:
@@ -171,9 +170,11 @@ def measure(name: str, seconds: float, quiet_s: float, rows: Rows) -> bool:
                 peak[0] = max(peak[0], memory_mb(server))
 
         watching = threading.Thread(target=watch)
+        watching.start()  # during both, because it takes time from the user's thread
+        calm = np.percentile(turns(server, after(quiet_s), question), 95)
         with attacking(name, ports) as attacker:
             before = memory_mb(server)  # after its preparations, for which models may be loaded
-            watching.start()
+            peak[0] = before
             began, loop = time.monotonic(), loop_s(server)
             attacked = np.percentile(turns(server, after(seconds), question), 95)
             busy = (loop_s(server) - loop) / (time.monotonic() - began)

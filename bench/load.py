@@ -33,10 +33,10 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
 from bench.rows import Rows
-from pipeline import workers
 from pipeline.audio.decode import decode_blocking
 from pipeline.listening.vad import speech_spans
 from pipeline.settings import HOME
+from pipeline.support.threads import NICENESS
 from tests.questions import sample
 from tests.server_process import ServerProcess, constants, serving
 
@@ -195,7 +195,7 @@ def main() -> None:
         "speakers", "first audio p50", "p95", "turns/min", "refused", "/health p50", "p99", "idle p99", "CPU", "failed"
     )
     with tempfile.TemporaryDirectory() as folder:
-        nice = constants({"pipeline.workers:NICENESS": workers.NICENESS})
+        nice = constants({"pipeline.workers:NICENESS": NICENESS})
         settings = nice | (WHISPER if options.whisper else {})
         with serving(Path(folder), **settings) as server:
             for speakers in options.speakers:

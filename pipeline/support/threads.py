@@ -1,4 +1,4 @@
-"""Threads: iterate over a blocking generator in one, and the number of cores that they run on."""
+"""Threads: iterate over a blocking generator in one, the cores that they run on, and whose work comes first there."""
 
 import asyncio
 import contextvars
@@ -12,6 +12,9 @@ T = TypeVar("T")
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 """CPU cores that this process may use."""
+NICENESS = 3
+"""Niceness of the models' processes relative to the service. The service has little to compute, but must do it at once,
+because the sound of all users passes through it. With 5, it took too much of a core from them when it was busy."""
 
 
 async def in_threads(steps: Generator[T, None, None], stop: Callable[[], None]) -> AsyncGenerator[T, None]:

@@ -14,6 +14,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from pipeline.support.threads import NICENESS
+
 if TYPE_CHECKING:
     from pipeline.settings import Settings
     from pipeline.workers.hardware import Hardware
@@ -21,9 +23,6 @@ if TYPE_CHECKING:
 
 START_TIMEOUT_S = 120.0
 """Timeout for loading a local model, in seconds, without downloads."""
-NICENESS = 5
-"""Niceness of models' processes relative to the service. The service has little to compute, but must do it at once,
-because the sound of all users passes through it."""
 MAX_WAITING = 32
 """Calls that can wait for one model; further ones are refused at once."""
 

@@ -48,13 +48,15 @@ class Bounded:
             self._done = True
             raise HTTPException(408, "The request came too slowly.", {"Connection": "close"}) from None
         self._waited_s += time.monotonic() - begun
-        self._size += len(message.get("body", b""))
+        size = len(message.get("body", b""))
+        self._size += size
+        await self._held.uploaded(size)
         self._done = message["type"] != "http.request" or not message.get("more_body", False)
         if self._most is None:
             return message  # a file: its route counts the bytes that stay in memory
         if self._size > self._most:
             raise HTTPException(413, f"The request is larger than {self._most} bytes.", {"Connection": "close"})
-        if not self._held.take(len(message.get("body", b""))):
+        if not self._held.take(size):
             raise HTTPException(503, "Too many bytes are held; retry soon.", {"Retry-After": f"{RETRY_S:g}"})
         return message
 

@@ -14,11 +14,16 @@ from server.access.pace import MIN_PER_S
 from server.sharing.places import Elsewhere, Taken
 
 RETRY_S = 5.0
-PACE_BYTES_PER_S = 1 << 24
-"""Bytes a second of one caller that are read from its WebSockets: 500 times what speech needs as 16-bit PCM at 16 kHz.
+PACE_BYTES_PER_S = 1 << 23
+"""Bytes a second of one caller that are read from its WebSockets: 250 times what speech needs as 16-bit PCM at 16 kHz.
 Each costs some 5 ns of the event loop, which all share."""
 BURST_BYTES = 1 << 25
 """Bytes of one caller that are read at once, before PACE_BYTES_PER_S holds: a largest message."""
+BODY_PACE_BYTES_PER_S = 1 << 25
+"""Bytes a second of one caller that are read from its requests' bodies: 256 Mbit/s. Reading and storing them costs some
+4 ns a byte."""
+BODY_BURST_BYTES = 1 << 27
+"""Bytes of bodies of one caller that are read at once, before BODY_PACE_BYTES_PER_S holds: an hour of 16-bit PCM."""
 SOUND_PER_S, SOUND_PER_CONVERSATION = 8.0, 1.25
 """Seconds of sound that the conversations of one caller hear in a second: this many in all, or this many for each
 conversation, whichever is more. A second of sound costs 5 to 15 ms of the event loop, which all share."""
@@ -120,7 +125,7 @@ class Budget:
         self._most, self._most_of_one = most, share(most)
         self._of: Counter[tuple[str, str]] = Counter()
         self.held = 0
-        self.bytes_pace, self.sound_pace, self.request_pace = DataPace(), DataPace(), DataPace()
+        self.bytes_pace, self.body_pace, self.sound_pace, self.request_pace = (DataPace() for _ in range(4))
         self.conversations: Counter[tuple[str, str]] = Counter()
         """Number of each caller's connections that have sent sound."""
 
@@ -175,6 +180,14 @@ class Share:
             return
         per_s = PACE_BYTES_PER_S * self._sound_per_s(caller) / SOUND_PER_S
         if wait_s := self._budget.bytes_pace.sent(size, caller, burst=BURST_BYTES, per_s=per_s):
+            await asyncio.sleep(wait_s)
+
+    async def uploaded(self, size: int) -> None:
+        """Count bytes of a request's body; wait as long as nothing more of this caller's should be read."""
+        wait_s = self._budget.body_pace.sent(
+            size, self._counted_as, burst=BODY_BURST_BYTES, per_s=BODY_PACE_BYTES_PER_S
+        )
+        if wait_s:
             await asyncio.sleep(wait_s)
 
     async def requested(self) -> None:

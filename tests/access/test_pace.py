@@ -1,10 +1,11 @@
-"""How fast one caller's WebSocket messages are read."""
+"""How fast one caller's messages and uploads are read."""
 
 import base64
 import json
 import time
 from pathlib import Path
 
+import httpx
 import pytest
 from anyio.from_thread import start_blocking_portal
 from websockets.exceptions import ConnectionClosed
@@ -70,6 +71,31 @@ def test_a_paced_connection_is_answered_and_can_end_in_its_pause(
                 connection.recv(timeout=10)
         assert closed.value.rcvd is not None
         assert closed.value.rcvd.code == 1000
+
+
+@pytest.mark.parametrize(
+    ("path", "field"), [("/jobs", "files"), ("/v1/audio/transcriptions", "file"), ("/asr", "audio_file")]
+)
+def test_a_large_upload_waits_and_others_do_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, field: str
+) -> None:
+    monkeypatch.setattr(limits, "BODY_BURST_BYTES", 1 << 18)
+    monkeypatch.setattr(limits, "BODY_PACE_BYTES_PER_S", 1 << 18)
+    with in_process(tmp_path, API_KEYS=f"anna:transcribe:{ANNAS},ben:transcribe:{BENS}") as server:
+
+        def upload(key: str, size: int) -> float:
+            """Return the seconds until a file that is not audio is refused or accepted."""
+            began = time.monotonic()
+            answer = httpx.post(
+                f"{server.url}{path}", headers={"Authorization": f"Bearer {key}"},
+                files={field: ("a.mp3", bytes(size))}, data={"model": "whisper-1"}, timeout=60,
+            )  # fmt: skip
+            assert answer.status_code in (202, 400), answer.text
+            return time.monotonic() - began
+
+        assert upload(ANNAS, 3 << 18) > 1.9, "half a megabyte above the burst, at a quarter of a megabyte a second"
+        monkeypatch.setattr(limits, "BODY_PACE_BYTES_PER_S", 1)
+        upload(BENS, 1 << 16)
 
 
 ANNAS, BENS = "anna-0123456789abcdefghij", "ben-0123456789abcdefghij"

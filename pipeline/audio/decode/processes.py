@@ -46,8 +46,6 @@ class Lane:
     """CPU seconds for each second of sound: the slowest codecs take 0.02 on a slow core."""
     memory_bytes: int
     """Address space in addition to what a process begins with."""
-    niceness: int
-    """Niceness of a process that takes long."""
     silence_s: float | None = SILENCE_S
     """See SILENCE_S; None: the file can arrive as slowly as its client sends it."""
 
@@ -56,15 +54,15 @@ class Lane:
     ) -> Request:
         """Return the limits for one file."""
         return Request(
-            max_seconds, rate_hz, track, seekable, self.open_s, self.decode_s, self.memory_bytes, self.niceness
+            max_seconds, rate_hz, track, seekable, self.open_s, self.decode_s, self.memory_bytes
         )  # fmt: skip
 
 
-TURNS = Lane(Slots(32, most_of_one=min(16, max(1, CORES // 2))), 1.0, 0.1, 192 * 2**20, 10)
+TURNS = Lane(Slots(32, most_of_one=min(16, max(1, CORES // 2))), 1.0, 0.1, 192 * 2**20)
 """Utterances of users who wait for a reply, and reference recordings. One account has at most half of the cores."""
-FILES = Lane(Slots(8), 5.0, 0.2, 512 * 2**20, 7)
+FILES = Lane(Slots(8), 5.0, 0.2, 512 * 2**20)
 """Uploads and jobs."""
-GROWING = Lane(Slots(32), 2.0, 0.2, 192 * 2**20, 7, None)
+GROWING = Lane(Slots(32), 2.0, 0.2, 192 * 2**20, None)
 """Uploads that are transcribed while they are received."""
 
 

@@ -44,8 +44,6 @@ class Request:
     """CPU seconds for each second of sound."""
     memory_bytes: int
     """Address space in addition to what the process begins with."""
-    niceness: int = 0
-    """Niceness once it is clear that the file takes long."""
 
     def packed(self) -> bytes:
         """Return the request as JSON."""

@@ -8,7 +8,6 @@ import array
 import gc
 import io
 import os
-import select
 import signal
 import socket
 import sys
@@ -19,36 +18,29 @@ from pipeline.audio.clip import Clip, encode_wav
 from pipeline.audio.decode.decoding import decoded
 from pipeline.audio.decode.sandbox import die_with_parent, leave_network, work
 from pipeline.audio.decode.wire import Request
+from pipeline.support.threads import NICENESS as MODELS
 
 MAX_REQUEST_BYTES = 4096
 DESCRIPTORS = 3
 """Descriptors sent with each request: the file, the socket for the frames, and the pipe whose closing ends the
 process."""
-URGENT_S = 0.1
-"""CPU seconds after which a process yields to others. A file that a user waits for takes less."""
-LOOK_MS = 50
-TICKS = os.sysconf("SC_CLK_TCK")
+NICENESS = MODELS + 4
+"""Niceness of the decoding processes relative to the service: many short files must not slow down the models' calls."""
 
 
 def main() -> None:
     """Serve requests until the service has ended."""
     for asked_to_stop in (signal.SIGINT, signal.SIGTERM):
         signal.signal(asked_to_stop, signal.SIG_IGN)  # the service handles them, and then closes the socket
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel forgets a process that has ended
     die_with_parent(int(sys.argv[2]))
     leave_network()
+    os.nice(NICENESS)
     control = socket.socket(fileno=int(sys.argv[1]))
     _warm_up()
     gc.freeze()  # keeps the memory pages of these objects shared with the forks
-    running: dict[int, int] = {}
-    poll = select.poll()
-    poll.register(control, select.POLLIN)
-    while True:
-        if poll.poll(LOOK_MS if running else None):
-            message = _received(control)
-            if message is None:
-                return
-            running[_forked(control, *message)] = message[0].niceness
-        _look_after(running)
+    while (message := _received(control)) is not None:
+        _fork(control, *message)
 
 
 def _warm_up() -> None:
@@ -67,10 +59,9 @@ def _received(control: socket.socket) -> tuple[Request, list[int]] | None:
     return Request.unpacked(data), list(fds)
 
 
-def _forked(control: socket.socket, request: Request, fds: list[int]) -> int:
+def _fork(control: socket.socket, request: Request, fds: list[int]) -> None:
     parent = os.getpid()
-    pid = os.fork()
-    if pid == 0:
+    if os.fork() == 0:
         try:
             die_with_parent(parent)
             control.close()
@@ -84,29 +75,6 @@ def _forked(control: socket.socket, request: Request, fds: list[int]) -> int:
             os._exit(0)
     for fd in fds:
         os.close(fd)
-    return pid
-
-
-def _look_after(running: dict[int, int]) -> None:
-    """Forget the processes that have ended, and lower the priority of those that take long.
-
-    running: pid → niceness to give; 0 once it is set.
-    """
-    while running:
-        pid, _ = os.waitpid(-1, os.WNOHANG)
-        if not pid:
-            break
-        running.pop(pid, None)
-    for pid, niceness in running.items():
-        if niceness and _cpu_s(pid) > URGENT_S:
-            os.setpriority(os.PRIO_PROCESS, pid, niceness)
-            running[pid] = 0
-
-
-def _cpu_s(pid: int) -> float:
-    with open(f"/proc/{pid}/stat") as file:
-        fields = file.read().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
 
 
 if __name__ == "__main__":
