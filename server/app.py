@@ -14,6 +14,7 @@ from pipeline.settings import Settings
 from pipeline.support.storage_errors import TEMPORARY, storing
 from server import VERSION
 from server.access import Access, AccessMiddleware, check_exposure
+from server.access.work_pace import counted_work
 from server.errors import add_error_handlers
 from server.http import headers
 from server.http.draining import ASIDE, CutOffMiddleware, Draining, DrainingMiddleware
@@ -76,7 +77,8 @@ def create_app(
         return_large_blocks()
         sys.setswitchinterval(SWITCH_S)
         report = [start.report] if start is not None else []
-        async with nullcontext(assistant) if assistant is not None else open_assistant(settings, *report) as opened:
+        opening = nullcontext(assistant) if assistant is not None else open_assistant(settings, *report)
+        async with counted_work(), opening as opened:
             for slots in (access.budgets.conversations, access.budgets.wyoming):
                 slots.lag_s = lambda: max((info.load.lag_s for info in opened.engines if info.load), default=0.0)
             async with (

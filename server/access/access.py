@@ -20,6 +20,7 @@ from server.access.page_tokens import PREFIX, PageTokens
 from server.access.rates import Rates
 from server.access.rules import OTHERS, Open, Rule
 from server.access.slots import Slots
+from server.access.work_pace import WorkPace
 from server.sharing.opening import Shared
 
 KEY_PROTOCOL = "openai-insecure-api-key."
@@ -43,6 +44,7 @@ class Access:
         self.origins = Origins(settings, keys=self.wants_keys)
         self.rates = Rates(settings)
         self.budgets = Budgets(settings)
+        self.work = WorkPace()
 
     @property
     def wants_keys(self) -> bool:

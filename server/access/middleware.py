@@ -17,6 +17,7 @@ from server.access.responses import Counted
 from server.access.revocation import SCOPE as STAY
 from server.access.revocation import Stay
 from server.access.rules import SOCKET, Open, rule_for
+from server.access.work_pace import Charge
 from server.errors import error_response
 
 
@@ -34,6 +35,7 @@ class AccessMiddleware:
             return
         connection = HTTPConnection(scope)
         rule = rule_for(scope["path"], scope.get("method", SOCKET))
+        charge: Charge | None = None
         with ExitStack() as stack:
             try:
                 caller = scope[SCOPE] = await self._access.admit(connection, rule)
@@ -43,6 +45,7 @@ class AccessMiddleware:
                     if not is_there(connection):  # the framework would close it without a reason
                         raise ParleyError("There is no WebSocket at this path.", code="not_found")
                     stack.enter_context(self._access.budgets.conversations.one(caller))
+                    stack.enter_context(self._access.work.conversation(caller))
                 else:
                     check_encoding(scope)
                     bounded = Bounded(scope, receive, rule)
@@ -52,6 +55,7 @@ class AccessMiddleware:
                     receive = bounded
                     if rule.needed is not Open.ALL:  # what everybody may read is constant or small
                         send = Counted(scope, receive, send, _refuse)
+                        charge = await self._access.work.turn(caller, scope["method"])
             except ParleyError as error:
                 await _refuse(error, scope, receive, send)
                 return
@@ -59,7 +63,8 @@ class AccessMiddleware:
                 await _refuse(BadInput(str(error.detail), code="file_too_large"), scope, receive, send)
                 return
             with calling(account=caller.account):
-                await self._app(scope, receive, send)
+                work = self._app(scope, receive, send)
+                await (work if charge is None else charge.run(work))
 
 
 async def _refuse(error: ParleyError, scope: Scope, receive: Receive, send: Send) -> None:
