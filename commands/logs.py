@@ -11,7 +11,7 @@ from typing import Literal
 from commands.redaction import Redaction
 from pipeline.support.encodable import encodable
 from pipeline.telemetry import metrics, tracing
-from pipeline.workers.scheduler import current
+from pipeline.workers.caller import current
 
 CHATTY = (
     "asyncio", "aiosqlite", "httpx", "httpcore", "openai", "websockets", "faster_whisper", "urllib3", "filelock",

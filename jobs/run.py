@@ -27,7 +27,7 @@ from pipeline.transcripts.long_files import Finished, Progress
 from pipeline.transcripts.subtitles import joined
 from pipeline.transcripts.transcriber import Transcriber
 from pipeline.transcripts.transcription import Transcription
-from pipeline.workers.scheduler import Urgency, calling
+from pipeline.workers.caller import Urgency, calling
 
 log = logging.getLogger(__name__)
 

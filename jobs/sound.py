@@ -16,7 +16,7 @@ from jobs.turns import Turns
 from pipeline.audio.decode import Recording
 from pipeline.audio.waveform import waveform
 from pipeline.errors import ParleyError
-from pipeline.workers.scheduler import Urgency, calling
+from pipeline.workers.caller import Urgency, calling
 
 AT_ONCE = 2
 """Recordings that are read at a time, one of each owner."""

@@ -11,7 +11,7 @@ from jobs.insights.writing import Writer
 from jobs.job import Job
 from pipeline.errors import EngineError, Overloaded, ParleyError, StorageError
 from pipeline.support.background import background
-from pipeline.workers.scheduler import Urgency, calling
+from pipeline.workers.caller import Urgency, calling
 
 log = logging.getLogger(__name__)
 

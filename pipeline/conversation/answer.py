@@ -17,7 +17,7 @@ from pipeline.errors import BadInput
 from pipeline.llm import Message
 from pipeline.stt import Transcript
 from pipeline.telemetry import metrics
-from pipeline.workers.scheduler import Urgency, calling
+from pipeline.workers.caller import Urgency, calling
 
 log = logging.getLogger(__name__)
 

@@ -42,7 +42,7 @@ from pipeline.stt import Transcript
 from pipeline.support.channel import Channel
 from pipeline.telemetry import metrics, tracing
 from pipeline.voices.catalogue import Voice
-from pipeline.workers.scheduler import Urgency, calling
+from pipeline.workers.caller import Urgency, calling
 
 JUDGEMENT_S = 1.0
 """Timeout for a judgement in seconds; when it is exceeded, the user gets the floor and the reply is interrupted."""

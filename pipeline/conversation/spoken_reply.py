@@ -19,7 +19,7 @@ from pipeline.support.channel import Channel
 from pipeline.telemetry import metrics
 from pipeline.tts import TextToSpeech
 from pipeline.voices.catalogue import Voice
-from pipeline.workers.scheduler import Urgency, less_urgent
+from pipeline.workers.caller import Urgency, less_urgent
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from collections.abc import Coroutine
 from typing import TypeVar
 
 from pipeline.errors import ParleyError
-from pipeline.workers.scheduler import Urgency, calling
+from pipeline.workers.caller import Urgency, calling
 
 log = logging.getLogger(__name__)
 

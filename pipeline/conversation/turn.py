@@ -27,7 +27,7 @@ from pipeline.telemetry import metrics
 from pipeline.tools import Company
 from pipeline.tts import TextToSpeech
 from pipeline.voices.catalogue import Voice
-from pipeline.workers.scheduler import for_session
+from pipeline.workers.caller import for_session
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from pipeline.support.channel import Channel
 from pipeline.telemetry import metrics
 from pipeline.tts import TextToSpeech
 from pipeline.voices.catalogue import Voice
-from pipeline.workers.scheduler import Urgency, calling
+from pipeline.workers.caller import Urgency, calling
 
 CLIPS_AHEAD = 20_000
 """Limit of clips that wait for a slow listener: more than any accepted text makes (4,096 characters are some 9,000

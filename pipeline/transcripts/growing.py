@@ -20,7 +20,7 @@ from pipeline.stt import FileRequest, SpeechToText
 from pipeline.transcripts.long_files import cutting_for
 from pipeline.transcripts.subtitles import joined
 from pipeline.transcripts.windows import Window, Windows
-from pipeline.workers.scheduler import Urgency, calling
+from pipeline.workers.caller import Urgency, calling
 
 log = logging.getLogger(__name__)
 

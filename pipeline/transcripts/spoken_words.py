@@ -10,7 +10,7 @@ from pipeline.errors import EngineError
 from pipeline.stt import Segment, SpeechToText, Word
 from pipeline.stt.word_times import Timed, filled
 from pipeline.transcripts.line_breaks import by_characters
-from pipeline.workers.scheduler import Urgency, less_urgent
+from pipeline.workers.caller import Urgency, less_urgent
 
 
 async def spoken_words(recogniser: SpeechToText, clip: Clip, text: str, language: str, *, limit_s: float) -> list[Word]:

@@ -14,7 +14,7 @@ from pipeline.stt import Segment, SpeechToText, TellsLanguage
 from pipeline.transcripts.long_files import Finished, Progress
 from pipeline.transcripts.subtitles import text_of
 from pipeline.transcripts.windows import Cutting, Windows
-from pipeline.workers.scheduler import for_file
+from pipeline.workers.caller import for_file
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from pipeline.stt import FileRequest, Segment, SpeechToText
 from pipeline.support.background import background
 from pipeline.support.channel import Channel
 from pipeline.transcripts.windows import Window
-from pipeline.workers.scheduler import for_file
+from pipeline.workers.caller import for_file
 
 MOST_SEGMENTS = 10_000
 """Limit for one window, higher than any window has: a finished window never waits for the reader of an earlier one."""

@@ -34,7 +34,7 @@ from pipeline.translation.listener import Listener
 from pipeline.translation.translator import Reply, Translator
 from pipeline.tts import TextToSpeech
 from pipeline.voices.catalogue import Voice
-from pipeline.workers.scheduler import calling
+from pipeline.workers.caller import calling
 
 log = logging.getLogger(__name__)
 

@@ -26,7 +26,7 @@ from pipeline.transcripts.subtitles import separator
 from pipeline.transcripts.windows import Cutting, Window, Windows
 from pipeline.translation.clauses import ClauseCutter, SourceClause
 from pipeline.translation.events import Failed, SourceDelta
-from pipeline.workers.scheduler import Urgency, less_urgent
+from pipeline.workers.caller import Urgency, less_urgent
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from pipeline.support.channel import Channel
 from pipeline.telemetry import tracing
-from pipeline.workers.scheduler import Caller
+from pipeline.workers.caller import Caller
 from pipeline.workers.wire import Done, Failed, Item, Ran
 
 ITEMS_AHEAD = 4

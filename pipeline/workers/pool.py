@@ -10,10 +10,11 @@ from typing import Protocol
 from pipeline.errors import EngineError, Overloaded, ParleyError, WorkerCrashed
 from pipeline.telemetry import metrics, tracing
 from pipeline.workers import Load, Serving
+from pipeline.workers.caller import Caller, Urgency, current
 from pipeline.workers.lag import Lag
 from pipeline.workers.model_call import ModelCall
 from pipeline.workers.results import ResultsWorker
-from pipeline.workers.scheduler import Caller, Scheduler, Urgency, current
+from pipeline.workers.scheduler import Scheduler
 from pipeline.workers.wire import Done, Item
 
 log = logging.getLogger(__name__)

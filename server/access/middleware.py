@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from pipeline.errors import BadInput, ParleyError
-from pipeline.workers.scheduler import calling
+from pipeline.workers.caller import calling
 from server.access.access import Access, is_there
 from server.access.bodies import Bounded, check_encoding
 from server.access.callers import SCOPE

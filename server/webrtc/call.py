@@ -21,7 +21,7 @@ from starlette.requests import Request
 from starlette.websockets import WebSocket
 
 from pipeline.errors import BadInput, Overloaded, ParleyError
-from pipeline.workers.scheduler import calling
+from pipeline.workers.caller import calling
 from server.access import budgets_of, caller_of
 from server.access.limits import HELD
 from server.state import state_of

@@ -32,7 +32,7 @@ from wyoming.wake import Detect
 from pipeline.assistant import Assistant
 from pipeline.errors import BadInput, ParleyError
 from pipeline.voices.catalogue import Voice
-from pipeline.workers.scheduler import Urgency, calling
+from pipeline.workers.caller import Urgency, calling
 from server.access.limits import Share
 from server.http.draining import Draining
 from server.http.idle import Idle, unless_idle

@@ -11,7 +11,7 @@ from wyoming.error import Error
 from pipeline.assistant import Assistant
 from pipeline.errors import ConfigError, Overloaded
 from pipeline.settings import Settings
-from pipeline.workers.scheduler import calling
+from pipeline.workers.caller import calling
 from server.access.budgets import Budgets
 from server.access.callers import ALL, Caller, address_in
 from server.http.draining import Draining

@@ -9,7 +9,7 @@ from pipeline.audio.decode import decode, processes
 from pipeline.audio.decode.processes import TURNS
 from pipeline.audio.decode.slots import REMEMBERED, Slot, Slots
 from pipeline.errors import Overloaded
-from pipeline.workers.scheduler import calling
+from pipeline.workers.caller import calling
 from tests.decode.bombs import BOMBS, written
 from tests.waiting import eventually
 

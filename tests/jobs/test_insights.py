@@ -21,7 +21,7 @@ from pipeline.errors import ConfigError, EngineError
 from pipeline.llm import Message, ReplyDelta
 from pipeline.stt import Segment
 from pipeline.support.background import background
-from pipeline.workers.scheduler import Caller, Urgency, current
+from pipeline.workers.caller import Caller, Urgency, current
 from tests.jobs.conftest import submission
 
 SENTENCES = [f"Sentence number {number} of this long recording." for number in range(400)]

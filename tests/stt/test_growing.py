@@ -8,7 +8,7 @@ from pipeline.audio.decode import Recording
 from pipeline.errors import WorkerCrashed
 from pipeline.stt import FileRequest, Hinted, Segment, Spoken, Transcript, WindowLimits
 from pipeline.transcripts.growing import GrowingFile, Partial, Whole, transcribe_growing
-from pipeline.workers.scheduler import Urgency, current
+from pipeline.workers.caller import Urgency, current
 from server.transcribe.streaming import Incoming
 from tests.clips import recording
 

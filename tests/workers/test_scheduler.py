@@ -8,17 +8,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from pipeline.errors import Overloaded
-from pipeline.workers.scheduler import (
-    CONVERSING_S,
-    Caller,
-    Scheduler,
-    Urgency,
-    calling,
-    current,
-    for_file,
-    for_session,
-    less_urgent,
-)
+from pipeline.workers.caller import Caller, Urgency, calling, current, for_file, for_session, less_urgent
+from pipeline.workers.scheduler import CONVERSING_S, Scheduler
 from tests import virtual_time
 
 

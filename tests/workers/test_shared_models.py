@@ -11,7 +11,7 @@ import pytest
 from pipeline.errors import EngineError, WorkerCrashed
 from pipeline.support.background import background
 from pipeline.workers import EngineSpec, Hosting, Serving, Worker
-from pipeline.workers.scheduler import Urgency, calling
+from pipeline.workers.caller import Urgency, calling
 from pipeline.workers.sharing.link import Link
 from pipeline.workers.sharing.models import FrontCalls, SharedModels
 from pipeline.workers.sharing.worker import open_shared, receive

@@ -21,7 +21,7 @@ from pipeline import workers
 from pipeline.errors import EngineError, Overloaded, WorkerCrashed
 from pipeline.settings import HOME, Settings
 from pipeline.workers import EngineSpec, Serving, Worker, open_worker
-from pipeline.workers.scheduler import Urgency, calling
+from pipeline.workers.caller import Urgency, calling
 from pipeline.workers.wire import LENGTH, Call, Ready, pack, unpack
 from tests.waiting import WAIT_S, eventually
 from tests.workers.contract import (  # noqa: F401  # tests of any worker

@@ -18,7 +18,7 @@ from pipeline.audio.decode.mixing import Mono, Offset
 from pipeline.audio.decode.processes import FILES, GROWING, Lane, Stopped, Stopping, called, descriptor_of
 from pipeline.audio.decode.wire import Frame, Told
 from pipeline.errors import BadInput
-from pipeline.workers.scheduler import current
+from pipeline.workers.caller import current
 
 RATE_HZ = 16_000
 """The rate that recognisers and the VAD expect."""

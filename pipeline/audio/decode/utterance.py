@@ -16,7 +16,7 @@ from pipeline.audio.decode.processes import TURNS, Stopping, called, called_asyn
 from pipeline.audio.decode.recording import Recording
 from pipeline.audio.decode.wire import Frame, Told
 from pipeline.errors import BadInput
-from pipeline.workers.scheduler import current
+from pipeline.workers.caller import current
 
 CHECKED_S = 86_400.0
 """Length limit for a reference recording, in seconds; engines use half a minute of it."""

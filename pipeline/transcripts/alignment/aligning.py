@@ -19,8 +19,8 @@ from pipeline.support.threads import in_threads
 from pipeline.transcripts.alignment import Aligner
 from pipeline.transcripts.alignment.opening import open_aligner
 from pipeline.transcripts.line_breaks import by_characters
+from pipeline.workers.caller import for_file
 from pipeline.workers.residents import Residents
-from pipeline.workers.scheduler import for_file
 
 log = logging.getLogger(__name__)
 

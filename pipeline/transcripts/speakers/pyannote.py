@@ -21,7 +21,7 @@ from pipeline.support.storage_errors import TEMPORARY, storing
 from pipeline.support.threads import in_threads
 from pipeline.transcripts.speakers import Diarizer, HowMany, KnownSpeaker, SpeakerTurn, letter
 from pipeline.workers import EngineSpec, Serving, Worker, open_worker
-from pipeline.workers.scheduler import for_file
+from pipeline.workers.caller import for_file
 
 MODEL = "pyannote/speaker-diarization-community-1"
 RATE_HZ = 16_000

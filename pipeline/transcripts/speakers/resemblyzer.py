@@ -27,7 +27,7 @@ from pipeline.transcripts.speakers.clustering import Matrix, path
 from pipeline.transcripts.speakers.encoder import EncoderConfig
 from pipeline.transcripts.windows import Cutting, Windows
 from pipeline.workers import EngineSpec, Serving, Worker, open_worker
-from pipeline.workers.scheduler import for_file
+from pipeline.workers.caller import for_file
 
 CUTTING = Cutting(max_s=30.0, pause_s=0.3, pad_s=0.05)
 """Cuts speech into utterances at short pauses, such as breaths."""

@@ -6,7 +6,7 @@ token can send either.
 
 from dataclasses import dataclass
 
-from pipeline.workers.scheduler import Caller
+from pipeline.workers.caller import Caller
 from pipeline.workers.wire import Done, Failed, Item
 
 BEAT_S = 0.5

@@ -6,7 +6,7 @@ A call is one CallModel; its response is a stream of CallItem, and ends with Cal
 from dataclasses import dataclass
 
 from pipeline.workers import EngineSpec, Load, Serving
-from pipeline.workers.scheduler import Caller, Urgency
+from pipeline.workers.caller import Caller, Urgency
 from pipeline.workers.wire import Done, Failed
 
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pipeline.errors import EngineError
 from pipeline.support.on_demand import OnDemand
 from pipeline.workers import EngineSpec, Hosting, Load, Serving, open_here
+from pipeline.workers.caller import Caller
 from pipeline.workers.model_call import ITEMS_AHEAD, ModelCall
 from pipeline.workers.pool import Pool
-from pipeline.workers.scheduler import Caller
 from pipeline.workers.sharing.link import Link
 from pipeline.workers.sharing.messages import (
     CallEnded,

@@ -9,9 +9,9 @@ from pipeline.errors import Overloaded
 from pipeline.support.channel import Channel
 from pipeline.telemetry import metrics, tracing
 from pipeline.workers import EngineSpec, Load, Serving, Worker
+from pipeline.workers.caller import Caller, Urgency, current
 from pipeline.workers.model_call import ITEMS_AHEAD
 from pipeline.workers.results import ResultsWorker
-from pipeline.workers.scheduler import Caller, Urgency, current
 from pipeline.workers.sharing.link import Link
 from pipeline.workers.sharing.messages import (
     CallEnded,

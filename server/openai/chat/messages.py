@@ -18,7 +18,7 @@ from pipeline.stt import Transcript
 from pipeline.support.encodable import encodable
 from pipeline.support.phrases import NOTHING_HEARD, phrase
 from pipeline.telemetry import metrics
-from pipeline.workers.scheduler import for_session
+from pipeline.workers.caller import for_session
 from server.errors import BadField
 from server.openai.chat.fields import ChatMessage, ChatRequest, Part
 from server.openai.chat.recent import Owner, Recent
