@@ -12,14 +12,14 @@ from wyoming.version import __version__
 from pipeline.errors import BadInput, Overloaded, ParleyError
 from pipeline.support.encodable import encodable, encodable_object
 from pipeline.support.json_types import JsonObject
-from server.access.limits import Share
+from server.access.limits import PACE_BYTES_PER_S, Share
 
 MAX_DATA_BYTES = 256 * 1024
 """Largest JSON data of an event."""
 PIECE_BYTES = 2**16
 PARTS = ("audio-chunk", "synthesize-chunk", "ping")
 """Types of events of which one request has many, or that cost as little."""
-PART_BYTES = 1 << 14
+PART_BYTES = PACE_BYTES_PER_S >> 10
 """Bytes as which an event counts at least in its caller's pace (`Share.paced`): handling it takes as long as reading so
 many. So 1,000 of them a second remain, after a burst; or 125 for each conversation, if it has more than eight. Home
 Assistant sends 100 chunks of 10 ms a second for each satellite. Events other than PARTS are requests (`requested`)."""
