@@ -13,6 +13,7 @@ from pipeline.errors import EngineError
 from pipeline.languages import plain_code
 from pipeline.listening.vad import speech_spans
 from pipeline.stt import FileRequest, Hinted, Segment, Spoken, Transcript
+from pipeline.stt.lacking import refusal
 from pipeline.stt.short_context import Known, agree
 from pipeline.stt.spelling import spelled, spelled_segments
 from pipeline.stt.whisper_hints import Hint, hint_of, misled
@@ -347,15 +348,9 @@ class WhisperEngine:
         known = list(self._model.supported_languages)
         if asked is None:
             return "en" if known == ["en"] else None
-        code = plain_code(asked)
-        if code not in known:
-            what = (
-                "This Whisper model understands English only"
-                if known == ["en"]
-                else "Whisper does not know this language"
-            )
-            raise EngineError(f"{what}; the requested language is {asked[:20]!r}.", code="unsupported_language")
-        return code
+        if (message := refusal("This Whisper model", known, [asked])) is not None:
+            raise EngineError(message, code="unsupported_language")
+        return plain_code(asked)
 
     def _decode(
         self, sound: Samples, request: FileRequest, *, times: bool = False, cut: bool = False, start_s: float = 0.0
