@@ -14,7 +14,7 @@ import pytest_asyncio
 from pipeline.errors import EngineError, Overloaded, WorkerCrashed
 from pipeline.settings import Settings
 from pipeline.workers import EngineSpec, Serving, Worker, open_model_host, open_worker
-from pipeline.workers.on_ray.cluster import connected
+from pipeline.workers.on_ray.connection import connected
 from pipeline.workers.scheduler import Urgency, calling
 from tests.ray.starting import needs_ray
 from tests.waiting import eventually

@@ -12,7 +12,8 @@ from pipeline.settings import Settings
 from pipeline.telemetry import metrics, tracing
 from pipeline.workers import START_TIMEOUT_S, EngineSpec, Hosting, Load, Serving, Worker
 from pipeline.workers.lag import Lag
-from pipeline.workers.on_ray.cluster import LOOK_S, Cluster, Placement, connected
+from pipeline.workers.on_ray.cluster import LOOK_S, Cluster, Placement
+from pipeline.workers.on_ray.connection import connected
 from pipeline.workers.on_ray.messages import ALIVE_S, Alive, Ended, Message, Request
 from pipeline.workers.results import ResultsWorker
 from pipeline.workers.scheduler import Caller, Urgency, current
