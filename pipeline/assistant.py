@@ -24,7 +24,6 @@ from pipeline.conversation.turn import Announcement, Stages, Turn
 from pipeline.conversation.turn_end import SmartTurnHere, open_turn_end
 from pipeline.engines import EngineInfo, Running, open_best, open_named
 from pipeline.errors import BadInput, EngineUnavailable
-from pipeline.languages import language_code
 from pipeline.listening import noise
 from pipeline.listening.detector import SileroActivity, VoiceActivity
 from pipeline.listening.options import LiveOptions
@@ -159,7 +158,9 @@ class Assistant:
         if "voice" in wishes:
             options = replace(options, voice=self.voice(str(wishes["voice"] or "")))
         if "language" in wishes:
-            options = replace(options, language=language_code(str(wishes["language"] or "")))
+            options = replace(options, language=str(wishes["language"] or ""))
+        if {"persona", "language"} & wishes.keys():
+            options = replace(options, language=self.recognisers.heard_language(options.language))
         generation = options.generation
         if "llm_model" in wishes:
             name = str(wishes["llm_model"] or "")

@@ -171,9 +171,9 @@ def test_typed_message_stops_the_reply(server: ServerProcess) -> None:
 
 
 def test_voice_language_and_options_change_with_the_next_turn(server: ServerProcess) -> None:
-    with Live(server) as live:
+    with Live(server, "rate=16000&language=en") as live:
         assert live.started["options"]["interruptible"] is True
-        live.tell("configure", voice="woman", language="pt", options={"interruptible": False, "silence_ms": 900})
+        live.tell("configure", voice="woman", language="", options={"interruptible": False, "silence_ms": 900})
         live.tell("say", text="que horas são")
         end = live.until(*ENDS)
         assert end["type"] == "turn_completed"

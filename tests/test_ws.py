@@ -190,14 +190,6 @@ def test_system_prompt_can_have_its_documented_length(server: ServerProcess) -> 
         assert ask(connection, sample("hello")).llama
 
 
-def test_language_unknown_to_the_recogniser_is_reported(server: ServerProcess) -> None:
-    with server.connect("?language=pt-BR") as connection:
-        connection.send(sample("que_horas_sao"))
-        told = receive(connection)
-        assert error_code(told) == "stt_failed"
-        assert "understands English only; the requested language is 'pt'" in told["error"]["message"]
-
-
 @pytest.mark.parametrize("language", ["", "?language=EN_us", "?language=eng", "?language=auto"])
 def test_silence_gets_a_sentence_and_an_empty_transcript(server: ServerProcess, language: str) -> None:
     with server.connect(language) as connection:

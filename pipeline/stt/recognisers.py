@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 
 from pipeline.engines import Running, open_named
 from pipeline.errors import BadInput, EngineError, EngineUnavailable
-from pipeline.languages import plain_code
+from pipeline.languages import language_code, plain_code
 from pipeline.settings import Settings
 from pipeline.stt import ENGINES, TAKES_HINTS, FileRequest, SpeechToText, weights
 from pipeline.stt.home_names import AtHome, at_home
@@ -143,6 +143,13 @@ class Recognisers:
         if request.translate and own and not self._own.translates and [plain_code(one) for one in asked] != ["en"]:
             message = f"The model {model.name} cannot translate. {REMEDY}"
             raise BadInput(message, code="unsupported_language", param="model")
+
+    def heard_language(self, value: str | None) -> str | None:
+        """Return the code of a language in any form (`language_code`) for the recogniser of conversations. Raises
+        BadInput (unsupported_language) if it is not a language, or one that the recogniser lacks."""
+        code = language_code(value)
+        self.check(None, FileRequest(code))
+        return code
 
     def _engine(self, model: Model) -> str:
         return self._own.info.engine if model.settings is None else "whisper"
