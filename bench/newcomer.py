@@ -72,8 +72,8 @@ TYPED = {
     "who painted the Mona Lisa?": r"leonardo|da vinci",
     "translate good morning to Spanish": r"buenos d[ií]as",
     "how do you spell necessary?": r"n\W*e\W*c\W*e\W*s\W*s\W*a\W*r\W*y",
-    "i'm bored": r"joke|story|play|could|sorry|try",
-    "do you speak other languages?": r"english|portuguese|spanish|language",
+    "i'm bored": rf"{JOKE}|story|play|could|sorry|try",
+    "do you speak other languages?": r"english|portuguese|spanish",
     "thanks!": r"welcome|pleasure|glad",
     "bye": r"bye|later|care|day",
 }

@@ -27,8 +27,9 @@ from pipeline import workers
 from pipeline.audio.clip import Clip
 from pipeline.audio.decode import decode_blocking
 from pipeline.settings import Settings
-from pipeline.stt import whisper
+from pipeline.stt import FileRequest, whisper
 from pipeline.stt.whisper_engine import WhisperConfig, WhisperEngine
+from pipeline.stt.whisper_speech import speech_of
 from pipeline.stt.worker_client import last
 from tests.builders.whisper import SIZES, build
 from tests.questions import sample
@@ -103,7 +104,7 @@ async def measure(options: argparse.Namespace, folder: Path) -> None:
     )
     config = WhisperConfig(str(model), ((options.device, options.compute_type),), options.threads, 1, options.context)
     engine = WhisperEngine(config)
-    sound = engine._speech(clip, "en", None, False).sound
+    sound = speech_of(clip, FileRequest()).sound
     tokens = len(last(engine.transcribe(clip, "en", None, False)).text) // 12  # the length of the model's random words
     alone = single(
         {

@@ -57,10 +57,8 @@ async def _probed(what: str, probe: Awaitable[None]) -> dict[str, object]:
     try:
         async with asyncio.timeout(10):
             await probe
-    except EngineUnavailable as error:
-        return _row(what, "missing", error.message, error.remedy)
     except ParleyError as error:
-        return _row(what, "missing", error.message)
+        return _row(what, "missing", error.message, error.remedy)
     except TimeoutError:
         return _row(what, "missing", "It did not respond within 10 s.")
     return _row(what, "ok", "")

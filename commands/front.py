@@ -19,7 +19,7 @@ from commands.redaction import Redaction, secrets_of
 from commands.serve import announce_engines, prepare, serve_on
 from commands.start import leave, refuse, run_to_end
 from pipeline.assistant import Assistant
-from pipeline.errors import EngineUnavailable, ParleyError
+from pipeline.errors import ParleyError
 from pipeline.telemetry import tracing
 
 
@@ -31,10 +31,8 @@ def main() -> None:
         with tracing.exporting():
             run_to_end(_serve(link, channel), uvloop.new_event_loop)
         leave()
-    except EngineUnavailable as error:
-        sys.exit(refuse(f"{error.message} {error.remedy}").exit_code)
     except ParleyError as error:
-        sys.exit(refuse(error.message).exit_code)
+        sys.exit(refuse(error.full_message).exit_code)
     except typer.Exit as error:
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, asyncio.CancelledError):

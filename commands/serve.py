@@ -21,7 +21,7 @@ from commands.redaction import Redaction, secrets_of
 from commands.start import leave, leave_within, load_settings, refuse, run_to_end
 from commands.unknown_settings import warn_of_unknown
 from pipeline.assistant import Assistant
-from pipeline.errors import EngineUnavailable, ParleyError, cause_of
+from pipeline.errors import ParleyError, cause_of
 from pipeline.settings import Settings
 from pipeline.telemetry import tracing
 
@@ -59,10 +59,8 @@ def serve(host: HostOption = None, port: PortOption = None) -> None:
             serving = _serve_with_fronts(settings, host, port) if settings.processes > 1 else _serve(settings)
             code = run_to_end(serving, uvloop.new_event_loop)
         leave(code)
-    except EngineUnavailable as error:
-        raise refuse(f"{error.message} {error.remedy}") from None
     except ParleyError as error:
-        raise refuse(error.message) from None
+        raise refuse(error.full_message) from None
     except (KeyboardInterrupt, asyncio.CancelledError):
         pass  # asked to stop while it was loading
 

@@ -22,7 +22,7 @@ from commands.logs import set_up
 from commands.redaction import Redaction, secrets_of
 from pipeline.audio.clip import Clip, encode_wav
 from pipeline.audio.decode import decode
-from pipeline.errors import BadInput, EngineUnavailable, ParleyError
+from pipeline.errors import BadInput, ParleyError
 from pipeline.languages import language_code
 from pipeline.settings import Settings
 from pipeline.support.environment import SECRET
@@ -103,10 +103,8 @@ def run(
             run_to_end(work, None)
         else:
             asyncio.run(work)
-    except EngineUnavailable as error:
-        raise refuse(f"{error.message} {error.remedy}") from None
     except ParleyError as error:
-        raise refuse(error.message) from None
+        raise refuse(error.full_message) from None
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
 

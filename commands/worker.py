@@ -26,7 +26,7 @@ def worker() -> None:
 
 
 async def _work(settings: Settings) -> None:
-    from jobs.service import open_jobs
+    from jobs.opening import open_jobs
 
     warn_of_unknown()
     if settings.job_queue != "procrastinate":

@@ -10,9 +10,9 @@ from jobs import schema
 from jobs.database import Database
 from jobs.files import FileStore
 from jobs.job import Job
+from jobs.removal import remove
 from jobs.schema import jobs
 from jobs.states import FINAL, Status
-from jobs.store import remove
 from jobs.transitions import move
 from pipeline.errors import StorageError
 from pipeline.settings import Settings

@@ -131,7 +131,7 @@ class Runner:
         except EngineUnavailable as error:
             if error.code == StorageFull.code:
                 return await self._for_room(job, error)
-            return await self._fail(job, error.code, f"{error.message} {error.remedy}")
+            return await self._fail(job, error.code, error.full_message)
         except StorageError as error:
             if error.setting == database.SETTING:
                 raise  # does not count as an attempt: a sweep queues the unchanged job again

@@ -5,24 +5,24 @@ import hashlib
 import json
 import secrets
 import time
-from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Unpack
 
-from sqlalchemy import ColumnElement, delete, func, literal_column, select, update
+from sqlalchemy import ColumnElement, func, literal_column, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from jobs import schema
 from jobs.cache import Cache, NoCache
 from jobs.database import Database
 from jobs.errors import JobNotFound, KeyReused, NotPossible
-from jobs.insights.rows import add_insights, remove_insights
+from jobs.insights.rows import add_insights
 from jobs.job import Job, Submission
+from jobs.removal import remove
 from jobs.rows import Changes, JobRow
 from jobs.schema import jobs, new_id
 from jobs.states import FINAL, Status
-from jobs.transcript_library.passages import Passage, add_passages, passages_of, remove_passages
-from jobs.transitions import count, create, move
+from jobs.transcript_library.passages import Passage, add_passages, passages_of
+from jobs.transitions import create, move
 from pipeline.errors import Overloaded
 from pipeline.telemetry import tracing
 
@@ -340,29 +340,6 @@ class JobStore:
         if body is not None:
             await self._cache.put(key, body)
         return body
-
-
-async def remove(connection: AsyncConnection, database: Database, ids: Sequence[str]) -> int:
-    """Remove those of these jobs that have ended, with their deliveries; return their number."""
-    ended = [status.value for status in FINAL]
-    statement = (
-        delete(jobs)
-        .where(jobs.c.id.in_(ids), jobs.c.status.in_(ended))
-        .returning(jobs.c.id, jobs.c.owner, jobs.c.status)
-    )
-    rows = (await connection.execute(statement)).all()
-    gone = [row.id for row in rows]
-    for table in (schema.documents, schema.versions):
-        await connection.execute(delete(table).where(table.c.job_id.in_(gone)))
-    sent = schema.deliveries
-    inside = select(sent.c.id).where(sent.c.job_id.in_(gone))
-    await connection.execute(delete(schema.delivery_attempts).where(schema.delivery_attempts.c.delivery_id.in_(inside)))
-    await connection.execute(delete(sent).where(sent.c.job_id.in_(gone)))
-    await remove_passages(connection, gone)
-    await remove_insights(connection, gone)
-    tally = Counter((row.owner, row.status) for row in rows)
-    await count(connection, database, Counter({which: -number for which, number in tally.items()}))
-    return len(gone)
 
 
 def _background(wanted: bool) -> ColumnElement[bool]:

@@ -228,7 +228,7 @@ class Assistant:
         try:
             resemblyzer.check(self.settings)
         except EngineUnavailable as error:
-            message = f"The speaker lock cannot be used: {error.message} {error.remedy}"
+            message = f"The speaker lock cannot be used: {error.full_message}"
             raise BadInput(message, code="speaker_lock_unavailable", param="speaker_lock") from None
         if wanted == FIRST:
             return SpeakerLock(self.stages.stt, self.transcriber.refiners, owner)

@@ -162,5 +162,4 @@ async def open_best(
 
 def note(name: str, error: ParleyError) -> str:
     """Return one or two sentences on why this engine does not run and how to fix it."""
-    remedy = f" {error.remedy}" if isinstance(error, EngineUnavailable) else ""
-    return f"{name}: {error.message}{remedy}"
+    return f"{name}: {error.full_message}"

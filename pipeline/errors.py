@@ -14,12 +14,19 @@ class ParleyError(Exception):
     """
 
     code = "internal"
+    remedy = ""
+    """How to fix the problem, in a sentence; "" if the message says it."""
 
     def __init__(self, message: str, *, code: str | None = None) -> None:
         super().__init__(message)
         self.message = message
         if code is not None:
             self.code = code
+
+    @property
+    def full_message(self) -> str:
+        """The message with the remedy."""
+        return f"{self.message} {self.remedy}".rstrip()
 
 
 class BadInput(ParleyError):

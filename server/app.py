@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager, nullcontext
 
 from fastapi import FastAPI
 
-from jobs.service import Jobs, open_jobs
+from jobs.opening import open_jobs
+from jobs.service import Jobs
 from pipeline.assistant import Assistant, open_assistant
 from pipeline.settings import Settings
 from pipeline.support.storage_errors import TEMPORARY, storing

@@ -151,7 +151,7 @@ def _place(error: FieldError, body: object) -> tuple[list[str], list[str]]:
 
 def error_fields(error: ParleyError) -> JsonObject:
     """Return `{"code", "message"}`, with `retry_after_s` after an overload, and `version` if a transcript changed."""
-    fields: JsonObject = {"code": error.code, "message": error.message}
+    fields: JsonObject = {"code": error.code, "message": error.full_message}
     if isinstance(error, Overloaded):
         fields["retry_after_s"] = error.retry_after_s
     if isinstance(error, VersionConflict):
@@ -170,7 +170,7 @@ def as_openai(error: ParleyError) -> JsonObject:
     kind = "server_error" if status >= 500 else "rate_limit_error" if status == 429 else "invalid_request_error"
     param = getattr(error, "param", None) or PARAMS.get(error.code)
     code = getattr(error, "openai_code", None) or OPENAI_CODES.get(error.code, error.code)
-    return {"error": {"message": error.message, "type": kind, "param": param, "code": code}}
+    return {"error": {"message": error.full_message, "type": kind, "param": param, "code": code}}
 
 
 def status_of(error: ParleyError) -> int:
@@ -228,7 +228,7 @@ def body_of(path: str, error: ParleyError) -> JsonObject:
     if path.startswith(f"{OPENAI}/"):
         return as_openai(error)
     # Clients of FastAPI services read `detail`.
-    return {"detail": error.message, **as_json(error)}
+    return {"detail": error.full_message, **as_json(error)}
 
 
 def add_error_handlers(app: FastAPI) -> None:
@@ -238,8 +238,7 @@ def add_error_handlers(app: FastAPI) -> None:
         assert isinstance(error, ParleyError)  # noqa: S101  # registered for this class
         if status_of(error) >= 500 and getattr(error, "setting", None) != DATABASE:  # the database logs its own errors
             log.warning("%s %s: %s: %s", request.method, request.url.path, error.code, error.message)
-        message = f"{error.message} {error.remedy}" if isinstance(error, EngineUnavailable) else None
-        return error_response(request, BadInput(message, code=error.code) if message else error)
+        return error_response(request, error)
 
     async def invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)  # noqa: S101  # registered for this class

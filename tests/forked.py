@@ -38,7 +38,7 @@ MAIN = str(HOME / "main.py")
 EARLY = ("PYTHON", "LANG", "LC_", "TZ", "LD_", "MALLOC_", "GLIBC_", "OPENBLAS_", "OMP_")
 """Prefixes of variables that are read before or during the imports; if they differ, `start` runs a new interpreter."""
 IMPORTED = (
-    "uvicorn", "jobs.service", "server.app", "pipeline.workers.child", "pipeline.stt.sphinx", "pocketsphinx",
+    "uvicorn", "jobs.opening", "server.app", "pipeline.workers.child", "pipeline.stt.sphinx", "pocketsphinx",
     "pipeline.tts.espeak_engine", "pipeline.stt.whisper_engine", "faster_whisper", "pipeline.tts.kokoro_engine",
     "pipeline.llm.local_engine",
 )  # fmt: skip

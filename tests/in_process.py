@@ -16,7 +16,7 @@ import pytest
 from anyio.from_thread import start_blocking_portal
 
 from commands.logs import Lines
-from jobs.service import open_jobs
+from jobs.opening import open_jobs
 from pipeline import llm, stt, tts
 from pipeline.assistant import Assistant
 from pipeline.conversation.kept_turns import open_recorder

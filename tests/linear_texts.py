@@ -29,7 +29,7 @@ from pipeline.llm.streaming import one_line
 from pipeline.speech import clauses, detector
 from pipeline.speech.language import text_language
 from pipeline.speech.normalise import for_voice
-from pipeline.stt import Segment, Word, short_context, word_times
+from pipeline.stt import Segment, Word, lacking, short_context, word_times
 from pipeline.support import json_text, openai_names, untrusted
 from pipeline.support.encodable import encodable
 from pipeline.tools import ToolError, basic
@@ -220,6 +220,7 @@ CASES: dict[str, Callable[[str], object]] = {
     "pipeline.transcripts.alignment.ctc:split_words": lambda text: list(ctc.split_words(text)),
     "pipeline.transcripts.line_breaks:by_characters": lambda text: line_breaks.by_characters(without_times(text)),
     "server.webrtc.call:offer_of": quietly(lambda text: call.offer_of(f"v=0\r\nm=audio \r\nm=application \r\n{text}")),
+    "pipeline.stt.lacking:refusal": lambda text: lacking.refusal(text, ["en"], [text]),
     "pipeline.stt.short_context:agree": lambda text: short_context.agree(text, text, text),
     "pipeline.stt.word_times:filled": lambda text: word_times.filled(
         [word_times.Timed(word, None) for word in text.split()], 0.0, 9.0

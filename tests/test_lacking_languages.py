@@ -13,8 +13,12 @@ from websockets.sync.client import connect
 from tests.in_process import in_process
 from tests.jobs.conftest import recording
 from tests.jobs.folders.test_watcher import watching
+from tests.live_client import Live
+from tests.real_models import real_whisper
+from tests.realtime.client import talking
 from tests.scripted import ScriptedSTT
-from tests.server_process import Service
+from tests.server_process import TURN_S, Service
+from tests.telephone.twilio import TOKEN, ring
 from tests.waiting import until
 
 UNREADABLE = b"not a recording, which a work that had begun would find out"
@@ -24,6 +28,15 @@ UNREADABLE = b"not a recording, which a work that had begun would find out"
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A service that hears by PocketSphinx, which understands English only."""
     with in_process(tmp_path_factory.mktemp("service"), STT_ENGINE="sphinx", URL_ALLOW="127.0.0.1") as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def english(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service with Whisper tiny.en for conversations, and a persona in Portuguese."""
+    folder = tmp_path_factory.mktemp("english")
+    (folder / "teacher.toml").write_text('language = "pt"\n')
+    with in_process(folder, **real_whisper(), PERSONAS_DIR=str(folder), TWILIO_AUTH_TOKEN=TOKEN) as service:
         yield service
 
 
@@ -107,3 +120,47 @@ def test_a_watched_folder_says_it_before_it_begins_a_file(tmp_path: Path) -> Non
         assert "understands English only" in watched.shown()["message"]
         assert (watched.jobs(), watched.shown()["waiting"]) == ([], 1)
         watched.becomes("talk.wav")
+
+
+@pytest.mark.parametrize("kind", ["realtime", "transcription"])
+async def test_realtime_refuses_it_at_the_update_and_changes_nothing(english: Service, kind: str) -> None:
+    async with talking(english.url, **({"intent": kind} if kind == "transcription" else {})) as talk:
+        wishes: list[tuple[str, object]] = [
+            ("language", "pt"), ("language", "Portuguese"), ("languages", ["pt", "es"]),
+        ]  # fmt: skip
+        for field, wish in wishes:
+            heard = {"transcription": {field: wish}, "turn_detection": None}
+            await talk.send(type="session.update", event_id="mine", session={"type": kind, "audio": {"input": heard}})
+            error = await talk.error()
+            assert (error["type"], error["code"]) == ("invalid_request_error", "invalid_value")
+            assert (error["param"], error["event_id"]) == (f"session.audio.input.transcription.{field}", "mine")
+            assert "tiny.en (int8) understands English only; the requested language is 'pt'" in error["message"]
+        good = {"transcription": {"languages": ["pt", "en-GB"]}}
+        await talk.send(type="session.update", session={"type": kind, "audio": {"input": good}})
+        heard = (await talk.until("session.updated"))["session"]["audio"]["input"]
+        assert heard["turn_detection"]["type"] == "server_vad", "the refused updates have changed nothing"
+        assert heard["transcription"]["languages"] == ["pt", "en-GB"]
+
+
+@pytest.mark.parametrize("kind", ["realtime", "transcription"])
+def test_no_client_secret_is_made_for_it(english: Service, kind: str) -> None:
+    path = f"{english.url}/v1/realtime/client_secrets"
+    session: dict[str, Any] = {"type": kind, "audio": {"input": {"transcription": {"language": "pt"}}}}
+    answer = httpx.post(path, json={"session": session}, timeout=TURN_S)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == "session.audio.input.transcription.language"
+    session["audio"]["input"]["transcription"]["language"] = "en"
+    httpx.post(path, json={"session": session}, timeout=TURN_S).raise_for_status()
+
+
+@pytest.mark.parametrize("query", ["language=pt-BR", "persona=teacher"])
+def test_a_conversation_in_it_can_be_typed(english: Service, query: str) -> None:
+    with Live(english, f"rate=16000&{query}") as live:
+        live.tell("say", text="que horas são")
+        assert live.until("turn_completed")["reply"].startswith(("São", "É"))
+
+
+def test_a_call_is_refused_before_it_is_answered(english: Service) -> None:
+    answer = ring(english.url, "?language=pt")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "unsupported_language")
+    assert ring(english.url, "?language=en-US").status_code == 200

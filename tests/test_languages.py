@@ -12,11 +12,16 @@ from pydantic import ValidationError
 from typer.testing import CliRunner
 
 from commands import cli
+from pipeline.assistant import NOTHING_KNOWN
+from pipeline.engines import EngineInfo, Running
 from pipeline.errors import BadInput
 from pipeline.languages import _OTHER, NAMES, language_code
 from pipeline.settings import Settings
+from pipeline.stt import SpeechToText
+from pipeline.stt.recognisers import Recognisers
 from server.realtime.errors import RealtimeError
 from server.realtime.transcription import hearing_of
+from tests.scripted import ScriptedSTT
 
 LONG = {
     "af": "afr", "am": "amh", "ar": "ara", "as": "asm", "az": "aze", "ba": "bak", "be": "bel", "bg": "bul",
@@ -64,10 +69,12 @@ def test_a_long_code_of_a_language_with_a_short_one_means_the_short_one() -> Non
 
 
 def test_realtime_sessions_take_long_codes() -> None:
-    assert hearing_of({"language": "ger"}).language == "de"
-    assert hearing_of({"languages": ["por", "fre"]}).languages == ("pt", "fr")
+    own: Running[SpeechToText] = Running(ScriptedSTT(), EngineInfo("stt", "scripted", "", "", 0.0))
+    recognisers = Recognisers(Settings(), own, NOTHING_KNOWN)
+    assert hearing_of({"language": "ger"}, recognisers).language == "de"
+    assert hearing_of({"languages": ["por", "fre"]}, recognisers).languages == ("pt", "fr")
     with pytest.raises(RealtimeError, match="language code"):
-        hearing_of({"language": "12"})
+        hearing_of({"language": "12"}, recognisers)
 
 
 @pytest.mark.parametrize(

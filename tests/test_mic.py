@@ -58,7 +58,7 @@ def test_missing_microphone_is_reported_with_a_remedy(tmp_path: Path) -> None:
     else:
         pytest.skip("a microphone is available")
     line = refused("talk", "--mic", folder=tmp_path)
-    assert line == f"parley: {missing.message} {missing.remedy}"
+    assert line == f"parley: {missing.full_message}"
     assert any(remedy in line for remedy in ("make install EXTRAS=mic", "apt install", "python -m sounddevice"))
 
 

@@ -25,7 +25,7 @@ from jobs.folders.rows import Known
 from jobs.folders.settling import Settling
 from jobs.job import Submission
 from jobs.names import safe_name
-from pipeline.errors import EngineUnavailable, Overloaded, ParleyError, StorageError
+from pipeline.errors import Overloaded, ParleyError, StorageError
 from pipeline.support.encodable import encodable
 from pipeline.support.file_lock import locked, open_lock
 from pipeline.support.storage_errors import storing
@@ -111,7 +111,7 @@ class Watcher:
                 self._folder.say("blocked", str(error))
                 wait_s = max(RETRY_S, wait_s)
             except ParleyError as error:  # such as a missing engine, or one that lacks the language
-                self._folder.say("blocked", _reason(error))
+                self._folder.say("blocked", error.full_message)
                 wait_s = max(RETRY_S, wait_s)
             self._folder.shown.waiting = self._settling.waiting
             await asyncio.sleep(wait_s)
@@ -156,7 +156,7 @@ class Watcher:
         except (StorageError, Overloaded, CannotWrite):
             raise
         except ParleyError as error:  # such as a missing engine
-            log.warning("%r in the watched folder %s gets no job: %s", path, self._folder.root, error.message)
+            log.warning("%r in the watched folder %s gets no job: %s", path, self._folder.root, error.full_message)
             self._later(path)
         except Exception:  # of this file: the others go on
             log.exception("%r in the watched folder %s gets no job", path, self._folder.root)
@@ -207,7 +207,3 @@ class Watcher:
                 self._settling.done(path)
             else:
                 self._later(path)
-
-
-def _reason(error: ParleyError) -> str:
-    return f"{error.message} {error.remedy}" if isinstance(error, EngineUnavailable) else error.message

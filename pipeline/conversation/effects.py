@@ -358,7 +358,7 @@ class Effects(ABC):
         try:
             self.ear.reduce_noise(options.noise_reduction, words=options.noise_reduction_words)
         except EngineUnavailable as error:
-            message = f"Noise cannot be reduced: {error.message} {error.remedy}"
+            message = f"Noise cannot be reduced: {error.full_message}"
             raise BadInput(message, code="noise_reduction_unavailable", param="noise_reduction") from None
 
     def _locked(self, wanted: str) -> Stages:

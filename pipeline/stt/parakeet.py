@@ -18,6 +18,7 @@ from pipeline.listening.vad import Span, speech_spans
 from pipeline.settings import Settings
 from pipeline.stt import FileRequest, Hinted, Segment, SpeechToText, Spoken, Transcript, WindowLimits, Word
 from pipeline.stt import parakeet_weights as weights
+from pipeline.stt.lacking import refusal
 from pipeline.stt.parakeet_words import segments_of, text_of, tokens_of, words_of
 from pipeline.stt.worker_client import GATHER_S, TellingFront, WorkerFront, alone
 from pipeline.support.installing import how_to_install
@@ -167,13 +168,9 @@ class ParakeetEngine:
         if asked is None:
             # Canary needs one; Parakeet v3 finds out by itself, but does not tell.
             return self._languages[0] if len(self._languages) == 1 else "en" if self._kind == CANARY else None
-        code = plain_code(asked)
-        if self._languages and code not in self._languages:
-            raise EngineError(
-                f"This model does not know the language {asked[:20]!r}, only {', '.join(self._languages)}.",
-                code="unsupported_language",
-            )
-        return code
+        if (message := refusal("This model", self._languages, [asked])) is not None:
+            raise EngineError(message, code="unsupported_language")
+        return plain_code(asked)
 
     def _found(
         self, windows: dict[int, list[_Window]], cancelled: Callable[[int], bool]

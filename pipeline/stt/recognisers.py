@@ -17,10 +17,11 @@ from dataclasses import dataclass, replace
 
 from pipeline.engines import Running, open_named
 from pipeline.errors import BadInput, EngineError, EngineUnavailable
-from pipeline.languages import plain_code
+from pipeline.languages import language_code, plain_code
 from pipeline.settings import Settings
 from pipeline.stt import ENGINES, TAKES_HINTS, FileRequest, SpeechToText, weights
 from pipeline.stt.home_names import AtHome, at_home
+from pipeline.stt.lacking import REMEDY, refusal
 from pipeline.stt.models import Runnable, needed_mb, runnable
 from pipeline.support import openai_names
 from pipeline.workers.hardware import Hardware
@@ -32,9 +33,6 @@ RETRY_S = 60.0
 """Seconds after which a model that failed to load is tried again: each attempt takes seconds."""
 FOLDER = re.compile(r"[\w][\w.\- ]{0,199}")
 """A folder's name in MODELS_DIR; cannot point outside of it."""
-
-
-REMEDY = "Choose another model, or set STT_ENGINE and WHISPER_MODEL to one for several languages."
 
 
 class UnknownModel(BadInput):
@@ -138,16 +136,20 @@ class Recognisers:
         as it is known without loading it. Raises UnknownModel, BadInput (unsupported_language)."""
         model, known = self.find(name), self.languages_of(name)
         asked = [request.language] if request.language else list(request.languages)
-        if known and asked and not any(plain_code(one) in known for one in asked):
-            lacks = "understands English only" if list(known) == ["en"] else "does not know this language"
-            raise BadInput(
-                f"The model {model.name} {lacks}; the requested language is {asked[0][:20]!r}. {REMEDY}",
-                code="unsupported_language", param="language" if request.language else "languages",
-            )  # fmt: skip
+        if (message := refusal(f"The model {model.name}", known, asked)) is not None:
+            param = "language" if request.language else "languages"
+            raise BadInput(message, code="unsupported_language", param=param)
         own = model.settings is None
         if request.translate and own and not self._own.translates and [plain_code(one) for one in asked] != ["en"]:
             message = f"The model {model.name} cannot translate. {REMEDY}"
             raise BadInput(message, code="unsupported_language", param="model")
+
+    def heard_language(self, value: str | None) -> str | None:
+        """Return the code of a language in any form (`language_code`) for the recogniser of conversations. Raises
+        BadInput (unsupported_language) if it is not a language, or one that the recogniser lacks."""
+        code = language_code(value)
+        self.check(None, FileRequest(code))
+        return code
 
     def _engine(self, model: Model) -> str:
         return self._own.info.engine if model.settings is None else "whisper"

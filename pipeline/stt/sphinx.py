@@ -15,9 +15,9 @@ import numpy as np
 from pipeline.audio.clip import Clip
 from pipeline.engines import Opened
 from pipeline.errors import EngineError, EngineUnavailable
-from pipeline.languages import plain_code
 from pipeline.listening.vad import speech_spans, trim
 from pipeline.stt import FileRequest, Hinted, Segment, SpeechToText, Spoken, Transcript, WindowLimits, Word
+from pipeline.stt.lacking import refusal
 from pipeline.stt.worker_client import TellingFront
 from pipeline.support.progress import Report
 from pipeline.workers import EngineSpec, Serving, open_worker
@@ -34,10 +34,6 @@ PAD_MS = 200
 """Silence kept around the speech: the models expect some."""
 LIMITS = WindowLimits(max_s=15.0, pause_s=0.5, pad_s=0.25)
 """A long recording is cut into utterances. Each becomes one segment, because this engine has no segment times."""
-NO_LANGUAGE = (
-    "The embedded recogniser understands English only; for other languages set STT_ENGINE=whisper (or auto, with a "
-    "model hub in reach) or STT_ENGINE=openai."
-)
 
 # Fitted on about 200 utterances: eSpeak and flite voices saying sentences inside and outside the grammar, and real read
 # speech. For en-us+f2 and flite's slt, every sentence that the grammar found correctly passes. Of the other utterances,
@@ -95,8 +91,8 @@ class SphinxEngine:
         if not len(speech.samples):  # silence is the same in every language
             yield Transcript("", language or "en", clip.seconds)
             return
-        if language is not None and plain_code(language) != "en":
-            raise EngineError(NO_LANGUAGE, code="unsupported_language")
+        if language is not None and (message := refusal("The embedded recogniser", ["en"], [language])) is not None:
+            raise EngineError(message, code="unsupported_language")
         heard = yield from decide(self, speech.pcm16())
         if heard is None:
             yield Transcript("", "en", clip.seconds)

@@ -4,15 +4,14 @@ import logging
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import numpy as np
 
 from pipeline.audio.clip import Clip, Samples
 from pipeline.errors import EngineError
 from pipeline.languages import plain_code
-from pipeline.listening.vad import speech_spans
 from pipeline.stt import FileRequest, Hinted, Segment, Spoken, Transcript
+from pipeline.stt.lacking import refusal
 from pipeline.stt.short_context import Known, agree
 from pipeline.stt.spelling import spelled, spelled_segments
 from pipeline.stt.whisper_hints import Hint, hint_of, misled
@@ -29,17 +28,12 @@ from pipeline.stt.whisper_model import (
     load,
 )
 from pipeline.stt.whisper_results import is_believable, segments_of, transcript_of, word_of
+from pipeline.stt.whisper_speech import RATE_HZ, Speech, speech_of
 from pipeline.stt.whisper_types import FoundSegment, LanguageInfo
 from pipeline.stt.whisper_windows import Asked, Pass, first_pass
 from pipeline.stt.worker_client import alone, last
 
 log = logging.getLogger(__name__)
-
-RATE_HZ = 16_000
-PAD_MS = 400
-"""Silence kept around the speech; faster-whisper's default for its VAD."""
-LONG_PAUSE_S = 2.0
-"""Pauses of this length are cut out, because Whisper invents words in them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +123,11 @@ class WhisperEngine:
     ) -> Iterator[tuple[int, Transcript | Exception | None]]:
         """Transcribe for several speakers at once (see `pipeline.workers.run_calls`). Short utterances are decoded
         together, each with the transcript that it would have alone; the others follow one by one."""
-        short: dict[int, _Speech] = {}
-        others: dict[int, _Speech] = {}
+        short: dict[int, Speech] = {}
+        others: dict[int, Speech] = {}
         for index, (clip, language, prompt, words) in enumerate(calls):
             try:
-                speech = self._speech(clip, language, prompt, words)
+                speech = speech_of(clip, self._spoken(FileRequest.of(language, prompt, words)))
             except EngineError as error:
                 yield index, error
                 continue
@@ -170,20 +164,7 @@ class WhisperEngine:
                 for step in self._long(speech):
                     yield index, step
 
-    def _speech(self, clip: Clip, language: Spoken, prompt: Hinted, words: bool) -> "_Speech":
-        """Find the speech of a clip. Raises EngineError (unsupported_language)."""
-        request = self._spoken(FileRequest.of(language, prompt, words))
-        sound = clip.at(RATE_HZ).samples
-        spans = speech_spans(sound)
-        if not spans:
-            return _Speech(sound[:0], 0.0, clip.seconds, False, request)
-        pad = PAD_MS * RATE_HZ // 1000
-        start = max(0, spans[0].start - pad)
-        pauses = [(after.start - before.end) / RATE_HZ for before, after in pairwise(spans)]
-        cut = max(pauses, default=0.0) > LONG_PAUSE_S
-        return _Speech(sound[start : spans[-1].end + pad], start / RATE_HZ, clip.seconds, cut, request)
-
-    def _long(self, speech: "_Speech") -> Iterator[Transcript | None]:
+    def _long(self, speech: Speech) -> Iterator[Transcript | None]:
         """Decode what needs several windows, long pauses cut out, or word times. Can be cancelled at each segment."""
         segments, info = self._decode(speech.sound, _plain(speech.request), cut=speech.cut)
         kept = []
@@ -207,7 +188,7 @@ class WhisperEngine:
             transcript = spelled(transcript, hinted, speech.request.keywords)
         yield transcript
 
-    def _without_prompt(self, speech: "_Speech") -> Iterator[Transcript | None]:
+    def _without_prompt(self, speech: Speech) -> Iterator[Transcript | None]:
         """Decode with the full context and without the prompt, which has misled the model."""
         with self._full_context():
             yield from self._long(replace(speech, request=replace(speech.request, prompt=None)))
@@ -347,15 +328,9 @@ class WhisperEngine:
         known = list(self._model.supported_languages)
         if asked is None:
             return "en" if known == ["en"] else None
-        code = plain_code(asked)
-        if code not in known:
-            what = (
-                "This Whisper model understands English only"
-                if known == ["en"]
-                else "Whisper does not know this language"
-            )
-            raise EngineError(f"{what}; the requested language is {asked[:20]!r}.", code="unsupported_language")
-        return code
+        if (message := refusal("This Whisper model", known, [asked])) is not None:
+            raise EngineError(message, code="unsupported_language")
+        return plain_code(asked)
 
     def _decode(
         self, sound: Samples, request: FileRequest, *, times: bool = False, cut: bool = False, start_s: float = 0.0
@@ -382,26 +357,6 @@ class WhisperEngine:
             vad_filter=cut,
             clip_timestamps=[start_s] if start_s else "0",
         )
-
-
-@dataclass(frozen=True, slots=True)
-class _Speech:
-    """The part of a clip that contains speech."""
-
-    sound: Samples
-    """16 kHz; empty without speech."""
-    start_s: float
-    """Start of the speech in the clip."""
-    duration_s: float
-    """Length of the whole clip."""
-    cut: bool
-    """Whether it has pauses that must be cut out."""
-    request: FileRequest
-
-    @property
-    def short(self) -> bool:
-        """Whether one decoding of one window without times is enough."""
-        return not self.cut and not self.request.words and len(self.sound) <= WINDOW_S * RATE_HZ
 
 
 def _plain(request: FileRequest) -> FileRequest:

@@ -184,7 +184,7 @@ async def models_hardware(settings: "Settings") -> "Hardware":
     """Return the hardware that local models run on: this machine's, or that of a node of the Ray cluster. Raises
     ConfigError."""
     if settings.model_host == "ray":
-        from pipeline.workers.on_ray.cluster import connected
+        from pipeline.workers.on_ray.connection import connected
 
         async with connected(settings) as cluster:
             return await cluster.hardware(settings.ray_gpus)
@@ -198,7 +198,7 @@ async def open_model_host(settings: "Settings") -> AsyncIterator[None]:
     """Stay connected to the machines of MODEL_HOST while the block runs, so that all workers share one connection.
     Raises ConfigError."""
     if settings.model_host == "ray":
-        from pipeline.workers.on_ray.cluster import connected
+        from pipeline.workers.on_ray.connection import connected
 
         async with connected(settings):
             yield

@@ -16,7 +16,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 
 from pipeline.engines import EngineInfo
-from pipeline.errors import EngineUnavailable, ParleyError
+from pipeline.errors import ParleyError
 from pipeline.llm import ollama
 from pipeline.settings import Settings
 from pipeline.support import model_sources
@@ -104,10 +104,8 @@ class Upgrades:
                 await asyncio.to_thread(functools.partial(self._settings.models_dir.mkdir, parents=True, exist_ok=True))
                 await model_sources.obtain(self._settings, name, functools.partial(_note, install))
                 install.state = "installed"
-            except EngineUnavailable as error:
-                install.state, install.message = "failed", f"{error.message} {error.remedy}"
             except ParleyError as error:
-                install.state, install.message = "failed", error.message
+                install.state, install.message = "failed", error.full_message
             except OSError as error:
                 install.state, install.message = "failed", storage_error(error, "MODELS_DIR").message
             except Exception:

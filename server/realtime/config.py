@@ -164,7 +164,7 @@ class Config:
     def _derive(self, json: SessionJson) -> None:
         """Set the options derived from a configuration. Raises RealtimeError and changes nothing if it is invalid."""
         heard = json["audio"]["input"]
-        hearing = hearing_of(heard["transcription"] or {})
+        hearing = hearing_of(heard["transcription"] or {}, self._assistant.recognisers)
         detection = heard["turn_detection"]
         partial_ms = hearing.partial_ms if json["type"] == "transcription" else 0
         options = self._options(detection, heard["noise_reduction"], partial_ms)

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from pipeline.errors import BadInput
-from pipeline.stt import Hinted, Hints
+from pipeline.stt import FileRequest, Hinted, Hints
+from pipeline.stt.recognisers import Recognisers
 from server.parameters import MAX_KEYWORD_CHARS, MAX_KEYWORDS, spoken_languages
 from server.realtime.errors import RealtimeError
 from server.realtime.session_json import Transcription
@@ -29,10 +30,11 @@ class Hearing:
     """Interval between partial transcripts; None: the deployment's."""
 
 
-def hearing_of(transcription: Transcription) -> Hearing:
-    """Return the options for a client's wishes. Raises RealtimeError."""
+def hearing_of(transcription: Transcription, recognisers: Recognisers) -> Hearing:
+    """Return the options for a client's wishes. Raises RealtimeError, also for a language that the recogniser lacks."""
     try:
         language, languages = spoken_languages(transcription.get("language"), transcription.get("languages") or ())
+        recognisers.check(None, FileRequest(language, languages=languages))
     except BadInput as error:
         raise RealtimeError(error.message, code="invalid_value", param=f"{FIELD}.{error.param or 'language'}") from None
     prompt = transcription.get("prompt")

@@ -14,7 +14,7 @@ from pipeline.conversation.events import Event
 from pipeline.listening.detector import RATE_HZ
 from pipeline.listening.options import LiveOptions
 from server.access.limits import Share
-from server.parameters import language_code, system_prompt
+from server.parameters import system_prompt
 
 DIGITS_S = 2.0
 """Pause after a digit that ends a number, in seconds."""
@@ -78,7 +78,7 @@ class Call:
             options,
             assistant.conversation(system_prompt(system)),
             voice=assistant.voice(voice),
-            language=language_code(language),
+            language=assistant.recognisers.heard_language(language),
             sink=self,
             fades=False,
             room=room,

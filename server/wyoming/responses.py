@@ -17,7 +17,7 @@ from pipeline.errors import BadInput
 from pipeline.speech.clauses import clauses
 from pipeline.speech.language import spoken_language
 from pipeline.speech.synthesize import say
-from pipeline.stt import FileRequest, Hints
+from pipeline.stt import Hints
 from pipeline.stt import Transcript as Heard
 from pipeline.support.json_types import JsonObject
 from pipeline.voices.catalogue import Voice
@@ -127,9 +127,11 @@ class Responses:
         )
 
     def _language(self, asked: Transcribe) -> str | None:
-        language = language_code(asked.language)
-        self._assistant.recognisers.check(None, FileRequest(language))
-        return language or self._assistant.settings.speech_language or None
+        return (
+            self._assistant.recognisers.heard_language(asked.language)
+            or self._assistant.settings.speech_language
+            or None
+        )
 
     # --- speech ---
 

@@ -15,7 +15,7 @@ from pipeline.errors import EngineError, Overloaded, WorkerCrashed
 from pipeline.settings import Settings
 from pipeline.workers import EngineSpec, Serving, Worker, open_model_host, open_worker
 from pipeline.workers.caller import Urgency, calling
-from pipeline.workers.on_ray.cluster import connected
+from pipeline.workers.on_ray.connection import connected
 from tests.ray.starting import needs_ray
 from tests.waiting import eventually
 from tests.workers.contract import (  # noqa: F401  # tests of any worker

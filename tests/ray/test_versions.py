@@ -8,6 +8,7 @@ import pytest
 from pipeline.settings import Settings
 from pipeline.workers import EngineSpec, Hosting, Serving, open_model_host, open_worker
 from pipeline.workers.on_ray import cluster, versions
+from pipeline.workers.on_ray.connection import connected
 from pipeline.workers.on_ray.versions import LEAVING_S, Versions
 from tests.ray.starting import needs_ray, started
 from tests.waiting import eventually
@@ -105,7 +106,7 @@ async def test_the_old_version_goes_and_the_new_one_stays(monkeypatch: pytest.Mo
         settings = Settings(_env_file=None, model_host="ray", **there)  # type: ignore[call-arg]
         old, new = (EngineSpec("counter", "tests.workers.engines:Counter", number) for number in (10, 20))
         async with open_model_host(settings), open_worker(new, settings, Serving(30.0)) as worker:
-            async with open_worker(old, settings, Serving(30.0)) as former, cluster.connected(settings) as ours:
+            async with open_worker(old, settings, Serving(30.0)) as former, connected(settings) as ours:
                 assert await former.call("echo", 1) == 1
                 await eventually(lambda: len(ours.replicas) == 2)
             await eventually(lambda: len(ours.replicas) == 1)

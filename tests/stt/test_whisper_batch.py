@@ -12,9 +12,10 @@ import pytest
 from pipeline.audio.clip import Clip
 from pipeline.errors import EngineError
 from pipeline.settings import Settings
-from pipeline.stt import Transcript, whisper
+from pipeline.stt import FileRequest, Transcript, whisper
 from pipeline.stt.whisper_engine import WhisperConfig, WhisperEngine
 from pipeline.stt.whisper_model import Utterance, features_of, hear
+from pipeline.stt.whisper_speech import speech_of
 from pipeline.stt.worker_client import last
 from tests.speech import Espeak
 from tests.stt.conftest import RATE_HZ, unspoken
@@ -92,7 +93,7 @@ def test_a_single_utterance_has_the_text_of_the_library(said: list[tuple[str, Cl
         engine = engine_of(model)
         plain = WhisperModel(str(model), device="cpu", compute_type="int8", cpu_threads=1)
         for _, clip in said[:2]:
-            sound = engine._speech(clip, language, None, False).sound
+            sound = speech_of(clip, FileRequest()).sound
             segments, info = plain.transcribe(
                 sound, language=language, beam_size=1, without_timestamps=True, condition_on_previous_text=False
             )

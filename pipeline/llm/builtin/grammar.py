@@ -4,6 +4,9 @@ from pipeline.llm.builtin.english import ENGLISH, PATTERNS
 from pipeline.llm.builtin.patterns import jsgf
 
 _SAID_OPERATORS = ("plus", "minus", "times", "divided by", "multiplied by", "percent of")
+TYPED_UNITS = frozenset({"millimeter", "yard", "liter", "gallon", "month"})
+"""Units that sound much like others ("millimeters", "months") or that users seldom ask for; they are not in the
+grammar."""
 _DIGITS = "one | two | three | four | five | six | seven | eight | nine"
 _TEENS = "ten | eleven | twelve | thirteen | fourteen | fifteen | sixteen | seventeen | eighteen | nineteen"
 _TENS = "twenty | thirty | forty | fifty | sixty | seventy | eighty | ninety"
@@ -18,7 +21,7 @@ def sentences() -> list[str]:
 def grammar() -> str:
     """Return the JSGF grammar. Numbers go from 0 to 100; open slots (names, words) have a choice of samples."""
     # The first two names are the spoken plural and singular; the rest are abbreviations and other spellings.
-    units = [name for names in ENGLISH.units.values() for name in names[:2]]
+    units = [name for unit, names in ENGLISH.units.items() if unit not in TYPED_UNITS for name in names[:2]]
     return jsgf(
         "requests",
         {

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 _PART = re.compile(r"<(\w+)>|([\[\]()|])|([^\s<>\[\]()|]+)")
 # A number is separated from a unit that follows without a space ("5km").
-_TOKEN = re.compile(r"[0-9]+(?:[.,][0-9]+)*(?=(?:km|cm|kg|m|g|lbs?|oz|ft)\b)|[^\W_]+(?:[.,:'’-][^\W_]+)*|[-+*/×÷=%°]")
+_TOKEN = re.compile(r"[0-9]+(?:[.,][0-9]+)*(?=(?:[kcm]?m|k?g|l|lbs?|oz|ft)\b)|[^\W_]+(?:[.,:'’-][^\W_]+)*|[-+*/×÷=%°]")
 _SIGNS = {"×": "*", "÷": "/"}
 
 

@@ -65,6 +65,7 @@ def _slots(language: Language, unit_names: Mapping[str, str]) -> Mapping[str, st
     word = rf"(?:{_any(language.numbers)}|[0-9][0-9.,]* )"
     sign = "(?:(?:minus|menos|-) )?"
     large = "(?:a (?=hundred|thousand|million))?" if language.code == "en" else ""
+    asks = "(?!me )" if language.code == "pt" else ""  # "diga-me as horas" asks for something
     number = f"{sign}{large}{word}(?:(?:{language.joiner} |{language.point} )?{word})*"
     return {
         "number": number,
@@ -73,7 +74,7 @@ def _slots(language: Language, unit_names: Mapping[str, str]) -> Mapping[str, st
         "unit": f"(?:{_any(name.strip() for name in unit_names)})",
         "word": r"(?:\S+ ){1,4}?",
         "name": r"(?:\S+ ){1,3}?",
-        "text": r"(?:\S+ )+",
+        "text": rf"{asks}(?:\S+ )+",
     }
 
 

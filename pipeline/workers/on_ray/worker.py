@@ -13,7 +13,8 @@ from pipeline.telemetry import metrics, tracing
 from pipeline.workers import START_TIMEOUT_S, EngineSpec, Hosting, Load, Serving, Worker
 from pipeline.workers.caller import Caller, Urgency, current
 from pipeline.workers.lag import Lag
-from pipeline.workers.on_ray.cluster import LOOK_S, Cluster, Placement, connected
+from pipeline.workers.on_ray.cluster import LOOK_S, Cluster, Placement
+from pipeline.workers.on_ray.connection import connected
 from pipeline.workers.on_ray.messages import ALIVE_S, Alive, Ended, Message, Request
 from pipeline.workers.results import ResultsWorker
 from pipeline.workers.wire import Done, Failed, Item, dump, unpack

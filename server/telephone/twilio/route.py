@@ -9,7 +9,7 @@ from pipeline.errors import BadInput, Overloaded, ParleyError
 from server.access import caller_of, require_key
 from server.errors import BUSY, TWILIO_VOICE, TWIML, error_response
 from server.http.websocket_protocol import limit_text
-from server.parameters import language_code, system_prompt
+from server.parameters import system_prompt
 from server.state import state_of
 from server.telephone.twilio.connection import TwilioConnection
 from server.telephone.twilio.messages import MAX_MESSAGE_CHARS
@@ -32,7 +32,7 @@ async def voice(request: Request) -> Response:
     check_on(assistant.settings)
     check_signature(request, assistant.settings, await _fields(request))
     assistant.voice(query.get("voice"))
-    language_code(query.get("language"))
+    assistant.recognisers.heard_language(query.get("language"))
     system_prompt(query.get("system"))
     try:
         state.access.slots.check(caller_of(request))
