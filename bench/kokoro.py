@@ -2,13 +2,11 @@
 
     python -m bench.kokoro [--model models/kokoro-82m] [--rounds 3] [--streams 1 2]
 
-A clause is synthesised whole, so its first sound comes at its end. Concurrent streams are processes, as the service has
-them (TTS_REPLICAS), each with one thread. CPU seconds are beside wall time: on a busy machine only the former compare.
-"streams a core": seconds of sound for a second of CPU.
+Here a clause is synthesised whole, so its first sound comes at its end. Concurrent streams are processes, as the
+service has them (TTS_REPLICAS), each with one thread. CPU seconds are beside wall time: on a busy machine only the
+former compare. "streams a core": seconds of sound for a second of CPU.
 
-"windows": how far the sound of a generator that runs in windows of half a second is from the whole one's. Its layers
-are normalised with mean and variance over the whole clause, which a window does not know. With those of the whole
-clause, what remains is the range of each window's quantisation.
+"Whole / in windows": the same clauses as the service speaks them, and how far the sound in windows is from the whole.
 """
 
 import argparse
@@ -27,6 +25,8 @@ import onnxruntime
 from bench.rows import Rows
 from pipeline.settings import HOME
 from pipeline.tts import integer_convolutions, onnx_graph
+from pipeline.tts.kokoro_engine import AUDIBLE
+from pipeline.tts.kokoro_model import Expected, KokoroModel
 
 RATE_HZ = 24_000
 CLAUSES = {
@@ -34,17 +34,12 @@ CLAUSES = {
     "middle": "ðə kwˈɪk bɹˈaʊn fˈɑːks dʒˈʌmps ˈoʊvəɹ ðə lˈeɪzi dˈɑːɡ.",
     "long": "ðə wˈɛðəɹ ɪn lˈʌndən tədˈeɪ ɪz klˈaʊdi wɪð ɐ tʃˈæns ʌv ɹˈeɪn lˈeɪtəɹ ɪn ðɪ ˌæftəɹnˈuːn.",
 }
-FEATURES = ("/decoder/decoder/decode.3/Div_4_output_0", "/decoder/decoder/generator/Concat_3_output_0")
-"""The generator's inputs: its features, 80 a second, and the spectrum of its source, 4,800 a second."""
-FRAME = 600
-"""Samples of the model's frame; two features, 120 spectra."""
-WINDOW, CONTEXT = 20, 4
-"""Frames of a window, and those that it needs on either side."""
+VOICE = HOME / "voices" / "kokoro" / "af_heart.bin"
 
 
-def inputs(folder: Path, clause: str) -> dict[str, Any]:
+def inputs(folder: Path, clause: str, file: Path = VOICE) -> dict[str, Any]:
     vocab = json.loads((folder / "vocab.json").read_text("utf-8"))["vocab"]
-    voice = np.fromfile(HOME / "voices" / "kokoro" / "af_heart.bin", "<f4").reshape(-1, 256)
+    voice = np.fromfile(file, "<f4").reshape(-1, 256)
     tokens = [vocab[symbol] for symbol in CLAUSES[clause] if symbol in vocab]
     return {
         "tokens": np.array([[0, *tokens, 0]], np.int64),
@@ -104,27 +99,6 @@ def stream(model: bytes, given: dict[str, Any], rounds: int, ready: Any, results
     results.put((sound, time.process_time() - busy, time.perf_counter() - began, statistics.median(firsts)))
 
 
-def cut(model: onnx.ModelProto, outputs: list[str], given: tuple[str, ...]) -> bytes:
-    """Keep the part of a graph between these values."""
-    graph, made = model.graph, {name: node for node in model.graph.node for name in node.output}
-    waiting, needed = list(outputs), set()
-    while waiting:
-        name = waiting.pop()
-        if name not in needed:
-            needed.add(name)
-            waiting += [] if name in given or name not in made else made[name].input
-    part = onnx.ModelProto()
-    part.CopyFrom(model)
-    kept = [node for node in graph.node if any(name in needed and name not in given for name in node.output)]
-    del part.graph.node[:], part.graph.input[:], part.graph.output[:]
-    part.graph.node.extend(kept)
-    part.graph.input.extend(one for one in graph.input if one.name in needed)
-    for names, values in ((given, part.graph.input), (outputs, part.graph.output)):
-        shape = [None] if names == ["audio"] else [None] * 3
-        values.extend(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name in names)
-    return bytes(part.SerializeToString())
-
-
 def decibels(wave: Any) -> Any:
     """Return the log spectrum of each 43 ms, in 64 bands."""
     frames = np.lib.stride_tricks.sliding_window_view(wave, 1024)[::256] * np.hanning(1024)
@@ -132,44 +106,32 @@ def decibels(wave: Any) -> Any:
     return 10 * np.log10(power.reshape(len(frames), 64, 8).mean(2) + 1e-4)
 
 
-def windows(model: bytes, given: dict[str, Any], rows: Rows) -> None:
-    full = onnx.ModelProto.FromString(model)
-    front = session(cut(full, list(FEATURES), ()))
-    features, source = front.run(None, given)
-    style = {"style": given["style"]}
-    own = session(cut(full, ["audio"], FEATURES))
-    whole = own.run(None, {FEATURES[0]: features, FEATURES[1]: source, **style})[0].ravel()
-
-    means = tuple(
-        node.output[0] for node in full.graph.node if node.op_type == "ReduceMean" and "generator" in node.name
-    )
-    reading = session(cut(full, ["audio", *means], FEATURES))
-    statistics_of_all = reading.run(None, {FEATURES[0]: features, FEATURES[1]: source, **style})[1:]
-    frozen = session(cut(full, ["audio"], (*FEATURES, *means)))
-    known = dict(zip(means, statistics_of_all, strict=True))
-
-    count = features.shape[2] // 2
-    for label, engine, more in (("of the window", own, {}), ("of the whole clause", frozen, known)):
-        chunks, cost = [], []
-        for start in range(0, count, WINDOW):
-            low, high = max(0, start - CONTEXT), min(count, start + WINDOW + CONTEXT)
-            part = {
-                FEATURES[0]: features[:, :, 2 * low : 2 * high],
-                FEATURES[1]: source[:, :, 120 * low : 120 * high + 1],
-            }
-            wanted = {one.name for one in engine.get_inputs()}
-            before = time.process_time()
-            wave = engine.run(
-                None, {name: value for name, value in {**part, **style, **more}.items() if name in wanted}
-            )[0]
-            cost.append(time.process_time() - before)
-            end = min(count, start + WINDOW)
-            chunks.append(wave.ravel()[(start - low) * FRAME : (end - low) * FRAME])
-        joined = np.concatenate(chunks)[: len(whole)]
-        error = 10 * np.log10(np.mean(whole**2) / np.mean((whole - joined) ** 2))
+def windows(folder: Path, voice: Path, rows: Rows) -> None:
+    model = KokoroModel(folder / "model.onnx", 1)
+    for clause in CLAUSES:
+        given = inputs(folder, clause, voice)
+        whole, *costs = spoken(model, given, Expected())
+        joined, *costs_in_windows = spoken(model, given, Expected.read(voice.with_suffix(".npy")))
+        joined = np.concatenate([np.zeros(len(whole) - len(joined), np.float32), joined])
+        error = 10 * np.log10(np.mean(whole**2) / max(np.mean((whole - joined) ** 2), 1e-12))
         levels = decibels(whole)
         spectrum = np.abs(levels - decibels(joined))[levels.mean(1) > -30].mean()
-        rows.add(label, f"{1000 * cost[0]:.0f} ms", f"{sum(cost):.2f} s", f"{error:.0f} dB", f"{spectrum:.1f} dB")
+        (first, all_), (first_in_windows, all_in_windows) = costs, costs_in_windows
+        rows.add(
+            f"{voice.stem}, {clause}", f"{1000 * first:.0f} / {1000 * first_in_windows:.0f} ms",
+            f"{all_:.2f} / {all_in_windows:.2f} s", f"{error:.0f} dB", f"{spectrum:.1f} dB",
+        )  # fmt: skip
+
+
+def spoken(model: KokoroModel, given: dict[str, Any], expected: Expected) -> tuple[Any, float, float]:
+    """Return the sound of a clause, and the CPU seconds until its first audible sample and until its end."""
+    began, first, waves = time.process_time(), None, []
+    for wave in model.speak(given, expected):
+        if wave is not None:
+            waves.append(wave)
+            if first is None and np.abs(wave).max() > AUDIBLE:
+                first = time.process_time() - began
+    return np.concatenate(waves), first or 0.0, time.process_time() - began
 
 
 def main() -> None:
@@ -200,9 +162,10 @@ def main() -> None:
                     f"{1000 * sum(busy) / count / chosen.rounds:.0f} ms", f"{sum(busy) / sum(sounds):.2f} s",
                     f"{sum(sounds) / sum(busy):.1f}",
                 )  # fmt: skip
-    print("\nThe generator in windows, each normalised with mean and variance …")
-    rows = Rows("windows        ", "CPU of the first", "of all", "signal to error", "spectra differ by")
-    windows(made["float32"], inputs(chosen.model, "middle"), rows)
+    print("\nWhole / in windows")
+    rows = Rows("voice, clause     ", "CPU of the first sound", "of all", "signal to error", "spectra differ by")
+    for voice in sorted((HOME / "voices" / "kokoro").glob("*.bin")):
+        windows(chosen.model, voice, rows)
 
 
 if __name__ == "__main__":

@@ -12,8 +12,15 @@ import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 MESSAGES = {
-    "Model": {"graph": (7, "Graph")},
-    "Graph": {"node": (1, "Node*"), "initializer": (5, "Tensor*")},
+    "Model": {"ir_version": (1, "int64"), "graph": (7, "Graph"), "opset_import": (8, "Opset*")},
+    "Opset": {"domain": (1, "string"), "version": (2, "int64")},
+    "Graph": {
+        "node": (1, "Node*"), "name": (2, "string"), "initializer": (5, "Tensor*"), "input": (11, "Value*"),
+        "output": (12, "Value*"),
+    },
+    "Value": {"name": (1, "string"), "type": (2, "Type")},
+    "Type": {"tensor_type": (1, "TensorType")},
+    "TensorType": {"elem_type": (1, "int32")},
     "Node": {
         "input": (1, "string*"), "output": (2, "string*"), "name": (3, "string"), "op_type": (4, "string"),
         "attribute": (5, "Attribute*"),
@@ -27,6 +34,8 @@ MESSAGES = {
 """Message → field → number and type; "*": repeated."""
 TYPES = {np.dtype(np.uint8): 2, np.dtype(np.int8): 3, np.dtype(np.int64): 7}
 """numpy's type → ONNX's."""
+FLOAT = 1
+"""ONNX's type of float32."""
 INT, INTS = 2, 7
 """Types of attributes."""
 
@@ -56,6 +65,36 @@ _CLASSES = _messages()
 def read(file: Path) -> Any:
     """Return the model in a file. Raises OSError, and google.protobuf.message.DecodeError."""
     return _CLASSES["Model"].FromString(file.read_bytes())
+
+
+def part(model: Any, outputs: Sequence[str], given: Sequence[str] = ()) -> Any:
+    """Return a model of the operations between some values of a model. given: float32 values that become its inputs,
+    beside those inputs of the model that are still needed. Raises KeyError for a value that the model does not have."""
+    graph = model.graph
+    described = {one.name: one for one in [*graph.input, *graph.output]}
+    makers = {name: one for one in graph.node for name in one.output}
+    if lacking := {*given, *outputs} - makers.keys() - described.keys():
+        raise KeyError(min(lacking))
+    waiting, needed = list(outputs), set(given)
+    while waiting:
+        name = waiting.pop()
+        if name not in needed:
+            needed.add(name)
+            waiting += makers[name].input if name in makers else []
+    made = _CLASSES["Model"](ir_version=model.ir_version, opset_import=model.opset_import)
+    made.graph.name = graph.name
+    computed = needed.difference(given)
+    made.graph.node.extend(one for one in graph.node if computed.intersection(one.output))
+    made.graph.initializer.extend(one for one in graph.initializer if one.name in needed)
+    made.graph.input.extend(one for one in graph.input if one.name in needed and one.name not in given)
+    made.graph.input.extend(described.get(name) or _float(name) for name in given)
+    made.graph.output.extend(described.get(name) or _float(name) for name in outputs)
+    return made
+
+
+def _float(name: str) -> Any:
+    """Return the description of a float32 value of any shape."""
+    return _CLASSES["Value"](name=name, type={"tensor_type": {"elem_type": FLOAT}})
 
 
 def tensor(name: str, content: np.ndarray[Any, Any]) -> Any:

@@ -2,8 +2,9 @@
 
 import logging
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,6 @@ from numpy.typing import NDArray
 
 from pipeline.audio.clip import Samples
 from pipeline.errors import EngineError
-from pipeline.tts import integer_convolutions, onnx_graph
 
 log = logging.getLogger(__name__)
 
@@ -22,30 +22,46 @@ RUNS = 4
 """Runs for measuring the speed of a model on a machine that seems too slow."""
 
 
-def load(model: Path, threads: int, *, fast_convolutions: bool = False) -> onnxruntime.InferenceSession:
-    """Load a model for the CPU. fast_convolutions: see `integer_convolutions`. Raises EngineError."""
+def load(model: Path, threads: int) -> onnxruntime.InferenceSession:
+    """Load a model for the CPU. Raises EngineError."""
+    with loading(model):
+        return session(str(model), threads)
+
+
+@contextmanager
+def loading(model: Path) -> Iterator[None]:
+    """Raise EngineError for any error of loading a model."""
+    try:
+        yield
+    except Exception as error:
+        raise EngineError(f"{model.name} could not be loaded ({type(error).__name__}).") from error
+
+
+def session(source: str | bytes, threads: int) -> onnxruntime.InferenceSession:
+    """Return a session for the CPU. source: an ONNX file, or its content. Raises the errors of onnxruntime."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    try:
-        source: str | bytes = str(model)
-        if fast_convolutions:
-            graph = onnx_graph.read(model)
-            integer_convolutions.speed_up(graph)
-            source = graph.SerializeToString()
-        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-    except Exception as error:
-        raise EngineError(f"{model.name} could not be loaded ({type(error).__name__}).") from error
+    return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 
 
 def run(
     session: onnxruntime.InferenceSession, inputs: Mapping[str, NDArray[np.generic]]
 ) -> Generator[None, None, Samples]:
-    """Run a model, and return its one output, flattened. Yields None while it runs; closing the generator stops it.
+    """Run a model, and return its first output, flattened. Yields None while it runs; closing the generator stops it.
 
     Raises EngineError.
     """
+    outputs = yield from run_all(session, inputs)
+    samples: Samples = outputs[0].ravel()
+    return samples
+
+
+def run_all(
+    session: onnxruntime.InferenceSession, inputs: Mapping[str, NDArray[np.generic]]
+) -> Generator[None, None, list[Samples]]:
+    """Run a model, and return its outputs as float32; see `run`. Raises EngineError."""
     options = onnxruntime.RunOptions()
     with ThreadPoolExecutor(1) as thread:
         running = thread.submit(session.run, None, inputs, options)
@@ -55,11 +71,11 @@ def run(
         finally:
             options.terminate = True  # checked before each operation; without effect on a run that has ended
     try:
-        samples: Samples = np.asarray(running.result()[0], np.float32).ravel()
+        outputs: list[Samples] = [np.asarray(one, np.float32) for one in running.result()]
     except Exception as error:
         log.exception("a speech model failed")
         raise EngineError(f"The speech model failed: {type(error).__name__}.") from error
-    return samples
+    return outputs
 
 
 def cost(speak: Callable[[], float], enough: float) -> float:
