@@ -63,7 +63,8 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     """Mark the tests in a browser, and those that `make test-fast` leaves out."""
     if item.path.is_relative_to(BROWSER):
         item.add_marker(pytest.mark.real_time)
-    if isinstance(item, pytest.Function) and starts_a_service(item):
+    chosen_by_marker = item.config.option.markexpr  # else the marker is not needed, and it takes long to find
+    if chosen_by_marker and isinstance(item, pytest.Function) and starts_a_service(item):
         item.add_marker(pytest.mark.service)
 
 
