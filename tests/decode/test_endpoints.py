@@ -27,6 +27,7 @@ from tests.server_process import (
     refused,
     serving,
 )
+from tests.stt.recordings import TRAINED
 from tests.waiting import until
 
 QUESTION = "what_is_two_plus_three"
@@ -48,7 +49,7 @@ BAD_WAV = wave(fmt(bits=0), bytes(4000))
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    with serving(tmp_path_factory.mktemp("media"), JOB_WORKERS="1", **SOON) as running:
+    with serving(tmp_path_factory.mktemp("media"), JOB_WORKERS="1", **TRAINED, **SOON) as running:
         yield running
 
 
