@@ -6,6 +6,7 @@ import os
 from collections.abc import Generator, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -44,17 +45,19 @@ collect_ignore = ["homeassistant"]
 """Tests with an environment of their own: `make test-ha`."""
 
 LONGEST = (
-    "test_real_service.py", "test_xtts.py", "test_talk.py", "test_commands.py", "test_fronts.py", "test_kokoro.py",
-    "test_whole_document.py", "test_local_llm.py", "test_real_whisper.py", "test_procrastinate.py", "test_crash.py",
-    "test_recording.py", "test_talks.py", "test_openai_audio.py", "test_whisper.py", "test_model_index.py",
-    "test_endpoints.py", "test_transcribe.py", "test_draining.py", "test_live_ws.py", "test_webhooks.py",
-    "test_real_calls.py", "test_sphinx.py", "test_calls.py", "test_speakers.py", "test_processes.py", "test_files.py",
-    "test_file_batches.py", "test_linear_texts.py", "test_server.py", "test_ws.py", "test_workers.py",
-    "test_hostile_models.py", "test_watcher.py", "test_convert.py", "test_pocket.py", "test_forms.py", "test_mcp.py",
-    "test_hints.py", "test_whisper_batch.py", "test_limits.py", "test_slow_clients.py", "test_network.py",
-    "test_budgets.py", "test_full_disk.py",
+    "test_real_service.py", "test_xtts.py", "test_talk.py", "test_kokoro.py", "test_commands.py", "test_hints.py",
+    "test_whole_document.py", "test_local_llm.py", "test_procrastinate.py", "test_webhooks.py", "test_model_index.py",
+    "test_crash.py", "test_recording.py", "test_real_whisper.py", "test_talks.py", "test_openai_audio.py",
+    "test_fronts.py", "test_endpoints.py", "test_transcribe.py", "test_live_ws.py", "test_file_batches.py",
+    "test_watcher.py", "test_whisper.py", "test_draining.py", "test_ws.py", "test_calls.py", "test_whisper_batch.py",
+    "test_real_calls.py", "test_sphinx.py", "test_speakers.py", "test_server.py", "test_processes.py", "test_files.py",
+    "test_linear_texts.py", "test_workers.py", "test_hostile_models.py", "test_convert.py", "test_kept_turns.py",
+    "test_forms.py", "test_mcp.py", "test_freed_memory.py", "test_limits.py", "test_slow_clients.py",
+    "test_network.py", "test_budgets.py", "test_full_disk.py",
 )  # fmt: skip
 """Files to start first, in this order, so that the other processes do not wait for one of them at the end."""
+WITH_TORCH = ("tests/tts/test_xtts.py", "tests/tts/test_pocket.py", "tests/test_alignment.py")
+"""Files that run one after the other in one process, because the import of PyTorch and its libraries takes seconds."""
 BROWSER = Path(__file__).parent / "browser"
 TEARDOWN_FAILED = pytest.StashKey[bool]()
 
@@ -63,7 +66,8 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     """Mark the tests in a browser, and those that `make test-fast` leaves out."""
     if item.path.is_relative_to(BROWSER):
         item.add_marker(pytest.mark.real_time)
-    if isinstance(item, pytest.Function) and starts_a_service(item):
+    chosen_by_marker = item.config.option.markexpr  # else the marker is not needed, and it takes long to find
+    if chosen_by_marker and isinstance(item, pytest.Function) and starts_a_service(item):
         item.add_marker(pytest.mark.service)
 
 
@@ -81,6 +85,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.flaky(reruns=1, condition=partial(_may_be_retried, item)))
     ranks = {name: rank for rank, name in enumerate(LONGEST)}
     items.sort(key=lambda item: ranks.get(item.path.name, len(ranks)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give a process of pytest whole files at a time, and all files WITH_TORCH to the same one."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return WITH_TORCH[0] if file in WITH_TORCH else file
+
+    return Scheduling(config, log)
 
 
 def _may_be_retried(item: pytest.Item) -> bool:

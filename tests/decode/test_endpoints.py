@@ -3,8 +3,6 @@
 import base64
 import json
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -13,7 +11,7 @@ import httpx
 import psutil
 import pytest
 
-from pipeline.settings import HOME
+from tests import forked
 from tests.decode.bombs import BOMBS
 from tests.decode.test_processes import SDP, udp_ports
 from tests.decode.test_sound import fmt, wave
@@ -29,6 +27,7 @@ from tests.server_process import (
     refused,
     serving,
 )
+from tests.stt.recordings import TRAINED
 from tests.waiting import until
 
 QUESTION = "what_is_two_plus_three"
@@ -50,7 +49,7 @@ BAD_WAV = wave(fmt(bits=0), bytes(4000))
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    with serving(tmp_path_factory.mktemp("media"), JOB_WORKERS="1", **SOON) as running:
+    with serving(tmp_path_factory.mktemp("media"), JOB_WORKERS="1", **TRAINED, **SOON) as running:
         yield running
 
 
@@ -164,28 +163,9 @@ def test_a_service_with_a_hostile_job_shuts_down(tmp_path: Path) -> None:
         assert not psutil.wait_procs(working, timeout=END_S)[1]
 
 
-STUCK = """
-import asyncio, threading
-from commands.start import leave, leave_within, run_to_end
-
-async def work():
-    asyncio.get_running_loop().run_in_executor(None, threading.Event().wait)
-    await asyncio.sleep(0.1)
-    if {closing}:
-        leave_within(1.0, 3)
-        await asyncio.Event().wait()
-
-run_to_end(work(), None)
-print("closed", flush=True)
-leave()
-"""
-
-
 @pytest.mark.parametrize("closing", [False, True])
-def test_an_endless_thread_does_not_keep_the_process_alive(closing: bool) -> None:
-    ended = subprocess.run(
-        [sys.executable, "-c", STUCK.format(closing=closing)], cwd=HOME, env=environment(), timeout=END_S,
-        capture_output=True, check=False,
-    )  # fmt: skip
-    assert ended.returncode == (3 if closing else 0)
-    assert (b"closed" in ended.stdout) is not closing
+def test_an_endless_thread_does_not_keep_the_process_alive(closing: bool, tmp_path: Path) -> None:
+    arguments = ["closing"] if closing else []
+    ended = forked.run(*arguments, folder=tmp_path, env=environment(), timeout_s=END_S, module="tests.endless_thread")
+    assert ended.returncode == (3 if closing else 0), ended.stderr
+    assert ("closed" in ended.stdout) is not closing

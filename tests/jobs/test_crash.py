@@ -16,7 +16,7 @@ from tests.waiting import until
 
 THREADED = {**HEARS, "ISOLATE_MODELS": "false"}
 """The model in the process that is killed, which starts twice as fast."""
-POINTS_S = [0.0, 0.3, 1.2]
+POINTS_S = [0.0, 0.8]
 """Delays between the acceptance of the jobs and the kill."""
 
 

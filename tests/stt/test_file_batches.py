@@ -58,7 +58,7 @@ def test_windows_in_a_batch_have_the_same_segments_as_alone(
     requests[3] = replace(plain, translate=True)
     calls = list(zip(windows, requests, strict=True))
     if which == "random":
-        calls = [calls[1], calls[3], calls[-1]]  # the model fills every window with text, which takes seconds
+        calls = [calls[1], calls[3]]  # the model fills every window with text, which takes seconds
     found: dict[int, list[Segment]] = {number: [] for number in range(len(calls))}
     for number, step in engine.segments_many(calls, lambda number: False):
         assert not isinstance(step, Exception), step

@@ -79,8 +79,8 @@ def trained() -> list[object]:
 async def test_the_text_is_exact(model: Path, texts: Path, espeak: Espeak) -> None:
     wrong: list[tuple[str, str]] = []
     listed = json.loads(texts.read_text())
-    utterances = listed["utterances"] if isinstance(listed, dict) else listed
-    assert utterances
+    utterances = (listed["utterances"] if isinstance(listed, dict) else listed)[::3]  # each takes 0.2 s of CPU
+    assert len(utterances) > 10
     async with opened(model) as engine:
         for utterance in utterances:
             if "file" in utterance:

@@ -97,12 +97,12 @@ async def test_two_replicas_and_many_streams_do_not_mix(model: Path, tmp_path: P
     """Streams are compared by their lengths: each process has its own random weights, so the sound does not identify
     the voice.
     """
-    texts = ["Hello.", "Hello there, my friend.", "And this is a sentence that takes much longer than both."]
+    texts = ["Hello.", "Hello there, my friend."]
     settings = Settings(tts_model=str(model), models_dir=tmp_path, tts_replicas=2)
     async with pocket.open_engine(settings, lambda progress: None) as opened:
         alone = [(await said(opened.engine, text)).seconds for text in texts]
-        assert alone[0] < 0.9 * alone[1] < 0.9 * 0.9 * alone[2]
-        clips = await asyncio.gather(*(said(opened.engine, texts[number % 3]) for number in range(6)))
+        assert alone[0] < 0.9 * alone[1]
+        clips = await asyncio.gather(*(said(opened.engine, texts[number % 2]) for number in range(4)))
         assert [clip.seconds for clip in clips] == pytest.approx(alone * 2, rel=0.05)
 
 
