@@ -20,7 +20,6 @@ from playwright.sync_api import Browser, BrowserType, Error, Page, sync_playwrig
 from pipeline.audio.clip import Clip, encode_wav
 from pipeline.audio.decode import decode_blocking
 from tests.questions import sample
-from tests.server_process import ServerProcess, serving
 
 RATE_HZ = 48_000
 LOUDNESS = 0.25
@@ -174,13 +173,6 @@ class Visitor:
 Visit = Callable[..., Visitor]
 GetBrowser = Callable[[bool, bool], Browser]
 SILENCE = Clip(np.zeros(RATE_HZ, np.float32), RATE_HZ)
-
-
-@pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """Run the service with its embedded engines, which the page names."""
-    with serving(tmp_path_factory.mktemp("server")) as running:
-        yield running
 
 
 @pytest.fixture(scope="package")

@@ -47,7 +47,7 @@ def test_the_last_turns_are_a_chart_and_a_list(server: ServerProcess, visit: Vis
     visitor.until("document.querySelector('.turn-table').open")
     assert page.locator(".turn-table li").count() == page.evaluate(BARS)
     assert page.locator(".status tbody tr").count() == 3
-    assert "sphinx" in visitor.words(".status tbody")
+    assert "whisper" in visitor.words(".status tbody")
     with page.expect_response(f"{server.url}/status"):
         pass
     page.wait_for_timeout(300)
