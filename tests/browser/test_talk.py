@@ -50,10 +50,20 @@ LOOK = """(selector) => {
 }"""
 
 
-def test_partial_transcripts_appear_during_speech(server: ServerProcess, visit: Visit) -> None:
+LEVELS = """(() => {
+  const [circle] = getComputedStyle(document.querySelector(".halo")).scale.split(" ");
+  const [meter] = getComputedStyle(document.getElementById("level"), "::after").scale.split(" ");
+  return circle > 1.1 && meter > 0.3;
+})()"""
+"""Whether the circle around the button and the meter show the microphone's level."""
+
+
+def test_level_and_partial_transcripts_appear_during_speech(server: ServerProcess, visit: Visit) -> None:
     visitor = visit(server.url, microphone=SUM)
+    visitor.page.emulate_media(reduced_motion="no-preference")
     visitor.page.click("#press")
     visitor.see("#talk[data-state=hearing]")
+    visitor.until(LEVELS)
     visitor.see(".you.partial")
     partial = visitor.page.evaluate(LOOK, ".you")
     visitor.see(".you:not(.partial)")
