@@ -75,7 +75,7 @@ def test_a_vanished_service_is_reported_without_promises(visit: Visit, tmp_path:
 
 def test_where_udp_is_blocked_the_page_falls_back_to_the_websocket(visit: Visit, tmp_path: Path) -> None:
     deaf = constants({"server.webrtc.listening:MAX_ADDRESSES": 0})  # no address of a client gets an answer
-    with serving(tmp_path, **TRAINED, **deaf) as server:
+    with in_process(tmp_path, **deaf) as server:
         visitor = visit(server.url)
         asked: list[str] = []
         visitor.page.on("request", lambda request: asked.append(request.url))
