@@ -16,6 +16,7 @@ export class TalkView {
     this.section = find("talk");
     this.press = find("press");
     this.meter = find("level");
+    this.halo = this.section.querySelector(".halo");
     this.transcript = new Transcript(find("turns"), find("scroll"), find("welcome"));
     this.trouble = new ErrorNotice(find("trouble"), find("trouble-words"), find("trouble-action"));
     this.shown = "";
@@ -95,13 +96,15 @@ export class TalkView {
   /** @param {number} rms of the microphone's sound, 0 to 1 */
   level(rms) {
     const share = shareOf(rms);
-    this.section.style.setProperty("--level", share.toFixed(3));
+    const level = share.toFixed(3);
+    this.halo.style.setProperty("--level", level); // not on the section, whose every descendant would inherit it
+    this.meter.style.setProperty("--level", level);
     this.meter.setAttribute("aria-valuenow", String(Math.round(share * 100)));
   }
 
   /** @param {number} rms of the played sound */
   loudness(rms) {
-    this.section.style.setProperty("--loudness", shareOf(rms).toFixed(3));
+    this.halo.style.setProperty("--loudness", shareOf(rms).toFixed(3));
   }
 
   /**

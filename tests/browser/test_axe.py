@@ -41,7 +41,7 @@ def violations(visitor: Visitor, axe: str) -> list[str]:
         page.evaluate(f"(() => {{ {axe} }})()")
     for (width, height), scheme in product(LOOKS, SCHEMES):
         page.set_viewport_size({"width": width, "height": height})
-        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+        page.emulate_media(color_scheme=scheme)
         result: dict[str, Any] = page.evaluate(ALL if scheme == SCHEMES[0] else COLOURS)
         for broken in result["violations"]:
             found.append(f"{width} {scheme}: {broken['id']}: {broken['nodes'][0]['html'][:200]}")

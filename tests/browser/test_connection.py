@@ -10,6 +10,7 @@ from tests.browser.conftest import OTHER_NAME, Visit
 from tests.in_process import in_process
 from tests.server_process import ServerProcess, constants, killed, serving
 from tests.servers.running import closed_port
+from tests.stt.recordings import TRAINED
 
 pytestmark = pytest.mark.real_time
 
@@ -48,14 +49,14 @@ def test_a_reloaded_page_keeps_its_conversation(server: ServerProcess, visit: Vi
 
 def test_the_page_reconnects_to_a_restarted_service(visit: Visit, tmp_path: Path) -> None:
     port = str(closed_port())
-    with serving(tmp_path, PORT=port) as first:
+    with serving(tmp_path, **TRAINED, PORT=port) as first:
         visitor = visit(first.url)
         visitor.ask("my name is Alice")
     visitor.see("#trouble:visible")
     assert "being restarted" in visitor.words("#trouble")
     assert "will not remember" in visitor.words("#trouble"), "before the service is back and starts a new conversation"
     assert visitor.words("#link-words") == "no connection"
-    with serving(tmp_path, PORT=port):
+    with serving(tmp_path, **TRAINED, PORT=port):
         visitor.see("[data-link=open]")
         visitor.see("#trouble", state="hidden")
         assert "does not remember" in visitor.words(".note")  # another process: the page says so
@@ -64,7 +65,7 @@ def test_the_page_reconnects_to_a_restarted_service(visit: Visit, tmp_path: Path
 
 
 def test_a_vanished_service_is_reported_without_promises(visit: Visit, tmp_path: Path) -> None:
-    with killed(tmp_path) as server:
+    with killed(tmp_path, **TRAINED) as server:
         visitor = visit(server.url)
         visitor.ask("my name is Alice")
     visitor.see("#trouble:visible")
@@ -74,7 +75,7 @@ def test_a_vanished_service_is_reported_without_promises(visit: Visit, tmp_path:
 
 def test_where_udp_is_blocked_the_page_falls_back_to_the_websocket(visit: Visit, tmp_path: Path) -> None:
     deaf = constants({"server.webrtc.listening:MAX_ADDRESSES": 0})  # no address of a client gets an answer
-    with serving(tmp_path, **deaf) as server:
+    with in_process(tmp_path, **deaf) as server:
         visitor = visit(server.url)
         asked: list[str] = []
         visitor.page.on("request", lambda request: asked.append(request.url))

@@ -10,13 +10,14 @@ import soundfile
 from pipeline.settings import HOME
 from tests.browser.conftest import Visit, said
 from tests.server_process import serving
+from tests.stt.recordings import TRAINED
 
 pytestmark = pytest.mark.real_time
 EXAMPLES = HOME / "examples"
 
 
 def test_the_python_client_sends_a_file_and_writes_the_reply(tmp_path: Path) -> None:
-    with serving(tmp_path, API_KEYS="sesame") as server:
+    with serving(tmp_path, **TRAINED, API_KEYS="sesame") as server:
         told = subprocess.run(
             [sys.executable, str(EXAMPLES / "live_client.py"), str(HOME / "audios/samples/what_is_two_plus_three.wav"),
              "--url", f"ws://127.0.0.1:{server.port}/ws", "--reply", str(tmp_path / "reply.wav"), "--key", "sesame",
@@ -32,7 +33,7 @@ def test_the_python_client_sends_a_file_and_writes_the_reply(tmp_path: Path) -> 
 
 def test_the_browser_client_works_from_a_local_file(visit: Visit, tmp_path: Path) -> None:
     question = said(2.0, "tell_me_a_story", 6.0, "what_is_two_plus_three", 60.0)
-    with serving(tmp_path, API_KEYS="sesame", ALLOWED_ORIGINS="null") as server:
+    with serving(tmp_path, **TRAINED, API_KEYS="sesame", ALLOWED_ORIGINS="null") as server:
         visitor = visit((EXAMPLES / "live_client.html").as_uri(), microphone=question)
         visitor.page.fill("#address", f"ws://127.0.0.1:{server.port}/ws")
         visitor.page.fill("#key", "sesame")

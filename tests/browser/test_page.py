@@ -93,21 +93,23 @@ def test_all_examples_are_visible_on_a_phone(server: ServerProcess, visit: Visit
     assert visitor.page.evaluate(visible)
 
 
-def test_a_card_tells_the_limits_of_basic_engines_until_it_is_closed(server: ServerProcess, visit: Visit) -> None:
-    visitor = visit(server.url, language="fr-FR")
-    page = visitor.page
-    visitor.see("#basic")
-    assert "sounds like a robot" in page.inner_text("#basic")
-    assert "Speech in your language is not understood" in page.inner_text("#basic")
-    assert page.locator("#language option").all_text_contents() == ["Any (detected)", "English"], "what it understands"
-    page.click("#basic-close")
-    page.reload()
-    visitor.see("#engines button")
-    assert not page.is_visible("#basic")
-    page.click("#engines button")
-    visitor.see("#basic")
-    page.goto(server.url + "/ui#transcribe")
-    visitor.see("#basic-files:has-text('one word in four wrong')")
+def test_a_card_tells_the_limits_of_basic_engines_until_it_is_closed(visit: Visit, tmp_path: Path) -> None:
+    with in_process(tmp_path, STT_ENGINE="sphinx", TTS_ENGINE="espeak") as running:
+        visitor = visit(running.url, language="fr-FR")
+        page = visitor.page
+        visitor.see("#basic")
+        assert "sounds like a robot" in page.inner_text("#basic")
+        assert "Speech in your language is not understood" in page.inner_text("#basic")
+        options = page.locator("#language option")
+        assert options.all_text_contents() == ["Any (detected)", "English"], "what it understands"
+        page.click("#basic-close")
+        page.reload()
+        visitor.see("#engines button")
+        assert not page.is_visible("#basic")
+        page.click("#engines button")
+        visitor.see("#basic")
+        page.goto(running.url + "/ui#transcribe")
+        visitor.see("#basic-files:has-text('one word in four wrong')")
 
 
 def test_a_language_that_is_not_understood_is_told_until_the_first_press(server: ServerProcess, visit: Visit) -> None:

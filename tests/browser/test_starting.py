@@ -8,11 +8,12 @@ from tests.jobs.conftest import recording
 from tests.jobs.test_endpoints import HEARS
 from tests.server_process import serving
 from tests.servers.running import closed_port
+from tests.stt.recordings import TRAINED
 from tests.test_starting import waiting
 
 
 def test_the_page_shows_the_progress_of_the_start_and_then_works(visit: Visit, tmp_path: Path) -> None:
-    with waiting(tmp_path) as start:
+    with waiting(tmp_path, **TRAINED) as start:
         start.at_half()
         visitor = visit(f"{start.server.url}/", language="pt-BR", starts=False)
         visitor.see("#starting .progress[aria-valuenow='50']")
@@ -35,7 +36,7 @@ def test_the_page_shows_the_progress_of_the_start_and_then_works(visit: Visit, t
 
 
 def test_the_page_shows_which_models_are_still_loading(visit: Visit, tmp_path: Path) -> None:
-    with waiting(tmp_path, 3600) as start:
+    with waiting(tmp_path, 3600, **TRAINED) as start:
         start.at_half()
         visitor = visit(f"{start.server.url}/", language="de-DE", starts=False)
         visitor.see("#starting .progress")
@@ -49,7 +50,7 @@ def test_the_page_shows_which_models_are_still_loading(visit: Visit, tmp_path: P
 
 def test_an_open_list_of_jobs_goes_on_after_a_restart(visit: Visit, tmp_path: Path) -> None:
     port = str(closed_port())
-    with serving(tmp_path, PORT=port, JOB_WORKERS="0") as server:
+    with serving(tmp_path, **HEARS, PORT=port, JOB_WORKERS="0") as server:
         visitor = visit(f"{server.url}/#transcribe")
         visitor.see("#no-jobs")
         give(visitor, ("heron.wav", recording(0)))

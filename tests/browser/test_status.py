@@ -8,7 +8,7 @@ import pytest
 from tests.browser.conftest import Visit
 from tests.in_process import in_process
 from tests.questions import sample
-from tests.server_process import ServerProcess, ask, serving
+from tests.server_process import ServerProcess, ask
 
 pytestmark = pytest.mark.real_time
 BARS = "document.querySelectorAll('.chart rect').length"
@@ -47,7 +47,7 @@ def test_the_last_turns_are_a_chart_and_a_list(server: ServerProcess, visit: Vis
     visitor.until("document.querySelector('.turn-table').open")
     assert page.locator(".turn-table li").count() == page.evaluate(BARS)
     assert page.locator(".status tbody tr").count() == 3
-    assert "sphinx" in visitor.words(".status tbody")
+    assert "whisper" in visitor.words(".status tbody")
     with page.expect_response(f"{server.url}/status"):
         pass
     page.wait_for_timeout(300)
@@ -107,7 +107,7 @@ def test_a_conversation_continues_behind_the_status_tab(server: ServerProcess, v
 
 def test_a_user_is_recorded_only_after_consent_and_can_stop_the_recording(visit: Visit, tmp_path: Path) -> None:
     folder = tmp_path / "recordings"
-    with serving(tmp_path, RECORD="true", RECORDINGS_DIR=str(folder)) as server:
+    with in_process(tmp_path, RECORD="true", RECORDINGS_DIR=str(folder)) as server:
         visitor = visit(server.url)
         visitor.see("#may-record")
         visitor.fits(tmp_path / "consent")

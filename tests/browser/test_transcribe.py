@@ -243,13 +243,18 @@ def test_a_job_is_watched_cancelled_retried_and_deleted(hears: ServerProcess, vi
 
 
 def test_a_job_that_was_created_elsewhere_appears(hears: ServerProcess, visit: Visit) -> None:
-    visitor = visit(hears.url + PAGE)
+    visitor = visit("about:blank", starts=False)
+    visitor.page.clock.install()  # the list looks for them every ten seconds
+    visitor.page.goto(hears.url + PAGE)
+    visitor.started()
     visitor.see("#counts", state="attached")
     visitor.until("!document.getElementById('choose-jobs').hidden || !document.getElementById('no-jobs').hidden")
     sent = httpx.post(f"{hears.url}/jobs", files={"files": ("elsewhere.wav", recording(5))}, timeout=60)
     assert sent.status_code == 202
+    visitor.page.clock.fast_forward(10_000)
     visitor.see(f"{row('elsewhere.wav')}[data-state=completed]")
     httpx.delete(f"{hears.url}/jobs/{sent.json()['jobs'][0]['job_id']}")
+    visitor.page.clock.fast_forward(10_000)
     visitor.see(row("elsewhere.wav"), state="detached")
     assert visitor.complaints == []
 

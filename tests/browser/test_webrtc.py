@@ -11,6 +11,7 @@ from tests.browser.conftest import DEADLINE_MS, Visit, said
 from tests.browser.firefox import firefox, firefox_path
 from tests.questions import SUM, SUM_ANSWER, spoken
 from tests.server_process import ServerProcess, serving
+from tests.stt.recordings import TRAINED
 
 pytestmark = pytest.mark.real_time
 KEY = "a-key-of-thirty-two-characters-01"
@@ -62,7 +63,7 @@ async (secret, { peer, events }) => {
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    with serving(tmp_path_factory.mktemp("webrtc"), API_KEYS=KEY) as server:
+    with serving(tmp_path_factory.mktemp("webrtc"), **TRAINED, API_KEYS=KEY) as server:
         yield server
 
 
