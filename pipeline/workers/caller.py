@@ -1,4 +1,4 @@
-"""Whom a call of a model is made for, and how urgent it is.
+"""The party that a call of a model is made for, and its urgency.
 
 A context variable (`calling`) names the caller, so that engines and their Protocols know nothing of it.
 """

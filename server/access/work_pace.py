@@ -47,7 +47,7 @@ class Charge:
         self._end = end
         self.seconds = 0.0
         self.over = False
-        """Whether the request has ended. What its tasks still do is not counted."""
+        """Whether the request has ended. The later work of its tasks is not counted."""
 
     async def run(self, work: Awaitable[T]) -> T:
         """Run the request's own work, and end the charge."""
