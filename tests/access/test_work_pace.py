@@ -14,6 +14,7 @@ from server.access.callers import Caller
 from server.access.pace import PACE_WAIT_S
 from server.access.work_pace import PRESENT_S, WORK_BURST_S, WORK_PER_S, Charge, WorkPace, counted_work
 from tests.in_process import in_process
+from tests.waiting import until
 
 ANNA, BEN, HERE = Caller("anna", frozenset()), Caller("ben", frozenset()), Caller("", frozenset(), kind="anonymous")
 
@@ -182,4 +183,4 @@ def test_a_busy_caller_is_refused_and_others_are_served(tmp_path: Path, monkeypa
             assert int(refused.headers["Retry-After"]) >= 1
             with server.connect(additional_headers={"Authorization": f"Bearer {bens}"}):
                 pass
-        assert library().status_code == 200
+        until(lambda: library().status_code == 200)
