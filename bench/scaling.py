@@ -38,9 +38,8 @@ from tests.server_process import ServerProcess, killed
 
 SERVICES = {"one": "one process", "two": "two fronts", "ray": "two Ray nodes"}
 CLIENTS_A_REPLICA = 4
-COPIES, COPIES_ON_RAY = "8", "4"
-"""Copies of each model. A turn has some six calls of 80 ms, so four serve 64 speakers, and eight the most that two
-processes carry. Ray starts four of them in time on two cores."""
+COPIES = "4"
+"""Copies of each model: enough for 64 speakers, and Ray starts them in time on two cores."""
 MOST_FAILED = 0.05
 """Share of failed turns above which a row is not in the plot."""
 SLOW_STT_S = 1.0
@@ -54,8 +53,7 @@ def service(kind: str) -> Iterator[ServerProcess]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         # Interpreters of their own, so that the fronts are found by their command.
-        copies = COPIES_ON_RAY if kind == "ray" else COPIES
-        settings = waiting.settings() | {"STT_REPLICAS": copies, "TTS_REPLICAS": copies, "PYTHONUNBUFFERED": "1"}
+        settings = waiting.settings() | {"STT_REPLICAS": COPIES, "TTS_REPLICAS": COPIES, "PYTHONUNBUFFERED": "1"}
         if kind == "two":
             settings["PROCESSES"] = "2"
         if kind == "ray":
