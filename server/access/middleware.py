@@ -55,7 +55,7 @@ class AccessMiddleware:
                     receive = bounded
                     if rule.needed is not Open.ALL:  # what everybody may read is constant or small
                         send = Counted(scope, receive, send, _refuse)
-                        charge = await self._access.work.turn(caller, scope["method"])
+                        charge = await self._access.work.turn(caller, scope["method"], self._access.rates.delay_refusal)
             except ParleyError as error:
                 await _refuse(error, scope, receive, send)
                 return

@@ -80,7 +80,7 @@ class Rates:
         if name[1] and limits:
             wait_s = self._pace.wait_s(name)
             if wait_s > PACE_WAIT_S:
-                await self._delay_refusal()
+                await self.delay_refusal()
                 raise TooOften(
                     f"More than {self._pace.per_s:g} requests per second; retry in {math.ceil(wait_s)} s.",
                     retry_after_s=math.ceil(wait_s),
@@ -90,7 +90,7 @@ class Rates:
             for limit in limits:
                 _check(limit, await self._hit(limit, name))
 
-    async def _delay_refusal(self) -> None:
+    async def delay_refusal(self) -> None:
         """Wait one to two times PACE_WAIT_S, unless many refusals wait already. The time is random: refusals of
         requests that came together would come together, too, and so would the next requests."""
         if self._delayed < MAX_DELAYED:

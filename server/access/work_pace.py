@@ -42,9 +42,9 @@ class BusyCaller(TooOften):
 class Charge:
     """The CPU time of one request so far."""
 
-    def __init__(self, end: Callable[[float], None]) -> None:
-        """end: told the CPU time when the request has ended."""
-        self._end = end
+    def __init__(self, report: Callable[[float], None]) -> None:
+        """report: called with the CPU time when the request has ended."""
+        self._report = report
         self.seconds = 0.0
         self.over = False
         """Whether the request has ended. The later work of its tasks is not counted."""
@@ -56,12 +56,12 @@ class Charge:
             return await _Charged(_waited_for(work), self)
         finally:
             _charge.reset(token)
-            self.give_up()
+            self.end()
 
-    def give_up(self) -> None:
+    def end(self) -> None:
         """End the charge."""
         self.over = True
-        self._end(self.seconds)
+        self._report(self.seconds)
 
 
 async def _waited_for(work: Awaitable[T]) -> T:
@@ -185,12 +185,13 @@ class WorkPace:
             if not self._conversing[name]:
                 del self._conversing[name]
 
-    async def turn(self, caller: Caller, method: str) -> Charge:
+    async def turn(self, caller: Caller, method: str, delay_refusal: Callable[[], Awaitable[None]]) -> Charge:
         """Wait until a request of this caller may begin, and reserve the time that it is expected to use. Raises
-        BusyCaller if that is later than in PACE_WAIT_S. Callers on this machine without a key do not wait."""
+        BusyCaller, after `delay_refusal`, if that is later than in PACE_WAIT_S. Callers on this machine without a key
+        do not wait."""
         wait_s, charge = self.reserve(caller, method)
         if wait_s > PACE_WAIT_S:
-            await asyncio.sleep(PACE_WAIT_S)
+            await delay_refusal()
             raise BusyCaller(
                 f"Your requests take too much of this service's time; retry in {math.ceil(wait_s)} s.",
                 retry_after_s=math.ceil(wait_s),
@@ -199,7 +200,7 @@ class WorkPace:
             try:
                 await asyncio.sleep(wait_s)
             except asyncio.CancelledError:
-                charge.give_up()
+                charge.end()
                 raise
         return charge
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from server.access import work_pace
+from server.access import rates, work_pace
 from server.access.callers import Caller
 from server.access.pace import PACE_WAIT_S
 from server.access.work_pace import PRESENT_S, WORK_BURST_S, WORK_PER_S, Charge, WorkPace, counted_work
@@ -31,7 +31,7 @@ def spend(pace: WorkPace, caller: Caller, seconds: float) -> float:
     """Return how long a request waits that then uses this CPU time."""
     wait_s, charge = pace.reserve(caller)
     charge.seconds = seconds
-    charge.give_up()
+    charge.end()
     return wait_s
 
 
@@ -65,7 +65,7 @@ def test_others_count_until_they_have_been_away_and_questions_do_not_count() -> 
     spend(pace, BEN, 0.0)
     clock.now += PRESENT_S + 1
     spend(pace, ANNA, 2 * WORK_BURST_S)
-    pace.reserve(BEN, "GET")[1].give_up()
+    pace.reserve(BEN, "GET")[1].end()
     assert spend(pace, ANNA, 0.0) == 0.0
 
 
@@ -167,7 +167,8 @@ async def test_a_result_and_an_error_pass_through() -> None:
 def test_a_busy_caller_is_refused_and_others_are_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(work_pace, "WORK_BURST_S", 0.0)
     monkeypatch.setattr(work_pace, "WORK_PER_S", 1e-4)
-    monkeypatch.setattr(work_pace, "PACE_WAIT_S", 0.2)
+    for module in (work_pace, rates):
+        monkeypatch.setattr(module, "PACE_WAIT_S", 0.2)
     annas, bens = "anna-0123456789abcdefghij", "ben-0123456789abcdefghij"
     with in_process(tmp_path, API_KEYS=f"anna:transcribe:{annas},ben:talk:{bens}") as server:
 
