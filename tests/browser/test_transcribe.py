@@ -88,7 +88,7 @@ def test_files_and_a_zip_are_transcribed_and_one_is_read(hears: ServerProcess, v
     visitor.see(f"{row('first.wav')}[data-state=completed]")
     visitor.see("#transcript .paragraph")  # a single recording is opened
     assert visitor.words("#result-name") == "first.wav"
-    assert [visitor.words(f".paragraph:nth-child({n}) p") for n in (1, 2)] == [SAID[0], SAID[1]]
+    assert visitor.page.locator(".paragraph p").all_text_contents() == SAID[:2]
     assert re.search(r"0:\d\d long · English · transcribed by whisper", visitor.words("#result-about"))
     members = zipped(b=recording(2), a=recording(3), notes=b"read me")
     give(visitor, ("all.zip", members), ("bad.wav", b"no audio"))
@@ -320,7 +320,7 @@ def test_speakers_are_distinguished_and_named(hears: ServerProcess, visit: Visit
     job_id = made["jobs"][0]["job_id"]
     visitor = visit(f"{hears.url}{PAGE}/{job_id}")
     visitor.see("#speakers input")
-    assert visitor.page.locator(".who").all_inner_texts() == ["Speaker A", "Speaker B", "Speaker A"]
+    assert visitor.page.locator(".who").all_text_contents() == ["Speaker A", "Speaker B", "Speaker A"]
     assert len(truth) == 3
     colors = visitor.page.locator(".paragraph").evaluate_all("all => all.map((one) => one.dataset.color)")
     assert colors == ["1", "2", "1"]
@@ -328,7 +328,7 @@ def test_speakers_are_distinguished_and_named(hears: ServerProcess, visit: Visit
     with visitor.page.expect_response(re.compile("/edits$")):
         visitor.page.keyboard.press("Enter")
     visitor.see(".who:has-text('Benjamín')")
-    assert visitor.page.locator(".who").all_inner_texts() == ["Speaker A", "Benjamín", "Speaker A"]
+    assert visitor.page.locator(".who").all_text_contents() == ["Speaker A", "Benjamín", "Speaker A"]
     visitor.page.reload()
     visitor.see(".who:has-text('Benjamín')")
     assert "[Benjamín]" in httpx.get(f"{hears.url}/jobs/{job_id}/download").text
@@ -336,7 +336,7 @@ def test_speakers_are_distinguished_and_named(hears: ServerProcess, visit: Visit
     row.locator("select").select_option("A")
     row.locator("button:has-text('Merge')").click()
     visitor.until("document.querySelectorAll('.speaker-row').length === 1")
-    assert set(visitor.page.locator(".who").all_inner_texts()) == {"Speaker A"}
+    assert set(visitor.page.locator(".who").all_text_contents()) == {"Speaker A"}
     assert visitor.complaints == []
 
 
@@ -349,6 +349,7 @@ def test_a_transcript_is_edited_in_place_and_undone(hears: ServerProcess, visit:
     def srt() -> str:
         return httpx.get(f"{hears.url}/jobs/{job_id}/download?format=srt").text
 
+    # Text contents, here and below: a paragraph's inner text is empty until the browser has drawn it.
     paragraphs = page.locator("#transcript .paragraph p")
     paragraphs.nth(1).locator(".word").first.dblclick()
     visitor.see(".segment[contenteditable]")
@@ -377,7 +378,7 @@ def test_a_transcript_is_edited_in_place_and_undone(hears: ServerProcess, visit:
     page.click("#versions summary")
     page.click("#version-list li:last-child button")
     visitor.until("document.querySelectorAll('#transcript .paragraph').length === 2")
-    assert paragraphs.all_inner_texts() == SAID[:2]
+    assert paragraphs.all_text_contents() == SAID[:2]
     # Split after the first word, and join again.
     begin, rest = SAID[0].split(" ", 1)
     page.locator(".paragraph .edit").first.click()
@@ -386,18 +387,18 @@ def test_a_transcript_is_edited_in_place_and_undone(hears: ServerProcess, visit:
         page.keyboard.press("ArrowRight")
     page.click(".edit-bar >> text=Split here")
     visitor.until("document.querySelectorAll('#transcript .paragraph').length === 3")
-    assert paragraphs.all_inner_texts() == [begin, rest, SAID[1]]
+    assert paragraphs.all_text_contents() == [begin, rest, SAID[1]]
     page.locator(".paragraph .edit").nth(1).click()
     page.click(".edit-bar >> text=Join with previous")
     visitor.until("document.querySelectorAll('#transcript .paragraph').length === 2")
-    assert paragraphs.all_inner_texts() == SAID[:2]
+    assert paragraphs.all_text_contents() == SAID[:2]
     # A new speaker.
     page.locator(".paragraph .edit").nth(1).click()
     assert page.is_disabled(".edit-bar >> text=Set speaker")
     page.select_option(".edit-bar select", label="New speaker")
     page.click(".edit-bar >> text=Set speaker")
     visitor.see(".paragraph:has-text('Speaker A') >> nth=0")
-    assert page.locator(".paragraph .who").all_inner_texts() == ["Speaker A"]
+    assert page.locator(".paragraph .who").all_text_contents() == ["Speaker A"]
     assert page.locator(".speaker-row").count() == 1
     assert "[A]: " in httpx.get(f"{hears.url}/jobs/{job_id}/download").text
     page.keyboard.press("Control+z")

@@ -50,7 +50,7 @@ def test_a_recording_becomes_a_document_and_its_speaker_is_known_again(visit: Vi
             page.check("#job-options [name=diarize]")
             page.select_option("#job-options [name=speakers]", "2")
             record_talk(visitor, seconds)
-            assert page.locator(".who").all_inner_texts() == [f"Speaker {letter}" for letter in "ABABABAB"]
+            assert page.locator(".who").all_text_contents() == [f"Speaker {letter}" for letter in "ABABABAB"]
             # Correct a word.
             page.locator("#transcript .word").first.dblclick()
             visitor.see(".segment[contenteditable]")
@@ -83,6 +83,6 @@ def test_a_recording_becomes_a_document_and_its_speaker_is_known_again(visit: Vi
             record_talk(visitor, seconds)
             page.click(".suggestion:has-text('Thomas')")
             visitor.see(".who:has-text('Thomas')")
-            assert page.locator(".who").all_inner_texts() == ["Speaker A", "Thomas"] * 4
+            assert page.locator(".who").all_text_contents() == ["Speaker A", "Thomas"] * 4
             assert page.locator(".suggestion").count() == 0
             assert visitor.complaints == []
