@@ -218,7 +218,8 @@ def visit(browser: GetBrowser, microphone_file: Path) -> Iterator[Visit]:
 
     microphone: the sound that it records, from when it is opened; whole: whether the headless shell is not enough;
     refused: whether the permission for the microphone is denied, for which it is not; calls: whether the browser has
-    WebRTC; starts: whether to wait until the page's program runs."""
+    WebRTC; shares: whether it has service workers, behind which Playwright does not see every request; starts: whether
+    to wait until the page's program runs."""
     with ExitStack() as stack:
 
         def open_page(
@@ -228,6 +229,7 @@ def visit(browser: GetBrowser, microphone_file: Path) -> Iterator[Visit]:
             whole: bool = False,
             refused: bool = False,
             calls: bool = True,
+            shares: bool = False,
             size: tuple[int, int] = SIZES[0],
             language: str = "en-US",
             starts: bool = True,
@@ -242,6 +244,8 @@ def visit(browser: GetBrowser, microphone_file: Path) -> Iterator[Visit]:
             stack.callback(context.close)
             if not calls:
                 context.add_init_script("delete window.RTCPeerConnection")
+            if not shares:
+                context.add_init_script("delete Navigator.prototype.serviceWorker")
             visitor = Visitor(context.new_page())
             page = visitor.page
             page.set_default_timeout(DEADLINE_MS)
