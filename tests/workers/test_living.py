@@ -1,4 +1,4 @@
-"""Which replicas of a model on Ray get calls after one was lost, on virtual time."""
+"""The replicas of a model on Ray that get calls after one was lost, on virtual time."""
 
 import asyncio
 from dataclasses import dataclass, field

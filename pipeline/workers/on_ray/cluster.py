@@ -14,7 +14,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pipeline.errors import ConfigError, EngineError
+from pipeline.errors import ConfigError, EngineError, HostLost
+from pipeline.support.background import background
 from pipeline.workers import START_TIMEOUT_S, EngineSpec, Hosting, Serving
 from pipeline.workers.hardware import Hardware, detect
 
@@ -83,6 +84,9 @@ class Cluster:
         """Model → its name on the cluster."""
         self._loads = 0
         self._changing = asyncio.Lock()
+        self.lost = asyncio.Event()
+        """Set when the node of this process is lost. The replicas that run then still answer, but no later ones are
+        found, even if the node comes back."""
 
     async def hardware(self, gpus: float) -> Hardware:
         """Return the hardware of a node for models. gpus: see RAY_GPUS. Raises ConfigError when no node has them."""
@@ -200,21 +204,13 @@ class Cluster:
                 log.warning("the Ray cluster does not tell its replicas: %s", type(error).__name__)
             await asyncio.sleep(WATCH_S)
 
-    async def watch_node(self) -> None:
-        """Wait until the node that connects this process to the cluster is lost, and log it."""
-        import ray
-
-        own = ray.get_runtime_context().get_node_id()
-        while True:
-            with contextlib.suppress(Exception):  # the head restarts
-                nodes = await asyncio.to_thread(ray.nodes)
-                if any(node["NodeID"] == own and not node["Alive"] for node in nodes):
-                    break
-            await asyncio.sleep(WATCH_S)
-        log.error(
-            "The Ray node of this process is lost: calls reach the replicas that run now, but no later ones. Restart "
-            "the node and this process."
-        )
+    async def watch_node(self, socket: str) -> None:
+        """Wait until the node that connects this process to the cluster is lost: it has ended, or the head has given it
+        up. socket: path of the node's socket."""
+        async with background(_closed(socket)) as ended, background(_given_up()) as given_up:
+            await asyncio.wait([ended, given_up], return_when=asyncio.FIRST_COMPLETED)
+        log.error(HostLost().message)
+        self.lost.set()
 
     async def _look(self) -> None:
         applications = await asyncio.to_thread(_applications)
@@ -228,6 +224,27 @@ class Cluster:
             for name in await self._versions.report.remote(used, there):
                 log.info("%s is unloaded on Ray: no process uses it", name)
                 await self.discard(name)
+
+
+async def _closed(socket: str) -> None:
+    """Wait until the process with this socket has ended."""
+    with contextlib.suppress(OSError):
+        reader, writer = await asyncio.open_unix_connection(socket)
+        with contextlib.closing(writer):
+            await reader.read()
+
+
+async def _given_up() -> None:
+    """Wait until the cluster's head counts the node of this process as dead."""
+    import ray
+
+    own = ray.get_runtime_context().get_node_id()
+    while True:
+        with contextlib.suppress(Exception):  # the head restarts
+            nodes = await asyncio.to_thread(ray.nodes)
+            if any(node["NodeID"] == own and not node["Alive"] for node in nodes):
+                return
+        await asyncio.sleep(WATCH_S)
 
 
 _CONFIGURING = threading.Lock()
