@@ -19,8 +19,8 @@ ray-nothing, ray-replica, ray-node, ray-head, ray-frozen, ray-cut
 
 "turns lost": turns without a complete reply, because of an error or a lost connection. "conversations lost": not
 resumed, or another one. "jobs lost": accepted, and not completed within two minutes of the end. "hung": no complete
-reply for 30 s. "next good answer": from the fault to the first sound of the next complete reply, of the talkers that
-have lost a turn by this fault; "all": of all talkers.
+reply for 30 s. "next good answer": from the fault, or from the next question of a talker that had heard its reply, to
+the first sound of the next complete reply; of the talkers that have lost a turn by this fault, and of all.
 """
 
 import argparse
@@ -67,6 +67,22 @@ class Seen:
     hung: int = 0
 
 
+@dataclass(slots=True)
+class Turn:
+    """One question of a talker. Times are on the clock of time.monotonic()."""
+
+    asked: float
+    first: float | None = None
+    """First sound of the reply."""
+    ended: float | None = None
+    good: bool = False
+    """Whether the reply was complete."""
+
+    def heard_before(self, moment: float) -> bool:
+        """Return whether its reply was complete, and its first sound came before `moment`."""
+        return self.good and (self.first or self.asked) <= moment
+
+
 @dataclass(eq=False)
 class Talker:
     """One conversation. It continues on any of the services."""
@@ -74,14 +90,23 @@ class Talker:
     urls: Sequence[str]
     question: Question
     seen: Seen
-    answers: list[float] = field(default_factory=list)
-    """Times of the first sound of complete replies."""
-    lost: list[float] = field(default_factory=list)
-    """Times at which turns were lost."""
+    turns: list[Turn] = field(default_factory=list)
     _token: str | None = None
     _session: str | None = None
-    _first: float | None = None
     _attempts: int = 0
+
+    def answered(self) -> bool:
+        """Return whether a reply was complete."""
+        return any(turn.good for turn in self.turns)
+
+    def waited_s(self, moment: float) -> tuple[float, bool] | None:
+        """Return the wait for the first complete reply after a fault, and whether a turn was lost before it; None
+        while there is none."""
+        after = [turn for turn in self.turns if (turn.ended or moment) >= moment and not turn.heard_before(moment)]
+        for turn in after:
+            if turn.good:
+                return (turn.first or turn.asked) - max(moment, after[0].asked), turn is not after[0]
+        return None
 
     async def run(self) -> None:
         """Talk until cancelled."""
@@ -109,45 +134,41 @@ class Talker:
 
     async def _begin(self, socket: ClientConnection) -> None:
         started = await self._event(socket)
-        if self._token and self.answers and not (started["resumed"] and started["session"] == self._session):
+        if self._token and self.answered() and not (started["resumed"] and started["session"] == self._session):
             self.seen.conversations_lost += 1
         self._token, self._session = str(started["resume"]), str(started["session"])
 
     async def _turn(self, socket: ClientConnection) -> bool:
         """Ask the question; return whether the reply was complete."""
         self.seen.turns += 1
-        self._first = None
-        reason = "connection lost"
+        turn = Turn(time.monotonic())
+        self.turns.append(turn)
         try:
             for frame in (*self.question.frames, *[self.question.silence] * 40):
                 await write(socket, frame)
             while True:
-                event = await self._event(socket)
-                if event["type"] == "turn_completed":
-                    self.answers.append(self._first or time.monotonic())
-                    return True
+                event = await self._event(socket, turn)
                 if event["type"] in (*ENDS, "session_ended"):
-                    reason = str(event.get("code") or event["type"])
                     break
         except (OSError, WebSocketException, TimeoutError) as error:
-            reason = f"connection: {type(error).__name__}"
-            self._lose(reason)
+            self.seen.turns_lost.append(f"connection: {type(error).__name__}")
             raise
-        self._lose(reason)
-        return False
+        else:
+            turn.good = event["type"] == "turn_completed"
+            if not turn.good:
+                self.seen.turns_lost.append(str(event.get("code") or event["type"]))
+            return turn.good
+        finally:
+            turn.ended = time.monotonic()
 
-    def _lose(self, reason: str) -> None:
-        self.lost.append(time.monotonic())
-        self.seen.turns_lost.append(reason)
-
-    async def _event(self, socket: ClientConnection) -> dict[str, object]:
+    async def _event(self, socket: ClientConnection, turn: Turn | None = None) -> dict[str, object]:
         while True:
             async with asyncio.timeout(SILENT_S):
                 message = await socket.recv()
-            if isinstance(message, bytes):
-                self._first = self._first or time.monotonic()
-            else:
+            if isinstance(message, str):
                 return dict(json.loads(message))
+            if turn:
+                turn.first = turn.first or time.monotonic()
 
 
 async def accepted_job(server: ServerProcess, number: int) -> str | None:
@@ -190,7 +211,7 @@ async def measure(
     jobs: list[str] = []
     tasks = [asyncio.create_task(talker.run()) for talker in talkers]
     try:
-        await eventually(lambda: all(talker.answers for talker in talkers), READY_S)
+        await eventually(lambda: all(talker.answered() for talker in talkers), READY_S)
         seen.turns, seen.turns_lost, seen.hung = 0, [], 0
         for number in range(times):
             if (job := await accepted_job(scene.servers[0], number)) is not None:
@@ -202,12 +223,11 @@ async def measure(
             missing = set(talkers)
             while missing and time.monotonic() - moment < HUNG_S + SILENT_S:
                 for talker in list(missing):
-                    after = max([moment, *(lost for lost in talker.lost if lost - moment < HUNG_S)])
-                    if next_good := [one for one in talker.answers if one > after]:
+                    if (waited := talker.waited_s(moment)) is not None:
                         missing.discard(talker)
-                        everyone.append(next_good[0] - moment)
-                        if after > moment:
-                            affected.append(next_good[0] - moment)
+                        everyone.append(waited[0])
+                        if waited[1]:
+                            affected.append(waited[0])
                 await asyncio.sleep(0.02)
             seen.hung += len(missing)
             await repairing

@@ -1,11 +1,12 @@
 """Three times as many conversations as the service has slots: whether the accepted ones keep their latency.
 
-    python -m bench.overload [--slots 8] [--seconds 60] [--whisper | --waiting] [--processes 2]
+    python -m bench.overload [--slots 8] [--seconds 60] [--whisper | --waiting] [--processes 2] [--ray]
 
 First as many speakers as there are slots (MAX_SESSIONS), then three times as many, for the given seconds each; real
 sockets, sound at the pace of speech, as in `bench.load`. A refused speaker returns after the time in Retry-After, until
 it is accepted. Printed: first audio of the accepted speakers, refusals by kind, and the service's memory before and
-after. With --waiting the engines only wait (`bench.waiting`), so that the slots are the limit and not the cores.
+after. With --waiting the engines only wait (`bench.waiting`), so that the slots are the limit and not the cores. With
+--ray the models are on two Ray nodes of this machine.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import statistics
 import tempfile
 import time
 from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -75,13 +77,20 @@ def main() -> None:
     parser.add_argument("--whisper", action="store_true")
     parser.add_argument("--waiting", action="store_true")
     parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--ray", action="store_true")
     options = parser.parse_args()
     rows = Rows("speakers", "first audio p50", "p95", "turns", "failed", "memory MB", "refused")
     engines = waiting.settings() if options.waiting else WHISPER if options.whisper else {}
     settings = {**engines, "MAX_SESSIONS": str(options.slots), "PROCESSES": str(options.processes)}
     if options.waiting:
         settings |= {"STT_REPLICAS": "4", "TTS_REPLICAS": "4"}
-    with tempfile.TemporaryDirectory() as folder, serving(Path(folder), **settings) as server:
+    with ExitStack() as stack:
+        if options.ray:
+            from bench.ray_nodes import cluster
+
+            settings |= stack.enter_context(cluster()).settings
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        server = stack.enter_context(serving(folder, **settings))
         asyncio.run(crowd(server, options.slots, 10))  # every engine has been used once
         for speakers in (options.slots, TIMES * options.slots):
             before = memory_mb(server)

@@ -21,7 +21,7 @@ from commands.redaction import Redaction, secrets_of
 from commands.start import leave, leave_within, load_settings, refuse, run_to_end
 from commands.unknown_settings import warn_of_unknown
 from pipeline.assistant import Assistant
-from pipeline.errors import ParleyError, cause_of
+from pipeline.errors import HostLost, ParleyError, cause_of
 from pipeline.settings import Settings
 from pipeline.telemetry import tracing
 
@@ -198,12 +198,15 @@ async def serve_on(
             server.loaded(state.jobs)
             announce(state.assistant)
             await serving
-            leave_within(END_S)
+            lost = state.assistant.host_lost.is_set()
+            leave_within(END_S, int(lost))
     except ExceptionGroup as failed:  # the task groups of the application wrap what ends its start
         raise cause_of(failed) from None
     finally:
         server.should_exit = True  # if the start has failed or was cancelled
         await serving
+    if lost:
+        raise HostLost  # with an error, so that the service manager starts another process
 
 
 def announce_engines(console: Console, assistant: Assistant) -> None:

@@ -86,6 +86,8 @@ class Assistant:
         self.smart_turn: SmartTurnHere | None = None
         """Hears whether users have finished, for conversations that begin once it is loaded; None: only the words
         tell."""
+        self.host_lost = asyncio.Event()
+        """Set if this process has lost the machines of MODEL_HOST for good: it must end, and another one take over."""
         if transcriber is None:
             own = Running(stages.stt, self._hears())
             recognisers = Recognisers(settings, own, NOTHING_KNOWN)
@@ -321,7 +323,7 @@ async def open_assistant(settings: Settings, report: Report = _ignore) -> AsyncI
     voices, personas = Voices.load(settings), Personas.load(settings.personas_dir)
     opening = open_together(open_stt(settings, report), _open_llm(settings, report), open_tts(settings, report))
     async with (
-        open_model_host(settings),
+        open_model_host(settings) as host_lost,
         open_tools(settings) as tools,
         opening as (hears, thinks, speaks),
         open_transcriber(settings, hears) as transcriber,
@@ -339,7 +341,7 @@ async def open_assistant(settings: Settings, report: Report = _ignore) -> AsyncI
             return (hears.now, current, speaks.now)
 
         assistant = Assistant(settings, stages, voices, engines, tools, transcriber, personas)
-        assistant.recorder, assistant.smart_turn = recorder, smart_turn
+        assistant.recorder, assistant.smart_turn, assistant.host_lost = recorder, smart_turn, host_lost
         if settings.speaker_lock:
             await assistant.speaker_lock(settings.speaker_lock, Owner()).prepare()
         yield assistant

@@ -53,6 +53,15 @@ class WorkerCrashed(EngineError):
     code = "worker_crashed"
 
 
+class HostLost(ParleyError):
+    """This process has lost the machines of MODEL_HOST, and only a new process finds them again."""
+
+    code = "models_lost"
+
+    def __init__(self) -> None:
+        super().__init__("The Ray node of this process is lost, so it ends. Restart the node, and then the service.")
+
+
 class StageFailed(ParleyError):
     """A stage of the turn failed. Codes: stt_failed, llm_unavailable, tts_failed, timeout."""
 

@@ -1,5 +1,7 @@
 """The service as an ASGI application."""
 
+import asyncio
+import signal
 import sys
 import tempfile
 import time
@@ -12,6 +14,7 @@ from jobs.opening import open_jobs
 from jobs.service import Jobs
 from pipeline.assistant import Assistant, open_assistant
 from pipeline.settings import Settings
+from pipeline.support.background import background
 from pipeline.support.storage_errors import TEMPORARY, storing
 from server import VERSION
 from server.access import Access, AccessMiddleware, check_exposure
@@ -110,7 +113,11 @@ def create_app(
                 numbers.answer(state)
                 try:
                     # A caller that passes an assistant also runs the server.
-                    with adopted(settings, draining, jobs) if assistant is None else nullcontext():
+                    if assistant is None:
+                        with adopted(settings, draining, jobs):
+                            async with background(_end_after(opened.host_lost)):
+                                yield
+                    else:
                         yield
                 finally:
                     await access.close()
@@ -176,3 +183,9 @@ def create_app(
     app.include_router(translations.router)
     add_upgrade_errors(app, SOCKETS)
     return app
+
+
+async def _end_after(lost: asyncio.Event) -> None:
+    """End this process like a service manager, so that running turns are finished."""
+    await lost.wait()
+    signal.raise_signal(signal.SIGTERM)

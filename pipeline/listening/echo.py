@@ -30,6 +30,8 @@ KEPT = 10 * RATE_HZ
 """Samples of the reply that are kept while no sound of the user arrives."""
 JITTER = 1600
 """Samples by which the start of a piece can be uncertain: a shorter gap between two pieces does not count."""
+PENDING = 16
+"""Frames whose levels are computed together, unless they are needed earlier: a frame alone costs four times as much."""
 FLOOR_DB = -65.0
 """Level of silence. Quieter sound in the reply has no echo that matters."""
 RANGE_DB = 30.0
@@ -103,6 +105,8 @@ class Echo:
     def _forget_levels(self) -> None:
         self._hops = self._agreeing = self._found = 0
         self._presence = 1.0
+        self._pending: list[tuple[Samples, Samples]] = []
+        """The user's and the reply's sound of the newest frames, whose levels are not computed yet."""
         self._user = np.full((HISTORY, BANDS), FLOOR_DB, np.float32)
         self._reply = np.full((HISTORY + LAGS, BANDS), FLOOR_DB, np.float32)
         self._room = np.full((HISTORY + LAGS, BANDS), FLOOR_DB, np.float32)
@@ -136,21 +140,33 @@ class Echo:
             if self._hops:
                 self._forget_levels()
             return
-        played = self._sound(self._now - FRAME - HOP, FRAME + HOP)
-        levels = _levels(np.stack([sound[:WINDOW], sound[HOP:], played[:WINDOW], played[HOP:]]))
-        for index in (0, 1):
-            self._user[:-1], self._user[-1] = self._user[1:], levels[index]
-            self._reply[:-1], self._reply[-1] = self._reply[1:], levels[index + 2]
-            ringing = np.maximum(levels[index + 2], self._room[-1] - DECAY_DB)
-            self._room[:-1], self._room[-1] = self._room[1:], ringing
+        self._pending.append((sound, self._sound(self._now - FRAME - HOP, FRAME + HOP)))
         self._hops = min(HISTORY, self._hops + 2)
+        if self.known or len(self._pending) == PENDING:
+            self._compare()
         if self.known:
             self._check_presence()
+
+    def _compare(self) -> None:
+        """Compute the levels of the pending frames."""
+        if not self._pending:
+            return
+        windows = [sound[start : start + WINDOW] for both in self._pending for sound in both for start in (0, HOP)]
+        levels = _levels(np.stack(windows)).reshape(-1, 2, 2, BANDS)
+        user, reply = (levels[:, which].reshape(-1, BANDS) for which in (0, 1))
+        self._pending.clear()
+        self._user = np.concatenate([self._user, user])[-HISTORY:]
+        self._reply = np.concatenate([self._reply, reply])[-HISTORY - LAGS :]
+        ringing = [self._room[-1]]
+        for heard in reply:
+            ringing.append(np.maximum(heard, ringing[-1] - DECAY_DB))
+        self._room = np.concatenate([self._room, ringing[1:]])[-HISTORY - LAGS :]
 
     def is_echo(self) -> bool:
         """Whether the last frame is nothing but the reply's echo."""
         if not self._hops:
             return False
+        self._compare()
         if self._hops >= FIRST_HOPS:
             likeness, lag = self._likeness()
             alike = likeness >= ALIKE + ALIKE_SHORT * (HISTORY - self._hops) / HISTORY

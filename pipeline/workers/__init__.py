@@ -194,13 +194,13 @@ async def models_hardware(settings: "Settings") -> "Hardware":
 
 
 @asynccontextmanager
-async def open_model_host(settings: "Settings") -> AsyncIterator[None]:
+async def open_model_host(settings: "Settings") -> AsyncIterator[asyncio.Event]:
     """Stay connected to the machines of MODEL_HOST while the block runs, so that all workers share one connection.
-    Raises ConfigError."""
+    Yields an event that is set if this process loses them for good. Raises ConfigError."""
     if settings.model_host == "ray":
         from pipeline.workers.on_ray.connection import connected
 
-        async with connected(settings):
-            yield
+        async with connected(settings) as cluster:
+            yield cluster.lost
     else:
-        yield
+        yield asyncio.Event()

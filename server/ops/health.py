@@ -9,7 +9,7 @@ from typing import Annotated, TypedDict
 from fastapi import APIRouter, Request, Response
 
 from pipeline.engines import EngineInfo
-from pipeline.errors import StorageError
+from pipeline.errors import HostLost, StorageError
 from pipeline.listening.wake_word import WAKE_WORDS, wake_words
 from pipeline.llm.builtin.understanding import LANGUAGES
 from pipeline.support.installing import how_to_install
@@ -73,8 +73,9 @@ class Lives(ResponseModel):
 class Readiness(Lives):
     """Readiness of the service, and the reason if it is not ready."""
 
-    status: Annotated[str, one_of(*LIVES, "storage_failed", "storage_full")]
-    """starting, ok, draining, or an error code (storage_failed, storage_full) if jobs cannot be stored."""
+    status: Annotated[str, one_of(*LIVES, "models_lost", "storage_failed", "storage_full")]
+    """starting, ok, draining, or an error code: models_lost if this process has lost its models' machines and ends,
+    storage_failed or storage_full if jobs cannot be stored."""
     message: str | None = None
     """Text of that error."""
 
@@ -166,15 +167,18 @@ async def live() -> Lives:
     responses={
         503: {
             "model": Readiness,
-            "description": "The service is starting or stopping, or its database is unavailable: use another instance.",
+            "description": "The service is starting or stopping, or its database is unavailable, or it has lost the "
+            "machines of its models: use another instance.",
         },
     },
 )
 async def ready(request: Request, response: Response) -> Readiness:
     """Return ok if all stages are loaded, the database is available, and the service is not stopping."""
-    status = phase(request)
-    told = Readiness(status=status)
-    if status == "ok":
+    told = Readiness(status=phase(request))
+    if has_started(request) and state_of(request).assistant.host_lost.is_set():
+        lost = HostLost()
+        told = Readiness(status=lost.code, message=lost.message)
+    elif told.status == "ok":
         try:
             await state_of(request).jobs.check()
         except StorageError as error:

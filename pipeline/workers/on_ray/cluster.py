@@ -9,12 +9,13 @@ import pickle
 import re
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pipeline.errors import ConfigError, EngineError
+from pipeline.errors import ConfigError, EngineError, HostLost
+from pipeline.support.background import background
 from pipeline.workers import START_TIMEOUT_S, EngineSpec, Hosting, Serving
 from pipeline.workers.hardware import Hardware, detect
 
@@ -83,25 +84,38 @@ class Cluster:
         """Model → its name on the cluster."""
         self._loads = 0
         self._changing = asyncio.Lock()
+        self.lost = asyncio.Event()
+        """Set when the node of this process is lost. The replicas that run then still answer, but no later ones are
+        found, even if the node comes back."""
 
     async def hardware(self, gpus: float) -> Hardware:
         """Return the hardware of a node for models. gpus: see RAY_GPUS. Raises ConfigError when no node has them."""
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        wanted = {"GPU": gpus} if gpus else {} if self._own else {"CPU": 1}
-        for node in await asyncio.to_thread(ray.nodes):
-            if node["Alive"] and all(node["Resources"].get(name, 0) >= amount for name, amount in wanted.items()):
-                # Without a claim to resources, which replicas may use up already.
-                task = ray.remote(
-                    num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-                )
-                async with asyncio.timeout(START_TIMEOUT_S):
-                    found: Hardware = await task(_hardware_here).remote(bool(gpus))
-                return found
+        wanted = self._needed(gpus)
+        for node in await asyncio.to_thread(_nodes_with, wanted):
+            # Without a claim to resources, which replicas may use up already.
+            task = ray.remote(num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False))
+            async with asyncio.timeout(START_TIMEOUT_S):
+                found: Hardware = await task(_hardware_here).remote(bool(gpus))
+            return found
         raise ConfigError(
             f"No node of the Ray cluster has {' and '.join(f'{n} {name}' for name, n in wanted.items())}."
         )
+
+    def _needed(self, gpus: float) -> dict[str, float]:
+        """Return the resources that a node for models must have."""
+        return {"GPU": gpus} if gpus else {} if self._own else {"CPU": 1}
+
+    def _apart(self, replicas: int, placement: Placement) -> dict[str, int]:
+        """Return Serve's option that keeps one of several replicas on another node than the rest, so that a node that
+        is lost does not take all of them. Without it, all run on the other node of two once the first has been lost,
+        and stay there when it is back. Blocking."""
+        fixed = "num_replicas" in placement.options(replicas)
+        if replicas > 1 and fixed and len(_nodes_with(self._needed(placement.gpus))) > 1:
+            return {"max_replicas_per_node": replicas - 1}
+        return {}
 
     @asynccontextmanager
     async def deployed(
@@ -149,8 +163,10 @@ class Cluster:
 
     def _deploy(self, name: str, spec: EngineSpec, serving: Serving, hosting: Hosting, placement: Placement) -> Any:
         from ray import serve
+        from ray.serve.config import RequestRouterConfig
 
         from pipeline.workers.on_ray.replica import Replica
+        from pipeline.workers.on_ray.router import Router
 
         there = _applications().get(name)
         if there is not None and there.status in ("DEPLOYING", "RUNNING", "UNHEALTHY"):
@@ -165,7 +181,9 @@ class Cluster:
                 health_check_timeout_s=5.0,
                 graceful_shutdown_wait_loop_s=0.1,
                 graceful_shutdown_timeout_s=10.0,
+                request_router_config=RequestRouterConfig(request_router_class=Router),
                 **placement.options(serving.replicas),
+                **self._apart(serving.replicas, placement),
             )
             target = serve.RunTarget(deployment.bind(spec, serving, hosting), name=name, route_prefix=None)
             (handle,) = serve.run_many([target], wait_for_applications_running=False)
@@ -186,21 +204,13 @@ class Cluster:
                 log.warning("the Ray cluster does not tell its replicas: %s", type(error).__name__)
             await asyncio.sleep(WATCH_S)
 
-    async def watch_node(self) -> None:
-        """Wait until the node that connects this process to the cluster is lost, and log it."""
-        import ray
-
-        own = ray.get_runtime_context().get_node_id()
-        while True:
-            with contextlib.suppress(Exception):  # the head restarts
-                nodes = await asyncio.to_thread(ray.nodes)
-                if any(node["NodeID"] == own and not node["Alive"] for node in nodes):
-                    break
-            await asyncio.sleep(WATCH_S)
-        log.error(
-            "The Ray node of this process is lost: calls reach the replicas that run now, but no later ones. Restart "
-            "the node and this process."
-        )
+    async def watch_node(self, socket: str) -> None:
+        """Wait until the node that connects this process to the cluster is lost: it has ended, or the head has given it
+        up. socket: path of the node's socket."""
+        async with background(_closed(socket)) as ended, background(_given_up()) as given_up:
+            await asyncio.wait([ended, given_up], return_when=asyncio.FIRST_COMPLETED)
+        log.error(HostLost().message)
+        self.lost.set()
 
     async def _look(self) -> None:
         applications = await asyncio.to_thread(_applications)
@@ -216,6 +226,27 @@ class Cluster:
                 await self.discard(name)
 
 
+async def _closed(socket: str) -> None:
+    """Wait until the process with this socket has ended."""
+    with contextlib.suppress(OSError):
+        reader, writer = await asyncio.open_unix_connection(socket)
+        with contextlib.closing(writer):
+            await reader.read()
+
+
+async def _given_up() -> None:
+    """Wait until the cluster's head counts the node of this process as dead."""
+    import ray
+
+    own = ray.get_runtime_context().get_node_id()
+    while True:
+        with contextlib.suppress(Exception):  # the head restarts
+            nodes = await asyncio.to_thread(ray.nodes)
+            if any(node["NodeID"] == own and not node["Alive"] for node in nodes):
+                return
+        await asyncio.sleep(WATCH_S)
+
+
 _CONFIGURING = threading.Lock()
 """Lock for the functions of Serve that read or write configurations: each registers a module with its pickler for a
 moment, so of two threads at once one fails."""
@@ -227,6 +258,17 @@ def _applications() -> Any:
 
     with _CONFIGURING:
         return serve.status().applications
+
+
+def _nodes_with(resources: Mapping[str, float]) -> list[str]:
+    """Return the ids of the running nodes that have these resources, free or not. Blocking."""
+    import ray
+
+    return [
+        node["NodeID"]
+        for node in ray.nodes()
+        if node["Alive"] and all(node["Resources"].get(name, 0) >= amount for name, amount in resources.items())
+    ]
 
 
 def _hardware_here(cuda: bool) -> Hardware:

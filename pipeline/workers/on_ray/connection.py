@@ -6,7 +6,9 @@ import importlib.util
 import logging
 import os
 import secrets
+import signal
 import sys
+import threading
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -75,13 +77,14 @@ async def _connect(settings: Settings) -> AsyncIterator[Cluster]:
         else:
             os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", str(HEADLESS_S))
         os.environ.update(environment)
-        await asyncio.to_thread(_join, address, settings.ray_temp_dir)
+        socket = await asyncio.to_thread(_join, address, settings.ray_temp_dir)
+        _take_signals_back()
         import ray
 
         stack.push_async_callback(asyncio.to_thread, ray.shutdown)
         own = not settings.ray_address
         cluster = Cluster(own=own, versions=None if own else await asyncio.to_thread(versions))
-        async with background(cluster.watch()), background(cluster.watch_node()):
+        async with background(cluster.watch()), background(cluster.watch_node(socket)):
             yield cluster
 
 
@@ -158,14 +161,23 @@ def _check(address: str, token: str) -> None:
         raise ConfigError(f"RAY_ADDRESS={address} does not answer as a Ray cluster ({code.name.lower()}).")
 
 
-def _join(address: str, temp_dir: str) -> None:
-    """Connect this process to a cluster, and start Serve there if it does not run. Blocking; not in the main thread,
-    because Ray would replace the handlers of signals. temp_dir: see RAY_TEMP_DIR."""
+def _take_signals_back() -> None:
+    """Replace Ray's native handler of SIGTERM, which calls Python's, and aborts the process 3 s later, in the middle of
+    its shutdown."""
+    handler = signal.getsignal(signal.SIGTERM)
+    if handler is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
+
+
+def _join(address: str, temp_dir: str) -> str:
+    """Connect this process to a cluster, and start Serve there if it does not run; return the path of its node's
+    socket. Blocking; not in the main thread, because Ray would replace the handlers of signals. temp_dir: see
+    RAY_TEMP_DIR."""
     import ray
     from ray import serve
 
     try:
-        ray.init(
+        joined = ray.init(
             address,
             namespace="parley",
             log_to_driver=False,
@@ -179,3 +191,4 @@ def _join(address: str, temp_dir: str) -> None:
         ) from error
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     serve.start(proxy_location="Disabled")
+    return str(joined.address_info["raylet_socket_name"])

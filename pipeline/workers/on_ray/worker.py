@@ -15,6 +15,7 @@ from pipeline.workers.caller import Caller, Urgency, current
 from pipeline.workers.lag import Lag
 from pipeline.workers.on_ray.cluster import LOOK_S, Cluster, Placement
 from pipeline.workers.on_ray.connection import connected
+from pipeline.workers.on_ray.living import doubt_all
 from pipeline.workers.on_ray.messages import ALIVE_S, Alive, Ended, Message, Request
 from pipeline.workers.results import ResultsWorker
 from pipeline.workers.wire import Done, Failed, Item, dump, unpack
@@ -121,6 +122,7 @@ class RayWorker(ResultsWorker):
                     return
             except WorkerCrashed as error:
                 self._lost += 1
+                doubt_all()
                 if given or (error.code != WorkerCrashed.code and not file):
                     raise
             # A file has time to wait for a new replica.
