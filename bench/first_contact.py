@@ -11,20 +11,29 @@ import argparse
 import asyncio
 import re
 from collections.abc import Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from bench.newcomer import SPOKEN, TYPED
 from bench.wer_whisper import plain
 from pipeline.assistant import open_tts
 from pipeline.audio.clip import Clip
+from pipeline.conversation import events
+from pipeline.conversation.history import Conversation
+from pipeline.conversation.reply_options import ReplyOptions
+from pipeline.conversation.turn import Stages, Turn
 from pipeline.engines import open_named
 from pipeline.llm import ENGINES as LANGUAGE_MODELS
-from pipeline.llm import LanguageModel, Message
+from pipeline.llm import LanguageModel
 from pipeline.settings import Settings
 from pipeline.stt import ENGINES as RECOGNISERS
-from pipeline.stt import SpeechToText
+from pipeline.stt import SpeechToText, Transcript
+from pipeline.support.local_time import local_time
 from pipeline.support.progress import Progress
+from pipeline.tools import Toolbox
+from pipeline.tools.basic import basic
 from pipeline.voices.catalogue import Voices
+from tests.scripted import VOICE, ScriptedSTT, ScriptedTTS
 
 VOICES = ("man", "woman", "bm_george")
 PATIENT_S = 300.0
@@ -66,19 +75,22 @@ async def heard(stt: SpeechToText, spoken: dict[str, Clip]) -> dict[str, str]:
     }
 
 
-async def reply(llm: LanguageModel, system: str, asked: Sequence[str]) -> str:
-    """Return the reply to the last of these questions, asked in one conversation."""
-    messages = [Message("system", system)]
-    said = ""
+async def reply(llm: LanguageModel, settings: Settings, asked: Sequence[str]) -> str:
+    """Return the reply to the last of these questions, asked in one conversation as the service asks them: with its
+    system prompt, date and time, and functions."""
+    options = ReplyOptions(aloud=False, tools=Toolbox(basic(local_time)))
+    stages = Stages(ScriptedSTT(), llm, ScriptedTTS())
+    turn = Turn(stages, settings, voice=VOICE, language=None, reply_options=options)
+    conversation, said = Conversation(settings.system_prompt, budget_tokens=settings.history_tokens), ""
     for question in asked:
-        messages.append(Message("user", question))
-        said = "".join([delta.text async for delta in llm.reply(messages)])
-        messages.append(Message("assistant", said))
+        async with aclosing(turn.run(Transcript(question, None, 0.0), conversation)) as happenings:
+            [said] = [event.reply async for event in happenings if isinstance(event, events.TurnCompleted)]
+        conversation.record(question, None, said)
     return said
 
 
 async def judge(
-    name: str, llm: LanguageModel, system: str, wanted: dict[str, str], transcripts: dict[str, str]
+    name: str, llm: LanguageModel, settings: Settings, wanted: dict[str, str], transcripts: dict[str, str]
 ) -> Count:
     """Ask each question as it was heard; print the failures."""
     count = Count()
@@ -86,7 +98,7 @@ async def judge(
         text = transcripts[question]
         right = plain(text) == plain(question)
         before = ["tell me a joke"] if question == "another one" else []
-        said = await reply(llm, system, [*before, text]) if text else ""
+        said = await reply(llm, settings, [*before, text]) if text else ""
         sensible = not said.startswith(REPEATED) and bool(re.search(pattern, said, re.IGNORECASE))
         count.heard += right
         count.sensible += sensible
@@ -113,9 +125,9 @@ async def measure(options: argparse.Namespace) -> None:
         async with open_named("llm", LANGUAGE_MODELS, model, settings, quiet) as llm:
             for engine, texts in transcripts.items():
                 name = f"spoken, {engine} + {model}"
-                count = await judge(name, llm.engine, settings.system_prompt, SPOKEN, texts)
+                count = await judge(name, llm.engine, settings, SPOKEN, texts)
                 rows.append(f"{name}: {count.heard} of {len(SPOKEN)} heard right, {count.sensible} sensible replies")
-            count = await judge(f"typed, {model}", llm.engine, settings.system_prompt, TYPED, typed)
+            count = await judge(f"typed, {model}", llm.engine, settings, TYPED, typed)
             rows.append(f"typed, {model}: {count.sensible} of {len(TYPED)} sensible replies")
     print("", *rows, sep="\n")
 

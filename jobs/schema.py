@@ -190,7 +190,7 @@ passages = Table(
 """Transcripts for search: `jobs.transcript_library.passages`. The full-text index itself is made by the migration."""
 
 FULL_TEXT = "passages_words"
-"""Prefix of what the migration makes in addition: SQLite's FTS5 table, or the index of PostgreSQL's column `words`."""
+"""Prefix of what migrations make in addition: SQLite's FTS5 table, or PostgreSQL's indexes of words and of owners."""
 
 search_backlog = Table(
     "search_backlog",

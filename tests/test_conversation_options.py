@@ -19,6 +19,7 @@ from tests.scripted import ScriptedSTT
 from tests.server_process import TURN_S, Service
 from tests.servers.ollama import FakeOllama
 from tests.servers.running import running
+from tests.undated import undated
 
 pytestmark = pytest.mark.real_time
 LIVE = "rate=16000"
@@ -56,9 +57,9 @@ def say(live: Live, text: str = "Are you there?", **command: Any) -> dict[str, A
 
 
 def last(ollama: FakeOllama) -> tuple[str, float, list[tuple[str, str]]]:
-    """Model, temperature and messages of the last request."""
+    """Model, temperature and messages of the last request, without date and time."""
     body = ollama.requests[-1]
-    messages = [(message["role"], message["content"]) for message in body["messages"]]
+    messages = [(message["role"], undated(message["content"])) for message in body["messages"]]
     return body["model"], body["options"]["temperature"], messages
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pipeline.errors import EngineError, EngineUnavailable
-from pipeline.llm import Generation, Message, Usage
+from pipeline.llm import CLOCK, Generation, Message, Tool, Usage
 from pipeline.llm.ollama import installed, open_engine, probe
 from pipeline.settings import Settings
 from pipeline.support.json_types import JsonObject
@@ -307,3 +307,17 @@ async def test_model_without_tool_support_is_asked_without_tools(address: str, s
         for _ in range(2):
             deltas = [delta async for delta in opened.engine.reply(ASKED, tools=[LIGHT])]
             assert "".join(delta.text for delta in deltas) == REPLY
+
+
+async def test_the_time_is_told_to_a_model_that_cannot_ask_for_it(address: str, server: FakeOllama) -> None:
+    asked = [Message("user", "What time is it?", time="18:20")]
+    clock = Tool(CLOCK, "The time.", {"type": "object", "properties": {}})
+    told = []
+    for tools, traps in (([clock], Traps()), ([LIGHT], Traps()), ((), Traps()), ([clock], Traps(refuse_tools=True))):
+        server.traps = traps
+        async with open_engine(settings(address), quiet) as opened:
+            async for _ in opened.engine.reply(asked, tools=tools):
+                pass
+        told.append(server.requests[-1]["messages"][-1]["content"])
+    timed = "What time is it?\n(It is 18:20.)"
+    assert told == ["What time is it?", timed, timed, timed]

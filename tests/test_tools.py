@@ -26,7 +26,7 @@ from pipeline.tools.loading import open_tools
 from tests.dialogue import Dialogue, hold
 from tests.scripted import ScriptedLLM, ScriptedSTT
 
-BASIC = basic(UTC)
+BASIC = basic(lambda: datetime.now(UTC))
 
 
 def box(*functions: Function, limit_s: float = 1.0) -> Toolbox:

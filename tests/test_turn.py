@@ -3,7 +3,10 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import aclosing
+from datetime import datetime
+from itertools import count
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
@@ -15,7 +18,8 @@ from pipeline.conversation.events import Event
 from pipeline.conversation.history import Conversation
 from pipeline.conversation.turn import TURN_TIMEOUT_S, Stages, Turn
 from pipeline.errors import EngineError
-from pipeline.llm import Message, ReplyDelta
+from pipeline.llm import ReplyDelta
+from pipeline.llm.prompt import with_times
 from pipeline.settings import Settings
 from tests import virtual_time
 from tests.scripted import VOICE, Running, ScriptedLLM, ScriptedSTT, ScriptedTTS
@@ -128,7 +132,41 @@ def test_silence_gets_a_reply_without_the_language_model() -> None:
 def test_spoken_language_is_passed_to_the_model() -> None:
     llm = ScriptedLLM()
     play(ScriptedSTT("olá", language="pt"), llm)
-    assert llm.asked[0][-1] == Message("user", "olá", "pt")
+    assert (llm.asked[0][-1].content, llm.asked[0][-1].language) == ("olá", "pt")
+
+
+NOW = datetime(2026, 3, 1, 8, 5, tzinfo=ZoneInfo("America/Sao_Paulo"))
+
+
+def test_the_model_gets_the_date_first_and_the_time_last() -> None:
+    conversation, llm = Conversation("sys", budget_tokens=1000), ScriptedLLM()
+    conversation.record("hello", "en", "Hello to you.")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(turn_module, "local_time", lambda: NOW)
+        play(llm=llm, conversation=conversation)
+    assert llm.asked[0][0].content == "sys\nIt is Sunday, 1 March 2026."
+    assert [message.time for message in llm.asked[0]] == ["", "", "", "08:05"]
+    assert conversation.instructions == "sys"
+    conversation.instruct("theirs", exact=True)
+    play(llm=llm, conversation=conversation)
+    assert llm.asked[1][0].content == "theirs"
+    assert {message.time for message in llm.asked[1]} == {""}
+
+
+def test_the_beginning_of_the_prompt_stays_the_same_all_day() -> None:
+    """So that servers keep its state: only the last message of the turn before changes."""
+    conversation, llm, minutes = Conversation("sys", budget_tokens=1000), ScriptedLLM(), count(5)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(turn_module, "local_time", lambda: NOW.replace(minute=next(minutes)))
+        for _ in range(3):
+            play(llm=llm, conversation=conversation)
+            conversation.record("what does the heron do", "en", "It waits.")
+    first, second, third = map(with_times, llm.asked)
+    assert second[:1] == first[:1]
+    assert third[:3] == second[:3]
+    assert [one[-1].content.rpartition("\n")[2] for one in (first, second, third)] == [
+        "(It is 08:05.)", "(It is 08:06.)", "(It is 08:07.)",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -214,7 +252,7 @@ def test_turn_does_not_change_the_history() -> None:
     llm = ScriptedLLM()
     play(llm=llm, conversation=conversation)
     assert [m.content for m in conversation.messages] == ["hello", "Hello to you."]
-    assert [m.content for m in llm.asked[0]] == ["sys", "hello", "Hello to you.", "what does the heron do"]
+    assert [m.content for m in llm.asked[0][1:]] == ["hello", "Hello to you.", "what does the heron do"]
 
 
 def test_markup_is_in_the_reply_but_not_spoken() -> None:

@@ -4,11 +4,11 @@ import asyncio
 import bisect
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import TextClause, select, text
+from sqlalchemy import Row, TextClause, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from jobs.database import Database
@@ -25,6 +25,8 @@ SHOWN = 3
 """Passages shown of one job."""
 WINDOW = 100
 """Passages that one query reads."""
+LOOKED_THROUGH = 1_000
+"""Passages that PostgreSQL looks through, the newest first, before it asks its index."""
 ROUNDS = 20
 """Queries for one page; the page's cursor continues the search."""
 SNIPPET = 160
@@ -40,6 +42,21 @@ _POSTGRESQL = """
     WHERE words @@ to_tsquery('simple', :query) AND id < :below
     ORDER BY id DESC LIMIT :most
 """
+_POSTGRESQL_LATEST = """
+    SELECT id, job_id, text, starts FROM (
+        SELECT * FROM passages WHERE id < :below ORDER BY id DESC LIMIT :looked_through
+    ) AS latest
+    WHERE words @@ to_tsquery('simple', :query) ORDER BY id DESC LIMIT :most
+"""
+_POSTGRESQL_LATEST_OF_OWNER = """
+    SELECT id, job_id, text, starts FROM (
+        SELECT *, split_part(tokens, ' ', 1) AS owner FROM passages
+        WHERE (split_part(tokens, ' ', 1), id) < (:owner, :below) AND split_part(tokens, ' ', 1) >= :owner
+        ORDER BY owner DESC, id DESC LIMIT :looked_through
+    ) AS latest
+    WHERE words @@ to_tsquery('simple', :query) ORDER BY owner DESC, id DESC LIMIT :most
+"""
+"""Compared and ordered by both columns of the index `passages_words_by_owner`, so that PostgreSQL uses it."""
 _NEWEST = 2**63 - 1
 _CURSOR = re.compile("-?[0-9]{1,19}")
 """The id of a passage; those of transcripts from before the search are negative."""
@@ -91,11 +108,10 @@ async def search(
     wanted, below = terms(query), _below(cursor)
     if not wanted:
         return Hits([], None)
-    statement = text(_SQLITE if database.is_sqlite else _POSTGRESQL)
-    asked = _fts5(wanted, owner) if database.is_sqlite else _tsquery(wanted, owner)
+    statements = _fts5(wanted, owner) if database.is_sqlite else _tsquery(wanted, owner)
     found: dict[str, list[_Row]] = {}
     async with database.reading() as connection:
-        more, below = await _passages(connection, statement, asked, below, limit, found)
+        more, below = await _passages(connection, statements, below, limit, found)
         jobs_found = await _jobs(connection, list(found), owner)
         part = await indexed(connection)
     # In a thread, after the connection is free: words are looked for in many passages.
@@ -104,21 +120,28 @@ async def search(
 
 
 async def _passages(
-    connection: AsyncConnection, statement: TextClause, asked: str, below: int, limit: int, found: dict[str, list[_Row]]
+    connection: AsyncConnection, statements: Iterable[TextClause], below: int, limit: int, found: dict[str, list[_Row]]
 ) -> tuple[bool, int]:
-    """Add the passages of up to `limit` jobs to `found`; return whether there may be more, and from which id on."""
-    for _ in range(ROUNDS):
-        rows = (await connection.execute(statement, {"query": asked, "below": below, "most": WINDOW})).all()
-        for row in rows:
-            if row.job_id not in found and len(found) == limit:
+    """Add the passages of up to `limit` jobs to `found`; return whether there may be more, and from which id on.
+
+    statements: each continues where the one before it has found its last passage; the last one finds all.
+    """
+    rounds = 0
+    for statement in statements:
+        rows: Sequence[Row[Any]] | None = None
+        while rows is None or len(rows) == WINDOW:
+            if rounds == ROUNDS:
                 return True, below
-            below = row.id
-            of_job = found.setdefault(row.job_id, [])
-            if len(of_job) < SHOWN:
-                of_job.append((row.text, row.starts))
-        if len(rows) < WINDOW:
-            return False, below
-    return True, below
+            rounds += 1
+            rows = (await connection.execute(statement, {"below": below, "most": WINDOW})).all()
+            for row in rows:
+                if row.job_id not in found and len(found) == limit:
+                    return True, below
+                below = row.id
+                of_job = found.setdefault(row.job_id, [])
+                if len(of_job) < SHOWN:
+                    of_job.append((row.text, row.starts))
+    return False, below
 
 
 def _below(cursor: str | None) -> int:
@@ -129,21 +152,32 @@ def _below(cursor: str | None) -> int:
     return max(-_NEWEST, min(int(cursor), _NEWEST))
 
 
-def _fts5(wanted: Sequence[Term], owner: str | None) -> str:
-    """Return a query for FTS5. Tokens have letters and digits only, so nothing needs escaping."""
+def _fts5(wanted: Sequence[Term], owner: str | None) -> Sequence[TextClause]:
+    """Return the statement for FTS5. Tokens have letters and digits only, so nothing needs escaping."""
     parts = [f'"{" ".join(term.tokens)}"{"*" if term.begins else ""}' for term in wanted]
-    return " AND ".join([f'"{owner_token(owner)}"', *parts] if owner is not None else parts)
+    asked = " AND ".join([f'"{owner_token(owner)}"', *parts] if owner is not None else parts)
+    return [text(_SQLITE).bindparams(query=asked)]
 
 
-def _tsquery(wanted: Sequence[Term], owner: str | None) -> str:
-    """Return a query for `to_tsquery`."""
+def _tsquery(wanted: Sequence[Term], owner: str | None) -> Sequence[TextClause]:
+    """Return the statements for `to_tsquery`.
+
+    The index cannot return matches by age: for usual words, finding all matches and sorting them takes tens of
+    milliseconds, while there are enough of them among the newest passages.
+    """
     parts = []
     for term in wanted:
         words = [f"'{token}'" for token in term.tokens]
         if term.begins:
             words[-1] += ":*"
         parts.append(f"({' <-> '.join(words)})")
-    return " & ".join([f"'{owner_token(owner)}'", *parts] if owner is not None else parts)
+    asked = " & ".join(parts)
+    if owner is None:
+        latest = text(_POSTGRESQL_LATEST).bindparams(query=asked, looked_through=LOOKED_THROUGH)
+        return [latest, text(_POSTGRESQL).bindparams(query=asked)]
+    token = owner_token(owner)
+    latest = text(_POSTGRESQL_LATEST_OF_OWNER).bindparams(query=asked, looked_through=LOOKED_THROUGH, owner=token)
+    return [latest, text(_POSTGRESQL).bindparams(query=f"'{token}' & {asked}")]
 
 
 async def _jobs(connection: AsyncConnection, ids: Sequence[str], owner: str | None) -> list[Job]:

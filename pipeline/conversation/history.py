@@ -57,6 +57,8 @@ class Conversation:
         self.id = secrets.token_hex(8)
         """Identifies the conversation to the schedulers of the shared models."""
         self._system = Message("system", system_prompt)
+        self.exact = False
+        """Whether the language model gets the system prompt as it is, without date and time."""
         self._budget_tokens = budget_tokens
         self._items: dict[str, Item] = {}
         self._tokens: dict[str, int] = {}
@@ -91,9 +93,9 @@ class Conversation:
         """The system prompt."""
         return self._system.content
 
-    def instruct(self, system_prompt: str) -> None:
-        """Replace the system prompt from the next turn on."""
-        self._system = Message("system", system_prompt)
+    def instruct(self, system_prompt: str, *, exact: bool = False) -> None:
+        """Replace the system prompt from the next turn on. exact: see `self.exact`."""
+        self._system, self.exact = Message("system", system_prompt), exact
 
     # --- items ---
 

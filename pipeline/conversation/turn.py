@@ -17,11 +17,13 @@ from pipeline.conversation.timings import Timings
 from pipeline.conversation.tool_rounds import ToolRounds
 from pipeline.errors import EngineError, ParleyError, StageFailed
 from pipeline.llm import LanguageModel, Message, ReplyDelta, Usage
+from pipeline.llm.prompt import dated
 from pipeline.settings import Settings
 from pipeline.speech.clauses import Clause, clauses
 from pipeline.stt import SpeechToText, Transcript
 from pipeline.support.channel import Channel
 from pipeline.support.encodable import Halves, encodable
+from pipeline.support.local_time import local_time
 from pipeline.support.phrases import NOTHING_HEARD, phrase
 from pipeline.telemetry import metrics
 from pipeline.tools import Company
@@ -192,7 +194,9 @@ class Turn:
         if isinstance(prompt, str):
             deltas = _only(prompt)
         else:
-            deltas = rounds.deltas(self._asked(prompt), language, is_silent=lambda: not reply.text.strip())
+            own = isinstance(utterance, ReplyToHistory) and utterance.messages is not None
+            asked = self._asked(prompt, exact=conversation.exact or own)
+            deltas = rounds.deltas(asked, language, is_silent=lambda: not reply.text.strip())
         spoken = SpokenReply(
             self._stages.tts,
             self._voice,
@@ -214,10 +218,10 @@ class Turn:
         if not (reply.text.strip() or rounds.called or rounds.handed_over or (reply.cut and limited) or stopped):
             raise StageFailed("The language model returned an empty reply.", code="llm_unavailable")
 
-    def _asked(self, prompt: list[Message]) -> list[Message]:
-        """Return the prompt with the instructions of this turn."""
+    def _asked(self, prompt: list[Message], *, exact: bool) -> list[Message]:
+        """Return the prompt with the instructions of this turn, or with date and time unless it is exact."""
         if self._options.instructions is None:
-            return prompt
+            return prompt if exact else dated(prompt, local_time())
         rest = prompt[1:] if prompt and prompt[0].role == "system" else prompt
         return [Message("system", self._options.instructions), *rest]
 

@@ -30,6 +30,8 @@ class Message:
     """Functions that the assistant called; the content can then be empty."""
     call_id: str | None = None
     """In a tool's message, the id of the call that it is the result of."""
+    time: str = ""
+    """Time of day of a user's message, for models that cannot ask for it; empty: not told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,9 @@ class Generation:
     response_format: Mapping[str, Json] | None = None
     """The form that the reply must have: OpenAI's `json_object` or `json_schema`."""
 
+
+CLOCK = "current_time"
+"""Name of the function that tells a model the time."""
 
 AS_SET = Generation()
 """The deployment's own settings."""

@@ -79,8 +79,9 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
         kind = str(about["compute_type"]).removesuffix("_float32")
         small = size < TOO_SMALL
         details = f"{kind}, {size / 1e9:.2g} billion parameters" + (": too small to be trusted" if small else "")
+        model = LocalLanguageModel(worker, name, settings, calls_tools=bool(about["calls_tools"]))
         yield Opened(
-            LocalLanguageModel(worker, name, settings), f"{name} ({details})", about["device"], worker.load,
+            model, f"{name} ({details})", about["device"], worker.load,
             name=name, compute_type=kind, notes=(_warning(name, size),) if small else (),
         )  # fmt: skip
 
@@ -109,9 +110,9 @@ def _config(settings: Settings, folder: Path, size: int, hardware: Hardware) -> 
 class LocalLanguageModel(ServedModel):
     """One model in one worker, for all sessions; replies take turns as the scheduler decides."""
 
-    def __init__(self, worker: Worker, model: str, settings: Settings) -> None:
+    def __init__(self, worker: Worker, model: str, settings: Settings, *, calls_tools: bool) -> None:
         super().__init__("The local model", model, settings)
-        self._worker = worker
+        self._worker, self._calls_tools = worker, calls_tools
 
     async def _pieces(
         self, messages: Sequence[Message], tools: Sequence[Tool], must_call: bool, generation: Generation
@@ -120,7 +121,7 @@ class LocalLanguageModel(ServedModel):
         # Room for the whole reply: a caller that stops reading must not hold the model, which others wait for.
         whole: Channel[Chunk] = Channel(self._settings.llm_max_tokens + 1)
         arguments = (
-            _told(messages), [tool.as_function() for tool in tools],
+            _told(self._timed(messages, tools, calls_tools=self._calls_tools)), [tool.as_function() for tool in tools],
             generation.max_tokens or 0, generation.temperature, generation.top_p,
         )  # fmt: skip
         reading = asyncio.create_task(self._read(arguments, whole))

@@ -16,6 +16,7 @@ from tokenizers import Tokenizer
 from pipeline.errors import EngineError
 from pipeline.llm import Usage
 from pipeline.llm.chat_message import ChatMessage
+from pipeline.llm.chat_template import TOOLS
 from pipeline.llm.local_config import Chunk, LocalConfig
 from pipeline.llm.local_tokenizer import read_tokenizer
 from pipeline.llm.streaming import ContextExceeded
@@ -59,7 +60,9 @@ class LocalModel:
             special = sorted({added.content for added in self._tokenizer.get_added_tokens_decoder().values()})
             named = {name: _token(told.get(name)) for name in ("bos_token", "eos_token", "unk_token", "pad_token")}
             self._ends = self._end_tokens(folder, named["eos_token"], special)
-            self._template = TemplateProcess(_template(folder, told), {k: v for k, v in named.items() if v}, special)
+            source = _template(folder, told)
+            self._calls_tools = TOOLS.search(source) is not None
+            self._template = TemplateProcess(source, {k: v for k, v in named.items() if v}, special)
             length = told.get("model_max_length")
             self.context = min(config.context, int(length)) if isinstance(length, int | float) else config.context
             """Most tokens of prompt and reply together."""
@@ -73,11 +76,12 @@ class LocalModel:
         for _ in self.reply([{"role": "user", "content": "Hello"}], (), max_tokens=1):
             pass
 
-    def describe(self) -> dict[str, str]:
-        """Return what the start-up table shows: device and compute type."""
+    def describe(self) -> dict[str, str | bool]:
+        """Return device, compute type, and whether the model can call functions."""
         return {
             "device": self._generator.device,
             "compute_type": self._generator.compute_type,
+            "calls_tools": self._calls_tools,
         }
 
     def count_generated(self) -> int:

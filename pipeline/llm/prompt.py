@@ -7,6 +7,7 @@ role, a conversation that does not begin with the user, and results without thei
 from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from datetime import datetime
 from itertools import chain
 
 from pipeline.llm import Message
@@ -19,6 +20,8 @@ TOKENS_PER_MESSAGE = 5
 """Tokens for the role and separators of the chat template."""
 NO_RESULT = "There is no result yet."
 """Result that the model sees for a call without one, because some models refuse a call without a result."""
+SENTENCE_ENDS = (".", "!", "?")
+"""Ends of a system prompt after which the date is on the same line."""
 NOTHING_SAID = "…"
 """Replaces the message of a side that said nothing when it was its turn."""
 
@@ -27,6 +30,31 @@ def estimated_tokens(message: Message) -> int:
     """Estimate the tokens that a message takes in the prompt."""
     called = sum(len(call.name) + len(call.arguments.encode()) for call in message.calls)
     return TOKENS_PER_MESSAGE + int((len(message.content.encode()) + called) / BYTES_PER_TOKEN)
+
+
+def dated(messages: Sequence[Message], now: datetime) -> list[Message]:
+    """Add the date to the system message, which begins the messages, and the time to the user's last message.
+
+    Servers and `local` keep the state of a prompt's beginning: it stays the same all day, and the time, which is at the
+    prompt's end, costs nothing.
+    """
+    system, *rest = messages
+    # "Today is" on a line of its own is what a small model then says, whatever it is asked (`bench.first_contact`).
+    date = f"It is {now:%A}, {now.day} {now:%B %Y}."
+    between = " " if system.content.endswith(SENTENCE_ENDS) else "\n"
+    told = [replace(system, content=f"{system.content}{between}{date}".strip()), *rest]
+    last = max((at for at, message in enumerate(told) if message.role == "user"), default=None)
+    if last is not None:
+        told[last] = replace(told[last], time=f"{now:%H:%M}")
+    return told
+
+
+def with_times(messages: Sequence[Message]) -> list[Message]:
+    """Write the times of messages into their texts."""
+    return [
+        replace(message, content=f"{message.content}\n(It is {message.time}.)") if message.time else message
+        for message in messages
+    ]
 
 
 def in_the_users_language(messages: Sequence[Message]) -> list[Message]:

@@ -3,7 +3,7 @@
 import ast
 import operator
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, tzinfo
+from datetime import datetime
 from fractions import Fraction
 
 from pipeline.support.phrases import TIMER_OVER, phrase
@@ -15,12 +15,12 @@ MAX_BITS = 4096
 MAX_TIMER_S = 24 * 3600.0
 
 
-def basic(zone: tzinfo | None) -> Mapping[str, Function]:
-    """Return these functions by name. zone: time zone for `current_time`; None: the machine's own."""
+def basic(clock: Callable[[], datetime]) -> Mapping[str, Function]:
+    """Return these functions by name. clock: returns the time for `current_time`, with its time zone."""
 
     def current_time() -> dict[str, str]:
         """The current local time and date, day of the week included."""
-        now = datetime.now(UTC).astimezone(zone)
+        now = clock()
         return {
             "time": f"{now:%H:%M}", "date": f"{now:%Y-%m-%d}", "weekday": f"{now:%A}",
             "iso": now.isoformat(timespec="seconds"),

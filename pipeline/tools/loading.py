@@ -8,8 +8,8 @@ from importlib.metadata import entry_points
 from types import ModuleType
 
 from pipeline.errors import EngineUnavailable
-from pipeline.llm.builtin import time_zone
 from pipeline.settings import Settings
+from pipeline.support.local_time import local_time
 from pipeline.tools import REGISTERED, Function, Toolbox
 from pipeline.tools.basic import basic
 
@@ -29,7 +29,7 @@ async def open_tools(settings: Settings) -> AsyncIterator[Toolbox]:
     if not settings.tools:
         yield Toolbox()
         return
-    functions = {**basic(time_zone()), **installed()}
+    functions = {**basic(local_time), **installed()}
     if not settings.mcp_servers:
         yield Toolbox(functions)
         return

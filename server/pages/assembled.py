@@ -17,6 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from pipeline.settings import HOME
+from server.pages.compressed import compressed
 
 WEB = HOME / "web"
 PAGE = "index.html"
@@ -42,6 +43,8 @@ class Assembled:
     """The page in one language."""
 
     html: bytes
+    compressed: bytes
+    """The same in gzip."""
     etag: str
     inline: str
     """The source of its inline script, for the Content Security Policy."""
@@ -125,7 +128,7 @@ def _assembled(language: str, stamps: Sequence[Stamp]) -> Assembled:
     html = html.replace(_ENTRY_TAG, "\n  ".join(tags))
     data = _ADDRESS.sub(lambda found: _address(found[1], versions), html).encode()
     digest = base64.b64encode(hashlib.sha256(names.encode()).digest()).decode()
-    return Assembled(data, f'"{hashlib.sha256(data).hexdigest()[:32]}"', f"'sha256-{digest}'")
+    return Assembled(data, compressed(data), f'"{hashlib.sha256(data).hexdigest()[:32]}"', f"'sha256-{digest}'")
 
 
 def _address(path: str, versions: Mapping[str, str]) -> str:

@@ -81,6 +81,7 @@ class Config:
             assistant.settings.system_prompt, assistant.voice()
         )
         self._generation = conversation_options.generation
+        self._usual_instructions = conversation_options.system_prompt
         self._hears = next((engine.model or engine.engine for engine in assistant.engines), "")
         hearing: Transcription = {"model": self._hears}
         if conversation_options.language:
@@ -209,6 +210,8 @@ class Config:
         self.language = hearing.language or (usual if not hearing.languages else None) or None
         self.options, self.reply_options, self.voice_now = options, reply_options, voice
         self.instructions: str = json.get("instructions") or ""
+        self.own_instructions = self.instructions != self._usual_instructions
+        """Whether the client gave the instructions; they then reach the model as they are."""
 
     def _options(
         self, detection: TurnDetection | None, reduction: NoiseReduction | None, partial_ms: int | None

@@ -62,7 +62,8 @@ class RealtimeSession:
         self.sound = SoundIn(self.config.input_format)
         self.outbox: Channel[ServerEvent] = Channel(OUTBOX)
         """The server events to send; ends with the reason why the session has ended."""
-        conversation = assistant.conversation(self.config.instructions)
+        conversation = assistant.conversation()
+        conversation.instruct(self.config.instructions, exact=self.config.own_instructions)
         self.translation = Translation(conversation, self.config, self.outbox, ended=self._ended)
         self.live = assistant.session(
             self.config.options,
@@ -106,7 +107,7 @@ class RealtimeSession:
             self.translation.uncommitted_ms = 0.0
         live.configure(config.options, voice=config.voice_now, language=config.language)
         live.reply_options = config.reply_options
-        live.conversation.instruct(config.instructions)
+        live.conversation.instruct(config.instructions, exact=config.own_instructions)
 
     def _ended(self, response: Response | None) -> None:
         self.deferral.ended(response)

@@ -144,7 +144,7 @@ class Connection:
         elif Ping.is_type(kind):
             await self._tell(Pong(Ping.from_event(event).text))
         elif Transcribe.is_type(kind):
-            self._hearing.transcribe(Transcribe.from_event(event))
+            await self._hearing.transcribe(Transcribe.from_event(event))
         elif Detect.is_type(kind):
             await self._hearing.detect(Detect.from_event(event))
         elif AudioStart.is_type(kind):

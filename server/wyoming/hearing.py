@@ -53,12 +53,16 @@ class Hearing:
         self._refused = False
         """Whether the request was refused before its sound."""
 
-    def transcribe(self, asked: Transcribe) -> None:
-        """Transcribe the sound that follows."""
+    async def transcribe(self, asked: Transcribe) -> None:
+        """Transcribe the sound that follows, or refuse it if the recogniser lacks its language."""
         self._refused = False
         if self._answered or (self._command is not None and self._command.over):
             self.forget()  # the previous sound, whose end the client has not sent
         self._asked, self._wake = asked, None
+        try:
+            self._responses.heard_language(asked)
+        except BadInput as error:
+            await self.refuse_transcription(error, asked)
 
     async def detect(self, asked: Detect) -> None:
         """Search the sound that follows for wake words, instead of transcribing it."""
@@ -69,11 +73,11 @@ class Hearing:
         except BadInput as error:
             await self.refuse_detection(error, asked.context)
 
-    async def refuse_transcription(self, error: BadInput) -> None:
-        """Refuse to transcribe the sound that follows."""
+    async def refuse_transcription(self, error: BadInput, asked: Transcribe | None = None) -> None:
+        """Refuse to transcribe the sound that follows. asked: the request, if it could be read."""
         self._asked, self._wake, self._refused = Transcribe(), None, True
         self.forget()
-        await self._begin(partial(_failing, error), *_no_transcript(self._asked))
+        await self._begin(partial(_failing, error), *_no_transcript(asked or self._asked))
 
     async def refuse_detection(self, error: BadInput, context: JsonObject | None = None) -> None:
         """Refuse to search the sound that follows. context: the client's context, which the response repeats."""

@@ -93,7 +93,7 @@ class Responses:
         """Return a command that listens as the client asks. Raises BadInput (unsupported_language)."""
         return Command(
             self._assistant,
-            language=self._language(asked),
+            language=self.heard_language(asked),
             hint=_hints(asked),
             patience=patience(asked.vad_sensitivity),
             room=room,
@@ -121,12 +121,13 @@ class Responses:
         return await stt.in_time(
             self._assistant.stages.stt,
             sound.end(),
-            language=self._language(asked),
+            language=self.heard_language(asked),
             prompt=_hints(asked),
             limit_s=self._assistant.settings.stt_timeout_s,
         )
 
-    def _language(self, asked: Transcribe) -> str | None:
+    def heard_language(self, asked: Transcribe) -> str | None:
+        """Return the language to listen for; None: it is detected. Raises BadInput (unsupported_language)."""
         return (
             self._assistant.recognisers.heard_language(asked.language)
             or self._assistant.settings.speech_language

@@ -239,15 +239,30 @@ def test_browsers_get_the_page_and_other_clients_get_json(server: ServerProcess)
     assert httpx.get(server.url).json()["message"] == "Parley is listening."
 
 
-@pytest.mark.parametrize("path", ["/ui", "/web/style.css"])
+@pytest.mark.parametrize("path", ["/ui", "/web/style.css", "/docs/swagger-ui-bundle.js"])
 def test_the_page_and_its_files_are_compressed_for_clients_that_accept_it(server: ServerProcess, path: str) -> None:
-    answer = httpx.get(server.url + path)
-    assert answer.headers["content-encoding"] == "gzip"
-    assert "Accept-Encoding" in answer.headers["vary"]
-    assert int(answer.headers["content-length"]) < len(answer.content) / 2
     plain = httpx.get(server.url + path, headers={"Accept-Encoding": "identity"})
-    assert "content-encoding" not in plain.headers
-    assert plain.content == answer.content
+    assert int(plain.headers["content-length"]) == len(plain.content)
+    for accepted in ("gzip, deflate, br", "GZIP;q=0.5", "*"):
+        answer = httpx.get(server.url + path, headers={"Accept-Encoding": accepted})
+        assert answer.headers["content-encoding"] == "gzip"
+        assert int(answer.headers["content-length"]) < len(answer.content) / 2
+        assert answer.content == plain.content
+        assert [answer.headers[name] for name in ("etag", "content-type")] == [
+            plain.headers[name] for name in ("etag", "content-type")
+        ]
+    for accepted in ("identity", "gzip;q=0, *", "br"):
+        answer = httpx.get(server.url + path, headers={"Accept-Encoding": accepted})
+        assert "content-encoding" not in answer.headers
+        assert "Accept-Encoding" in answer.headers["vary"]
+
+
+def test_images_and_ranges_are_served_as_they_are(server: ServerProcess) -> None:
+    assert "content-encoding" not in httpx.get(f"{server.url}/web/apple-touch-icon.png").headers
+    part = httpx.get(f"{server.url}/web/app.js", headers={"Range": "bytes=0-9"})
+    assert (part.status_code, len(part.content), part.headers.get("content-encoding")) == (206, 10, None)
+    told = httpx.head(f"{server.url}/web/app.js")
+    assert (told.status_code, told.content) == (200, b"")
 
 
 def test_the_page_has_strict_headers(server: ServerProcess) -> None:

@@ -14,6 +14,7 @@ from tests.in_process import in_process
 from tests.server_process import Service
 from tests.servers.ollama import FakeOllama
 from tests.servers.running import running
+from tests.undated import undated
 
 pytestmark = pytest.mark.real_time
 REPLY = "The heron waits."
@@ -61,8 +62,8 @@ def shown(visitor: Visitor) -> list[str]:
 
 
 def told(ollama: FakeOllama) -> list[str]:
-    """The messages of the last request."""
-    return [message["content"] for message in ollama.requests[-1]["messages"]]
+    """The messages of the last request, without date and time."""
+    return [undated(message["content"]) for message in ollama.requests[-1]["messages"]]
 
 
 def kept(visitor: Visitor) -> list[dict[str, Any]]:

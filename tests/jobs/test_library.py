@@ -98,18 +98,28 @@ async def test_search_finds_only_the_callers_transcripts(store: JobStore) -> Non
     assert await found(store, "heron") == [his.id, hers.id]
 
 
-async def test_search_goes_on_from_page_to_page(store: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("looked_through", [1, 5, 12, 1000])
+async def test_search_goes_on_from_page_to_page(
+    store: JobStore, monkeypatch: pytest.MonkeyPatch, looked_through: int
+) -> None:
     monkeypatch.setattr("jobs.transcript_library.search.WINDOW", 3)
+    monkeypatch.setattr("jobs.transcript_library.search.LOOKED_THROUGH", looked_through)
     long = ["A heron waits. " + "It has much time. " * 40] * 8
-    made = [await transcribed(store, *long, key=f"{number}" * 64) for number in range(3)]
-    seen, cursor = [], None
-    while True:
-        page = await search(store.database, "heron", limit=2, cursor=cursor)
-        seen += [hit.job.id for hit in page.items]
-        assert all(len(hit.snippets) == 3 for hit in page.items)
-        if (cursor := page.next_cursor) is None:
-            break
-    assert list(dict.fromkeys(seen)) == [job.id for job in reversed(made)]
+    made = []
+    for number in range(3):
+        made.append(await transcribed(store, *long, key=f"{number}" * 64, owner="key:anna"))
+        await transcribed(store, "Silence.", key="a" * 64, owner="key:anna")
+        made.append(await transcribed(store, *long, key="b" * 64, owner="key:ben"))
+    for owner in ("key:anna", None):
+        seen, cursor = [], None
+        while True:
+            page = await search(store.database, "heron", owner=owner, limit=2, cursor=cursor)
+            seen += [hit.job.id for hit in page.items]
+            assert all(len(hit.snippets) == 3 for hit in page.items)
+            if (cursor := page.next_cursor) is None:
+                break
+        wanted = [job.id for job in reversed(made) if owner in (None, job.owner)]
+        assert list(dict.fromkeys(seen)) == wanted
 
 
 async def test_tags_and_pins_choose_jobs(store: JobStore) -> None:

@@ -383,7 +383,7 @@ async def test_a_database_of_the_first_version_is_migrated(database_url: str, tm
         store = JobStore(database, max_waiting=10)
         assert await store.get(job.id) == job
         async with database.reading() as connection:
-            assert await connection.scalar(text("SELECT version_num FROM alembic_version")) == "0010"
+            assert await connection.scalar(text("SELECT version_num FROM alembic_version")) == "0011"
             hosts = (await connection.execute(text("SELECT host FROM deliveries ORDER BY url"))).scalars().all()
             assert hosts == ["2606:4700::1", "hooks.example"]
         # Jobs from before the migration get a duration, and are found by their words.

@@ -1,6 +1,7 @@
 """Options that a client requests for its session or a response: each is applied or refused."""
 
 import math
+import re
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 
 from pipeline.audio.clip import Clip
 from pipeline.listening import noise
+from pipeline.settings import Settings
 from pipeline.stt import Hinted, Spoken, Transcript, Word
 from tests.realtime.desk import Desk, hold
 from tests.realtime.test_items import MANUAL, WEATHER, create, message
@@ -175,6 +177,22 @@ def test_a_response_request_during_speech_waits_for_the_user(session: dict[str, 
     assert len(d.of("input_audio_buffer.committed")) == (1 if session else 2)
     metadata = [event["response"]["metadata"] for event in d.of("response.created")]
     assert metadata == [{"topic": "manners"}, None][: 1 if session else 2]
+
+
+def test_the_clients_own_instructions_reach_the_model_as_they_are() -> None:
+    """The deployment's come with the date."""
+
+    async def script(d: Desk) -> None:
+        for number, instructions in enumerate((None, "be brief", ""), start=1):
+            if instructions is not None:
+                await d.update(instructions=instructions)
+            d.send("response.create")
+            await d.until("response.done", count=number)
+        usual, own, none = [asked[0].content for asked in d.stages.llm.asked]  # type: ignore[attr-defined]
+        assert re.fullmatch(rf"{re.escape(Settings().system_prompt)} It is \w+, \d+ \w+ \d{{4}}\.", usual)
+        assert (own, none) == ("be brief", "")
+
+    hold(script)
 
 
 def test_a_second_request_with_options_is_refused() -> None:

@@ -14,6 +14,8 @@ export class Status {
     this.box = section.querySelector(".status");
     this.says = section.querySelector(".status-says");
     this.open = new Set();
+    this.turns = [];
+    new ResizeObserver(() => this.resize()).observe(this.box);
     for (const happens of ["hashchange", "visibilitychange"]) {
       (happens === "hashchange" ? window : document).addEventListener(happens, () => this.look());
     }
@@ -44,6 +46,17 @@ export class Status {
     if (again && this.seen) this.timer = setTimeout(() => this.look(), EVERY_MS);
   }
 
+  /** @private Width of the chart in CSS pixels. */
+  get across() {
+    return Math.max(240, this.box.clientWidth);
+  }
+
+  /** @private Draw the chart again in another width, so that its text keeps its size. */
+  resize() {
+    const chart = this.box.querySelector(".chart");
+    if (chart && chart.viewBox.baseVal.width !== this.across) chart.replaceWith(turnChart(this.turns, this.across));
+  }
+
   /** @private */
   say(words) {
     if (this.says.textContent !== words) this.says.textContent = words;
@@ -56,8 +69,9 @@ export class Status {
     for (const details of this.box.querySelectorAll("details")) {
       this.open[details.open ? "add" : "delete"](details.className);
     }
+    this.turns = status.turns;
     const focused = this.box.contains(document.activeElement) && document.activeElement.closest("details")?.className;
-    this.box.replaceChildren(figures(status), turns(status.turns, this.box.clientWidth), engines(status.engines), machine(status));
+    this.box.replaceChildren(figures(status), turns(status.turns, this.across), engines(status.engines), machine(status));
     for (const details of this.box.querySelectorAll("details")) {
       details.open = this.open.has(details.className);
       if (focused === details.className) details.querySelector("summary").focus();
@@ -101,7 +115,7 @@ function turns(list, across) {
   const rows = element("ol");
   rows.append(...[...list].reverse().map((turn) => element("li", "", describe(turn))));
   table.append(element("summary", "", text("asList")), rows);
-  part.append(turnChart(list, Math.max(240, across)), legend, table);
+  part.append(turnChart(list, across), legend, table);
   return part;
 }
 

@@ -4,22 +4,20 @@
 cheap to import.
 """
 
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, tzinfo
 from typing import TYPE_CHECKING
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pipeline.engines import Opened
 from pipeline.llm.builtin.grammar import grammar, sentences
 from pipeline.settings import Settings
+from pipeline.support.local_time import local_time
 from pipeline.support.progress import Report
 
 if TYPE_CHECKING:
     from pipeline.llm.builtin.responder import BuiltinResponder
 
-__all__ = ["grammar", "open_engine", "probe", "sentences", "time_zone"]
+__all__ = ["grammar", "open_engine", "probe", "sentences"]
 
 
 async def probe(settings: Settings) -> None:
@@ -31,15 +29,5 @@ async def open_engine(settings: Settings, report: Report) -> "AsyncIterator[Open
     """Open the responder."""
     from pipeline.llm.builtin.responder import BuiltinResponder
 
-    zone = time_zone()
-    responder = BuiltinResponder(clock=lambda: datetime.now(UTC).astimezone(zone))
+    responder = BuiltinResponder(clock=local_time)
     yield Opened(responder, model="rules (en, pt, es)", device="cpu", name="rules")
-
-
-def time_zone() -> tzinfo | None:
-    """Return the time zone of the variable TZ, also where the system has no time zones, as in a slim container; None:
-    the machine's own."""
-    try:
-        return ZoneInfo(os.environ.get("TZ", ""))
-    except (ZoneInfoNotFoundError, ValueError, OSError):  # not set, or in POSIX's own notation
-        return None

@@ -14,8 +14,10 @@ from pipeline.conversation.history import Conversation
 from pipeline.conversation.turn import Announcement
 from pipeline.errors import BadInput, EngineError, StageFailed
 from pipeline.llm import Message, ToolCall
+from pipeline.llm.prompt import dated
 from pipeline.stt import Transcript
 from pipeline.support.encodable import encodable
+from pipeline.support.local_time import local_time
 from pipeline.support.phrases import NOTHING_HEARD, phrase
 from pipeline.telemetry import metrics
 from pipeline.workers.caller import for_session
@@ -56,7 +58,7 @@ class Reader:
         if wanted.messages[-1].role == "user" and sounds and not told[-1].content.strip():
             return Announcement(*phrase(NOTHING_HEARD, conversation.language))
         if wanted.aloud and all(message.role != "system" for message in told):
-            told.insert(0, Message("system", self.assistant.settings.system_prompt))
+            return dated([Message("system", self.assistant.settings.system_prompt), *told], local_time())
         return told
 
     async def _message(self, message: ChatMessage, param: str, conversation: Conversation) -> Message:
