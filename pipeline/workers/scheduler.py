@@ -44,7 +44,7 @@ class Scheduler(Generic[T]):
     one that was served longest ago; first come first served inside a session. At most `max_waiting` wait beyond those
     that a replica could take at once, of one account at most half as many and of one session a quarter (each at least
     OWN_SHARE); as many files may wait beside them. While conversations use the model, files leave one replica free, and
-    so do the sessions of one account while those of others use it.
+    so do the calls of one account while others use it.
     """
 
     def __init__(
