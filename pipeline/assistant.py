@@ -12,7 +12,6 @@ from pipeline import llm, stt, tts
 from pipeline.audio import decode
 from pipeline.audio.clip import Clip
 from pipeline.conversation import events
-from pipeline.conversation.dictation import Room
 from pipeline.conversation.events import Event
 from pipeline.conversation.history import Conversation
 from pipeline.conversation.kept_turns import Recorder, open_recorder
@@ -34,6 +33,7 @@ from pipeline.llm.offered import OfferedModels
 from pipeline.personas import ConversationOptions, Personas, prompt_of, temperature_of
 from pipeline.settings import Settings
 from pipeline.speech.lexicon import LexicalSpeech, read_lexicon
+from pipeline.speech.unread import Unread
 from pipeline.stt import SpeechToText, Transcript
 from pipeline.stt.home_names import at_home, open_home_names
 from pipeline.stt.recognisers import Recognisers
@@ -41,6 +41,7 @@ from pipeline.support.context_holder import open_together
 from pipeline.support.json_types import Json
 from pipeline.support.openai_names import VOICES
 from pipeline.support.progress import Progress, Report
+from pipeline.support.room import Room
 from pipeline.tools import Toolbox
 from pipeline.tools.loading import open_tools
 from pipeline.transcripts.refine import Refiners
@@ -247,14 +248,17 @@ class Assistant:
         *,
         voice: Voice,
         reply_options: ReplyOptions,
+        unread: Unread,
     ) -> AsyncGenerator[Event, None]:
-        """Run one turn on a whole prompt and yield its events. The conversation gives only the language and its id."""
+        """Run one turn on a whole prompt and yield its events. The conversation gives only the language and its id.
+        unread: see `Turn`."""
         turn = Turn(
             self.stages,
             self.settings,
             voice=voice,
             language=self.settings.speech_language or None,
             reply_options=reply_options,
+            unread=unread,
         )
         said = prompt if isinstance(prompt, Announcement) else ReplyToHistory(messages=prompt)
         return turn.run(said, conversation)

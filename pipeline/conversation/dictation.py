@@ -10,33 +10,12 @@ from pipeline.conversation.events import Event
 from pipeline.conversation.history import Conversation
 from pipeline.errors import EngineError, ParleyError
 from pipeline.stt import Transcript
+from pipeline.support.room import Room
 
 T = TypeVar("T")
 
 MAX_PENDING = 64
 """Limit of utterances of one session that wait for their transcript."""
-
-
-class Room(Protocol):
-    """Budget of bytes for waiting audio, shared by several sessions."""
-
-    def take(self, size: int, /) -> bool:
-        """Reserve `size` bytes. Returns False if the budget does not have them."""
-        ...
-
-    def give_back(self, size: int, /) -> None:
-        """Release `size` reserved bytes."""
-        ...
-
-
-class Unlimited:
-    """Budget without a limit, for sessions of the caller's own process."""
-
-    def take(self, size: int, /) -> bool:
-        return True
-
-    def give_back(self, size: int, /) -> None:
-        pass
 
 
 class Start(Protocol):

@@ -15,7 +15,7 @@ from pipeline.audio.clip import Clip
 from pipeline.conversation import claims, events, turn_taking
 from pipeline.conversation.announcements import Announcements
 from pipeline.conversation.answer import Answer
-from pipeline.conversation.dictation import Dictation, Room, Unlimited
+from pipeline.conversation.dictation import Dictation
 from pipeline.conversation.events import Event
 from pipeline.conversation.history import Conversation
 from pipeline.conversation.kept_turns import Recorder
@@ -40,6 +40,7 @@ from pipeline.listening.wake_word import MicroWakeWord, WakeGate, WakeWordDetect
 from pipeline.settings import Settings
 from pipeline.stt import Transcript
 from pipeline.support.channel import Channel
+from pipeline.support.room import Room, Unlimited
 from pipeline.telemetry import metrics, tracing
 from pipeline.voices.catalogue import Voice
 from pipeline.workers.caller import Urgency, calling

@@ -15,6 +15,7 @@ from pipeline.errors import EngineError, ParleyError, StageFailed
 from pipeline.speech.clauses import Clause
 from pipeline.speech.language import spoken_language
 from pipeline.speech.normalise import for_voice
+from pipeline.speech.unread import Unread
 from pipeline.support.channel import Channel
 from pipeline.telemetry import metrics
 from pipeline.tts import TextToSpeech
@@ -28,12 +29,20 @@ class SpokenReply:
     """The speech of one reply."""
 
     def __init__(
-        self, tts: TextToSpeech, voice: Voice, options: ReplyOptions, timeout_s: float, *, fixed_language: bool
+        self,
+        tts: TextToSpeech,
+        voice: Voice,
+        options: ReplyOptions,
+        timeout_s: float,
+        *,
+        fixed_language: bool,
+        unread: Unread | None,
     ) -> None:
         """timeout_s: longest wait for the next audio of a clause. fixed_language: see
-        `pipeline.speech.language.text_language`."""
+        `pipeline.speech.language.text_language`. unread: see `Turn`."""
         self._tts, self._voice, self._options, self._timeout_s = tts, voice, options, timeout_s
         self._fixed_language = fixed_language
+        self._unread = unread
 
     async def speak(
         self, pending: Channel[Clause], language: str | None, timings: Timings, out: Channel[Event]
@@ -50,6 +59,8 @@ class SpokenReply:
             text = for_voice(clause.text, spoken)
             if not text:
                 continue
+            if self._unread is not None:
+                await self._unread.little()
             # The listener waits in silence for the first clause; later ones are ready while the earlier ones play.
             with less_urgent(Urgency.LATER) if started else nullcontext():
                 try:
@@ -57,6 +68,8 @@ class SpokenReply:
                         async for clip in self._paced(self._clips(text, spoken)):
                             stage.first()
                             metrics.SPOKEN.inc(clip.seconds)
+                            if self._unread is not None:
+                                self._unread.made(clip)
                             if not started:
                                 started = True
                                 timings.mark("first_audio")

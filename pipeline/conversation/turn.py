@@ -20,6 +20,7 @@ from pipeline.llm import LanguageModel, Message, ReplyDelta, Usage
 from pipeline.llm.prompt import dated
 from pipeline.settings import Settings
 from pipeline.speech.clauses import Clause, clauses
+from pipeline.speech.unread import Unread
 from pipeline.stt import SpeechToText, Transcript
 from pipeline.support.channel import Channel
 from pipeline.support.encodable import Halves, encodable
@@ -91,12 +92,13 @@ class Turn:
         committed: asyncio.Event | None = None,
         ahead: bool = True,
         company: Company | None = None,
+        unread: Unread | None = None,
     ) -> None:
         """language: ISO 639-1 of the expected speech; None to detect it. answer_silence: say that nothing was heard,
         else end the turn with an empty reply. said_before: the transcripts, possibly still pending, of earlier parts of
         the utterance. committed: set when it is certain that the user has finished (None: it is); functions with side
         effects wait for it. ahead: prepare the reply before that; False: only the transcript. company: the live
-        conversation."""
+        conversation. unread: counts the speech of a reader that notes what it has taken; None: it takes all."""
         self._stages = stages
         self._settings = settings
         self._voice = (reply_options.voice if reply_options else None) or voice
@@ -107,6 +109,7 @@ class Turn:
         self._committed = committed
         self._ahead = ahead
         self._company = company
+        self._unread = unread
 
     async def run(self, utterance: Utterance, conversation: Conversation) -> AsyncGenerator[Event, None]:
         """Yield the events of the turn, from audio or text; only the last one is an end event.
@@ -203,6 +206,7 @@ class Turn:
             self._options,
             self._settings.tts_timeout_s,
             fixed_language=bool(self._settings.speech_language),
+            unread=self._unread,
         )
         pending: Channel[Clause] = Channel(CLAUSES_AHEAD)
         try:

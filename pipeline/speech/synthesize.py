@@ -11,16 +11,18 @@ from pipeline.audio.clip import Clip
 from pipeline.speech.clauses import Clause, split
 from pipeline.speech.language import spoken_language
 from pipeline.speech.normalise import for_voice
+from pipeline.speech.unread import Unread
 from pipeline.support.background import background
 from pipeline.support.channel import Channel
+from pipeline.support.room import Room
 from pipeline.telemetry import metrics
 from pipeline.tts import TextToSpeech
 from pipeline.voices.catalogue import Voice
 from pipeline.workers.caller import Urgency, calling
 
 CLIPS_AHEAD = 20_000
-"""Limit of clips that wait for a slow listener: more than any accepted text makes (4,096 characters are some 9,000
-clips of 40 ms), so that a client that reads slowly or not at all does not block the shared voice."""
+"""Limit of clips that wait for a slow listener: more than any clause makes, so that a client that reads slowly or not
+at all does not block the shared voice. `Unread` limits the sound."""
 
 SILENCE_S, SILENCE_HZ = 0.3, 24_000
 """Length and rate of the silence for a text that contains nothing to speak ("…", an emoji)."""
@@ -43,48 +45,65 @@ class Said:
 
 
 async def say(
-    tts: TextToSpeech, text: str, *, voice: Voice, language: str | None = None, usual: str = ""
+    tts: TextToSpeech,
+    text: str,
+    *,
+    voice: Voice,
+    language: str | None = None,
+    usual: str = "",
+    room: Room | None = None,
 ) -> AsyncGenerator[Clip, None]:
     """Yield the clips of a text; see `said`."""
-    async with aclosing(said(tts, text, voice=voice, language=language, usual=usual)) as all_said:
+    async with aclosing(said(tts, text, voice=voice, language=language, usual=usual, room=room)) as all_said:
         async for one in all_said:
             yield one.clip
 
 
 async def said(
-    tts: TextToSpeech, text: str, *, voice: Voice, language: str | None = None, usual: str = ""
+    tts: TextToSpeech,
+    text: str,
+    *,
+    voice: Voice,
+    language: str | None = None,
+    usual: str = "",
+    room: Room | None = None,
 ) -> AsyncGenerator[Said, None]:
-    """Yield the sound of a text, in order, all of one rate, made ahead of the reader. Closing the generator stops it.
+    """Yield the sound of a text, in order, all of one rate, made a little ahead of the reader (`Unread`). Closing the
+    generator stops it.
 
     A text with nothing to say ("…", an emoji) yields nothing. language: ISO 639-1 of the text; None: it is detected for
     each clause (`pipeline.speech.language`), except for texts in the alphabet of `usual` (SPEECH_LANGUAGE; "": none).
-    Raises EngineError, Overloaded.
+    room: counts the bytes that wait for the reader. Raises EngineError, Overloaded.
     """
     ahead: Channel[Said] = Channel(CLIPS_AHEAD)
 
-    async def speak() -> None:
+    async def speak(unread: Unread) -> None:
         try:
-            async with aclosing(_said(tts, text, voice, language, usual)) as all_said:
+            async with aclosing(_said(tts, text, voice, language, usual, unread)) as all_said:
                 async for one in all_said:
+                    unread.made(one.clip)
                     await ahead.send(one)
         except Exception as error:
             ahead.close(error)
         else:
             ahead.close()
 
-    async with background(speak()):
-        async for one in ahead:
-            yield one
+    with Unread(room) as unread:
+        async with background(speak(unread)):
+            async for one in ahead:
+                unread.taken(one.clip)
+                yield one
 
 
 async def _said(
-    tts: TextToSpeech, text: str, voice: Voice, wanted: str | None, usual: str
+    tts: TextToSpeech, text: str, voice: Voice, wanted: str | None, usual: str, unread: Unread
 ) -> AsyncGenerator[Said, None]:
     session = secrets.token_hex(8)
     fixed, usual = bool(usual), voice.usual_language(usual)
     begun = False
     language = voice.language(wanted or await spoken_language(text, usual=usual, speaks=tts.speaks, fixed=fixed))
     for clause in split(text, language=language):
+        await unread.little()
         if not wanted:
             language = await spoken_language(clause.text, usual=usual, speaks=tts.speaks, before=language, fixed=fixed)
         spoken = for_voice(clause.text, language)

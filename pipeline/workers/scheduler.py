@@ -44,7 +44,7 @@ class Scheduler(Generic[T]):
     one that was served longest ago; first come first served inside a session. At most `max_waiting` wait beyond those
     that a replica could take at once, of one account at most half as many and of one session a quarter (each at least
     OWN_SHARE); as many files may wait beside them. While conversations use the model, files leave one replica free, and
-    so do the sessions of one account while those of others use it.
+    so do the calls of one account while others use it.
     """
 
     def __init__(
@@ -217,13 +217,14 @@ class Scheduler(Generic[T]):
 
     def _waits(self, caller: Caller) -> bool:
         """Whether calls like this one run on all replicas but one, which is kept free for others that use the model:
-        files for all conversations, sessions of one account for those of others."""
+        files for all conversations, calls of one account for those of others. A session's own less urgent calls, such
+        as its partial transcripts, do not count."""
         if self._size == 1:
             return False
         if caller.urgency >= Urgency.FILE:
             alike = [held for held in self._held if held.urgency >= Urgency.FILE]
             return len(alike) >= self._size - 1 and self.conversing
-        alike = [held for held in self._held if held.account == caller.account and held.session != caller.session]
+        alike = [held for held in self._held if held.account == caller.account and not _yields(held, caller)]
         return bool(caller.account) and len(alike) >= self._size - 1 and bool(self._using() - {caller.account})
 
     def _begin(self, first: T) -> None:
@@ -304,3 +305,9 @@ class Scheduler(Generic[T]):
             served.move_to_end(name)
             while len(served) > max(REMEMBERED, 4 * self._max_waiting):
                 served.popitem(last=False)
+
+
+def _yields(held: Caller, caller: Caller) -> bool:
+    """Whether a running call is of the same session as this one and less urgent. Calls without a session, such as those
+    of requests, are strangers to each other."""
+    return bool(held.session) and held.session == caller.session and held.urgency > caller.urgency

@@ -6,6 +6,7 @@
     origins.py   which origins of web pages may call
     keys.py jwts.py page_tokens.py   authentication
     rates.py     rate limits
+    work_pace.py   CPU time
     budgets.py   memory and slots, counted by limits.py and slots.py
     bodies.py    the maximum size and minimum speed of a body
     revocation.py   the end of open connections whose key was revoked or has expired
@@ -20,6 +21,7 @@ from server.access.client_secrets import bound_session
 from server.access.limits import held_of
 from server.access.middleware import AccessMiddleware
 from server.access.revocation import Revoked, stay_of
+from server.access.work_pace import paced
 
 __all__ = [
     "Access",
@@ -33,6 +35,7 @@ __all__ = [
     "caller_of",
     "check_exposure",
     "held_of",
+    "paced",
     "require_key",
     "stay_of",
 ]  # fmt: skip

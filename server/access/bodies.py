@@ -17,13 +17,19 @@ SLOWEST_BYTES_PER_S = 16 * 1024
 """Minimum speed of a body after BODY_TIMEOUT_S. It is half the speed of the slowest lines in use (256 kbit/s), so a
 slower sender holds back on purpose. At this speed the largest permitted file holds its slot for at most nine hours."""
 
+CHUNKS = "parley.body_chunks"
+"""Key in an ASGI scope under which the HTTP server counts the parts of the body that it has parsed."""
+CHUNK_BYTES = 256
+"""Bytes as which each of them counts at least in its caller's pace: parsing one takes about a microsecond of the event
+loop, however short it is."""
+
 
 class Bounded:
     """`receive` of one request, with limits. Raises HTTPException (413, 408, 503) in the code that reads the body."""
 
     def __init__(self, scope: Scope, receive: Receive, rule: Rule) -> None:
         """scope: must contain the connection's share of the memory."""
-        self._receive = receive
+        self._scope, self._receive = scope, receive
         self._most = None if rule.files else rule.most
         self._waited_s = 0.0
         self._size = 0
@@ -50,7 +56,7 @@ class Bounded:
         self._waited_s += time.monotonic() - begun
         size = len(message.get("body", b""))
         self._size += size
-        await self._held.uploaded(size)
+        await self._held.uploaded(max(size, CHUNK_BYTES * self._scope.pop(CHUNKS, 0)))
         self._done = message["type"] != "http.request" or not message.get("more_body", False)
         if self._most is None:
             return message  # a file: its route counts the bytes that stay in memory

@@ -17,6 +17,9 @@ RETRY_S = 5.0
 PACE_BYTES_PER_S = 1 << 23
 """Bytes a second of one caller that are read from its WebSockets: 250 times what speech needs as 16-bit PCM at 16 kHz.
 Each costs some 5 ns of the event loop, which all share."""
+FRAME_BYTES = 1 << 13
+"""Bytes as which a frame of a WebSocket counts in addition to its own: handling even an empty one takes some 40 µs of
+the event loop. A conversation sends 50 or 100 frames a second."""
 BURST_BYTES = 1 << 25
 """Bytes of one caller that are read at once, before PACE_BYTES_PER_S holds: a largest message."""
 BODY_PACE_BYTES_PER_S = 1 << 25
@@ -169,17 +172,18 @@ class Share:
         return True
 
     def sent(self, size: int) -> float:
-        """Count bytes from the network; return for how many seconds nothing more should be read."""
-        return self._budget.bytes_pace.sent(size, self._counted_as, burst=BURST_BYTES, per_s=PACE_BYTES_PER_S)
-
-    async def paced(self, size: int) -> None:
-        """Count bytes from the network; wait as long as nothing more should be read. The pace grows with the caller's
-        conversations as that of `heard` does: a house sends the sound of all its satellites from one address."""
+        """Count bytes from the network; return for how many seconds nothing more should be read. The pace grows with
+        the caller's conversations as that of `heard` does: a house sends the sound of all its satellites from one
+        address."""
         caller = self._counted_as
         if caller is None:
-            return
+            return 0.0
         per_s = PACE_BYTES_PER_S * self._sound_per_s(caller) / SOUND_PER_S
-        if wait_s := self._budget.bytes_pace.sent(size, caller, burst=BURST_BYTES, per_s=per_s):
+        return self._budget.bytes_pace.sent(size, caller, burst=BURST_BYTES, per_s=per_s)
+
+    async def paced(self, size: int) -> None:
+        """Count bytes from the network; wait as long as nothing more should be read."""
+        if wait_s := self.sent(size):
             await asyncio.sleep(wait_s)
 
     async def uploaded(self, size: int) -> None:

@@ -6,6 +6,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from pipeline.errors import Overloaded
 from server.access.limits import HELD, RETRY_S, Share
+from server.access.work_pace import paced
 
 CHUNK_BYTES = 1 << 18
 """Bytes that are passed to the connection at a time. It buffers what the client has not read, and accepts the next
@@ -15,7 +16,8 @@ Refuse = Callable[[Overloaded, Scope, Receive, Send], Awaitable[None]]
 
 
 class Counted:
-    """`send` of one request. It passes a large body on in chunks, at the pace of the client."""
+    """`send` of one request. It passes a large body on in chunks, at the pace of the client, and a body that is still
+    made at that of its caller's work (`work_pace`)."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, refuse: Refuse) -> None:
         """scope: must contain the connection's share of the memory. refuse: sends an error in place of a response for
@@ -45,6 +47,8 @@ class Counted:
                 await self._send(start)
             if len(body) <= CHUNK_BYTES:
                 await self._send(message)
+                if message.get("more_body", False):
+                    await paced()
                 return
             for at in range(0, len(body), CHUNK_BYTES):
                 more = at + CHUNK_BYTES < len(body) or message.get("more_body", False)

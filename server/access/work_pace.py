@@ -2,8 +2,9 @@
 the service.
 
 Python runs one thread at a time, so each request, and each thread that it uses, delays the sound of all conversations.
-Counted is the CPU time of a request, of the tasks that it starts and of the threads that they use, until its response
-is complete. Conversations are not delayed here: `Share.heard` limits them.
+Counted is the CPU time of a request, of the tasks that it starts and of the threads that they use, while it runs and
+until its response is complete. A long request waits, too: between the parts of its response, and where it calls
+`paced`. Conversations are not delayed here: `Share.heard` limits them.
 """
 
 import asyncio
@@ -15,7 +16,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 from server.access.callers import Caller
@@ -31,8 +31,14 @@ WORK_BURST_S = 1.0
 """CPU seconds that they may use at once, before WORK_PER_S holds."""
 FIRST_S = 0.01
 """Expected CPU time of a caller's first request, in seconds."""
+COUNTED_S = 0.01
+"""CPU seconds of a running request after which they count for its caller."""
 PRESENT_S = 30.0
 """Time after a caller's last request during which it is expected to send another one, in seconds."""
+
+
+HERE = ("", "")
+"""Name of all callers on this machine without a key, which do not wait."""
 
 
 class BusyCaller(TooOften):
@@ -42,9 +48,11 @@ class BusyCaller(TooOften):
 class Charge:
     """The CPU time of one request so far."""
 
-    def __init__(self, report: Callable[[float], None]) -> None:
-        """report: called with the CPU time when the request has ended."""
-        self._report = report
+    def __init__(self, pace: "WorkPace", name: tuple[str, str], reserved_s: float) -> None:
+        """name: of the caller. reserved_s: what counts for it before the request begins."""
+        self._pace, self._name = pace, name
+        self._counted_s = reserved_s
+        self._since = 0.0
         self.seconds = 0.0
         self.over = False
         """Whether the request has ended. The later work of its tasks is not counted."""
@@ -58,10 +66,31 @@ class Charge:
             _charge.reset(token)
             self.end()
 
+    def begin_step(self) -> None:
+        """Note that a step of the request begins on the event loop."""
+        self._since = time.perf_counter()
+
+    def count_step(self) -> None:
+        """Count the step so far."""
+        if self.over:
+            return
+        now = time.perf_counter()
+        self.seconds += now - self._since
+        self._since = now
+        if (more_s := self.seconds - self._counted_s) >= COUNTED_S:
+            self._counted_s = self.seconds
+            self._pace.used(self._name, more_s)
+
+    async def pause(self) -> None:
+        """Wait while the caller's requests have used too much, PACE_WAIT_S at most."""
+        self.count_step()
+        if wait_s := self._pace.wait_s(self._name):
+            await asyncio.sleep(min(wait_s, PACE_WAIT_S))
+
     def end(self) -> None:
         """End the charge."""
         self.over = True
-        self._report(self.seconds)
+        self._pace.ended(self._name, self.seconds - self._counted_s, self.seconds)
 
 
 async def _waited_for(work: Awaitable[T]) -> T:
@@ -69,6 +98,13 @@ async def _waited_for(work: Awaitable[T]) -> T:
 
 
 _charge: ContextVar[Charge | None] = ContextVar("charge", default=None)
+
+
+async def paced() -> None:
+    """Let a long request wait if its caller uses too much of the service's time. Call it where nothing is held that
+    others wait for."""
+    if (charge := _charge.get()) is not None:
+        await charge.pause()
 
 
 class _Charged(Coroutine[Any, Any, T], Awaitable[T]):
@@ -79,18 +115,18 @@ class _Charged(Coroutine[Any, Any, T], Awaitable[T]):
         self._work, self._charge = work, charge
 
     def send(self, value: Any, /) -> Any:
-        began = time.perf_counter()
+        self._charge.begin_step()
         try:
             return self._work.send(value)
         finally:
-            self._charge.seconds += time.perf_counter() - began
+            self._charge.count_step()
 
     def throw(self, *error: Any) -> Any:
-        began = time.perf_counter()
+        self._charge.begin_step()
         try:
             return self._work.throw(*error)
         finally:
-            self._charge.seconds += time.perf_counter() - began
+            self._charge.count_step()
 
     def close(self) -> None:
         self._work.close()
@@ -211,21 +247,32 @@ class WorkPace:
         if method not in ("GET", "HEAD", "OPTIONS"):
             self._working[name] = now
             self._working.move_to_end(name)
+        wait_s = self.wait_s(name)
         used = self._used(name, now)
-        wait_s = 0.0
-        if caller.counted_as is None or not self._others(name, now):
-            # What it has used alone delays it by a few seconds at most when another caller has come.
-            used.level_s = min(used.level_s, WORK_BURST_S + PACE_WAIT_S * WORK_PER_S)
-        else:
-            wait_s = max(0.0, used.level_s - WORK_BURST_S) / WORK_PER_S
         reserved_s = used.mean_s if wait_s <= PACE_WAIT_S else 0.0
         used.level_s += reserved_s
-        return wait_s, Charge(partial(self._end, name, reserved_s))
+        return wait_s, Charge(self, name, reserved_s)
 
-    def _end(self, name: tuple[str, str], reserved_s: float, seconds: float) -> None:
-        """Note what a request has used in place of what was reserved for it."""
+    def wait_s(self, name: tuple[str, str]) -> float:
+        """Return the seconds until this caller's requests may continue."""
+        now = self._clock()
+        used = self._used(name, now)
+        if name == HERE or not self._others(name, now):
+            # What it has used alone delays it by a few seconds at most when another caller has come.
+            used.level_s = min(used.level_s, WORK_BURST_S + PACE_WAIT_S * WORK_PER_S)
+            return 0.0
+        return max(0.0, used.level_s - WORK_BURST_S) / WORK_PER_S
+
+    def used(self, name: tuple[str, str], seconds: float) -> None:
+        """Note what a running request has used beyond what is already counted."""
         used = self._used(name, self._clock())
-        used.level_s = max(0.0, used.level_s + seconds - reserved_s)
+        used.level_s = max(0.0, used.level_s + seconds)
+
+    def ended(self, name: tuple[str, str], rest_s: float, seconds: float) -> None:
+        """Note that a request has ended. rest_s: what is not counted yet, or below 0 what was reserved and not used.
+        seconds: all that it has used."""
+        self.used(name, rest_s)
+        used = self._of[name]
         used.mean_s += (seconds - used.mean_s) / 10
 
     def _used(self, name: tuple[str, str], now: float) -> _Used:
@@ -245,4 +292,4 @@ class WorkPace:
 
 
 def _name(caller: Caller) -> tuple[str, str]:
-    return caller.counted_as or ("", "")
+    return caller.counted_as or HERE

@@ -13,6 +13,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from pipeline.settings import Settings
+from server.access.bodies import CHUNKS
 from server.http.stalling import MAX_HEAD_BYTES, MAX_HEADERS, Stall, refuse_head
 from server.http.websocket_protocol import BoundedWebSocket
 
@@ -31,6 +32,10 @@ PIECE_BYTES = 1 << 16
 END_OF_HEAD = b"\r\n\r\n"
 BODY_STEP_BYTES = 256
 """Least bytes parsed at a time of a body of unknown length: it might consist of END_OF_HEAD only."""
+
+
+MAX_UNREAD_CHUNKS = 4096
+"""Chunks of a body that are discarded after its response; a client whose request was refused sends few more."""
 
 
 class TooManyHeaders(Exception):
@@ -65,6 +70,7 @@ class BoundedHttp(HttpToolsProtocol):
         """Bytes of each head in the pipeline, in its order."""
         self._in_body, self._body_left = False, 0
         """Whether a request's body is being received, and its remaining bytes if Content-Length gives its size."""
+        self._unread_chunks = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -157,6 +163,13 @@ class BoundedHttp(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         self._body_left = max(0, self._body_left - len(body))
+        if self.cycle.response_complete:
+            self._unread_chunks += 1
+            if self._unread_chunks > MAX_UNREAD_CHUNKS:
+                self.transport.abort()
+            return
+        scope: dict[str, Any] = self.cycle.scope  # type: ignore[assignment]
+        scope[CHUNKS] = scope.get(CHUNKS, 0) + 1
         super().on_body(body)
 
     def on_message_complete(self) -> None:

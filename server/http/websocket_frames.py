@@ -19,6 +19,8 @@ class Frames:
         """max_message_bytes: a longer message is passed on whole, for the parser to refuse."""
         self.text_limit: int | None = None
         """Bytes of a text message that are passed on; None: all."""
+        self.begun = 0
+        """Number of frames of which something was passed on or dropped."""
         self.cut = False
         """Whether the current or last text message was cut short."""
         self._max_message_bytes = max_message_bytes
@@ -71,6 +73,7 @@ class Frames:
         if kept < length:
             head = bytes([first, second & _MASKED | 127]) + kept.to_bytes(8, "big") + head[size - mask :]
         del coming[:size]
+        self.begun += 1
         self._left, self._skip = kept, length - kept
         return head
 

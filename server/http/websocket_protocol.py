@@ -8,13 +8,15 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.frames import Frame
 
 from pipeline.settings import Settings
-from server.access.limits import HELD, Share
+from server.access.limits import FRAME_BYTES, HELD, Share
 from server.http.draining import CLOSE_CODE, Leaving
 from server.http.stalling import Stall, refuse_head
 from server.http.websocket_frames import Frames
 
 FREE_BYTES = 1 << 20
 """Bytes of a message in transit that are not counted: half a minute of speech is always accepted."""
+STEP_FRAMES = 32
+"""Frames that are parsed before other connections have their turn: a network read can contain 40,000."""
 MAX_TEXT_BYTES = 1 << 21
 """Longest text that is not ASCII. One character can make all others of its string four bytes wide. A longer text is
 passed on up to here, and is refused for its length."""
@@ -35,9 +37,9 @@ def limit_text(scope: MutableMapping[str, object], chars: int) -> None:
 class BoundedWebSocket(WebSocketsSansIOProtocol):
     """uvicorn's WebSocket protocol with bounds.
 
-    Frames are parsed one by one, and not while a message waits for the application. The bytes of a message count in the
-    budget of its caller while they come and wait. Of pings that come while the client does not read, the newest is
-    answered.
+    Frames are parsed one by one, and not while a message waits for the application or the caller sends faster than its
+    pace. The bytes of a message count in the budget of its caller while they come and wait. Of pings that come while
+    the client does not read, the newest is answered.
     """
 
     settings: Settings
@@ -52,8 +54,12 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
         """Bytes held in the budget for what is coming or waits."""
         self._pongs = b""
         """The pong that cannot be sent at the moment."""
+        self._step_end = STEP_FRAMES
+        """Number of the frame after which others have their turn. An application that finds each message waiting does
+        not let them have it."""
         self._pause: asyncio.TimerHandle | None = None
-        """Ends the time in which nothing is read because the caller sends faster than its pace."""
+        """Ends the time in which nothing is read or parsed, because the caller sends faster than its pace or others
+        have their turn."""
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stall.end()
@@ -74,25 +80,45 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
                 refuse_head(self.transport, len(data.partition(b"\r\n")[0]))  # uvicorn does not respond to these
             return
         self._unparsed.feed(data)
+        self._step_end = self._unparsed.begun + STEP_FRAMES
+        self._came(len(data))
         self._parse()
+
+    def _came(self, size: int) -> None:
+        """Count bytes in the pace of the caller."""
         held: Share | None = self._in_scope(HELD)
-        if held is not None and (seconds := held.sent(len(data))) > 0 and self._pause is None:
+        if held is not None and (seconds := held.sent(size)) > 0:
+            self._wait(seconds)
+
+    def _wait(self, seconds: float) -> None:
+        """Read and parse nothing for this time."""
+        if self._pause is None and not self.transport.is_closing():
             self.transport.pause_reading()
             self._pause = asyncio.get_running_loop().call_later(seconds, self._read_on)
 
     def _read_on(self) -> None:
-        """Read again, unless a message still waits for the application."""
+        """Parse and read again, unless a message still waits for the application."""
         self._pause = None
-        if not self.read_paused and not self.transport.is_closing():
+        self._step_end = self._unparsed.begun + STEP_FRAMES
+        self._parse()
+        if self._pause is None and not self.read_paused and not self.transport.is_closing():
             self.transport.resume_reading()
 
     def _parse(self) -> None:
         """Parse frames until the application has one to take."""
         if self._unparsed.text_limit is None and (chars := self._in_scope(TEXT_LIMIT)) is not None:
             self._unparsed.text_limit = 4 * (chars + 1)  # bytes of its longest form in UTF-8
-        while not self.read_paused and not self.transport.is_closing() and (data := self._unparsed.take()):
+        while not self.read_paused and self._pause is None and not self.transport.is_closing():
+            before = self._unparsed.begun
+            data = self._unparsed.take()
+            if self._unparsed.begun > before:
+                self._came(FRAME_BYTES)
+            if not data:
+                return
             super().data_received(data)
             self._count()
+            if self._unparsed.begun >= self._step_end:
+                self._wait(0.0)
 
     def _in_scope(self, name: str) -> Any:
         """Value in the scope of the connection; None for a connection whose handshake was refused."""

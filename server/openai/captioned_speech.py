@@ -105,6 +105,7 @@ async def captioned_speech(request: Request, wanted: CaptionedSpeechRequest) -> 
         voice=voice,
         language=language_code(letter or wanted.lang_code),
         usual=assistant.settings.speech_language,
+        room=held_of(request),
     )
     timing = partial(timed_words, assistant) if wanted.return_timestamps else None
     output = SpeechOutput(wanted.response_format, wanted.speed, timing)

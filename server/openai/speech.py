@@ -137,6 +137,7 @@ async def speech(request: Request, wanted: SpeechRequest) -> Response:
         voice=voice,
         language=language_code(wanted.language),
         usual=assistant.settings.speech_language,
+        room=held_of(request),
     )
     timing = partial(timed_words, assistant) if wanted.timestamp_granularities else None
     output = SpeechOutput(wanted.response_format, wanted.speed, timing)

@@ -13,6 +13,7 @@ from pipeline.errors import ParleyError
 from pipeline.speech.synthesize import Said, silence
 from pipeline.stt import Word
 from pipeline.support.json_types import JsonObject
+from server.access import paced
 from server.access.limits import Share
 from server.errors import as_json, as_openai
 from server.openai.sse import sse
@@ -76,6 +77,7 @@ class SpeechOutput:
                         sound += part
                     else:
                         words += part
+                        await paced()
             return await asyncio.to_thread(self._json, bytes(sound), words)
         finally:  # the response counts its own bytes
             held.give_back(counted)

@@ -79,7 +79,7 @@ class Connection:
         share one."""
         self._reader, self._writer = reader, writer
         self._assistant, self._draining = assistant, draining
-        self._responses = Responses(assistant, conversations, self._tell)
+        self._responses = Responses(assistant, conversations, self._tell, held)
         self._held, self._slot = held, slot
         self._name = secrets.token_hex(8)
         self._hearing = Hearing(assistant, self._responses, self._begin_request, held, converting)

@@ -147,7 +147,7 @@ class Hearing:
 
     async def _follow(self, sound: SoundIn) -> None:
         """Listen for the end of the command from now on. Raises BadInput (unsupported_language)."""
-        command, asked = self._responses.command(self._asked, self._held), self._asked
+        command, asked = self._responses.command(self._asked), self._asked
         await self._begin(lambda: self._responses.follow(command, asked, sound), *_no_transcript(asked))
         self._command = command
         await asyncio.sleep(0)  # the request opens the command

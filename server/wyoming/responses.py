@@ -73,9 +73,10 @@ class Responses:
         assistant: Assistant,
         conversations: Conversations,
         tell: Callable[[Eventable], Coroutine[object, object, None]],
+        held: Share,
     ) -> None:
-        """tell: sends an event to the client."""
-        self._assistant, self._conversations, self.tell = assistant, conversations, tell
+        """tell: sends an event to the client. held: counts the speech that waits for it."""
+        self._assistant, self._conversations, self.tell, self._held = assistant, conversations, tell, held
 
     # --- recognition ---
 
@@ -89,14 +90,14 @@ class Responses:
             sound.release()
         await TranscriptOut(self.tell, asked.context).end(heard.text, heard.language)
 
-    def command(self, asked: Transcribe, room: Share) -> Command:
+    def command(self, asked: Transcribe) -> Command:
         """Return a command that listens as the client asks. Raises BadInput (unsupported_language)."""
         return Command(
             self._assistant,
             language=self.heard_language(asked),
             hint=_hints(asked),
             patience=patience(asked.vad_sensitivity),
-            room=room,
+            room=self._held,
         )
 
     async def follow(self, command: Command, asked: Transcribe, sound: SoundIn) -> None:
@@ -196,7 +197,14 @@ class Responses:
     async def _send(self, text: str, voice: Voice, language: str | None, sound: SoundOut) -> None:
         """Speak a text; send nothing for a text without anything to speak, such as a row of dashes."""
         assistant = self._assistant
-        said = say(assistant.stages.tts, text, voice=voice, language=language, usual=assistant.settings.speech_language)
+        said = say(
+            assistant.stages.tts,
+            text,
+            voice=voice,
+            language=language,
+            usual=assistant.settings.speech_language,
+            room=self._held,
+        )
         async with aclosing(said) as clips:
             async for clip in clips:
                 await sound.send(clip)

@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import Callable, MutableMapping
+import time
+from collections.abc import AsyncGenerator, Callable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +13,8 @@ from starlette.types import Receive, Scope, Send
 
 from pipeline.errors import Overloaded
 from pipeline.settings import Settings
-from server.access import Access, AccessMiddleware
+from server.access import Access, AccessMiddleware, work_pace
+from server.access.callers import Caller
 from server.access.limits import Budget, Share
 from server.access.responses import CHUNK_BYTES
 from server.openai.speech_output import SpeechOutput
@@ -90,6 +92,28 @@ async def test_a_large_response_is_passed_on_in_chunks() -> None:
         assert client.body in (DATA, b"head" + DATA + b"tail")
         assert [message.get("more_body", False) for message in client.sent[1:]].count(False) == 1
         assert not client.sent[-1].get("more_body")
+
+
+async def test_a_response_waits_between_parts_if_its_caller_is_too_busy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(work_pace, "WORK_BURST_S", 0.0)
+
+    async def parts() -> AsyncGenerator[bytes, None]:
+        for _ in range(3):
+            until = time.thread_time() + 0.02
+            while time.thread_time() < until:
+                pass
+            yield b"part"
+
+    app, access = service(lambda: StreamingResponse(parts()), 10**8)
+    client = Client()
+    client.reads.set()
+    begun = time.monotonic()
+    with access.work.conversation(Caller("ben", frozenset())):
+        await request(app, client, ANNA)
+    assert client.body == b"part" * 3
+    assert time.monotonic() - begun > 3 * 0.02 / work_pace.WORK_PER_S * 0.9
 
 
 async def test_a_disconnect_gives_the_room_back() -> None:

@@ -12,7 +12,8 @@ import pytest
 from server.access import rates, work_pace
 from server.access.callers import Caller
 from server.access.pace import PACE_WAIT_S
-from server.access.work_pace import PRESENT_S, WORK_BURST_S, WORK_PER_S, Charge, WorkPace, counted_work
+from server.access.work_pace import HERE as OWN
+from server.access.work_pace import PRESENT_S, WORK_BURST_S, WORK_PER_S, Charge, WorkPace, counted_work, paced
 from tests.in_process import in_process
 from tests.waiting import until
 
@@ -94,6 +95,10 @@ def test_this_machines_own_callers_do_not_wait() -> None:
     assert [spend(pace, HERE, WORK_BURST_S) for _ in range(5)] == [0.0] * 5
 
 
+def charged() -> Charge:
+    return WorkPace().reserve(ANNA)[1]
+
+
 def busy(seconds: float) -> None:
     until = time.thread_time() + seconds
     while time.thread_time() < until:
@@ -124,25 +129,49 @@ async def failing() -> None:
 
 @pytest.mark.parametrize("work", [itself, in_a_task, in_a_thread, failing])
 async def test_the_time_of_tasks_and_threads_counts(work: Callable[[], object]) -> None:
-    ended: list[float] = []
+    began = time.perf_counter()
     async with counted_work():
-        await Charge(ended.append).run(work())  # type: ignore[arg-type]
+        await (charge := charged()).run(work())  # type: ignore[arg-type]
+        own_s = time.perf_counter() - began
         await asyncio.gather(in_a_task(), in_a_thread())  # of another caller
-    assert ended == [pytest.approx(0.1, abs=0.05)]
+    assert 0.09 < charge.seconds <= own_s
+
+
+async def test_a_long_request_counts_while_it_runs_and_waits_between_its_parts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(work_pace, "WORK_BURST_S", 0.0)
+    pace, waited = WorkPace(), list[float]()
+
+    async def work() -> None:
+        for _ in range(2):
+            busy(0.02)
+            await asyncio.sleep(0)  # a step ends
+            assert pace.wait_s(ANNA.counted_as or OWN) > 0.01
+            began = time.monotonic()
+            await paced()
+            waited.append(time.monotonic() - began)
+
+    async with counted_work():
+        with pace.conversation(BEN):
+            await pace.reserve(ANNA)[1].run(work())
+        assert min(waited) > 0.01
+        began = time.monotonic()
+        await paced()  # outside of a request
+    assert time.monotonic() - began < max(waited)
 
 
 async def test_what_outlives_its_request_is_not_counted() -> None:
-    ended: list[float] = []
     left: list[asyncio.Task[None]] = []
 
     async def work() -> None:
         left.append(asyncio.create_task(itself()))
 
     async with counted_work():
-        await Charge(ended.append).run(work())
+        await (charge := charged()).run(work())
         await left[0]
         await asyncio.sleep(0)
-    assert ended[0] < 0.05
+    assert charge.seconds < 0.05
 
 
 async def test_a_result_and_an_error_pass_through() -> None:
@@ -154,10 +183,10 @@ async def test_a_result_and_an_error_pass_through() -> None:
         await asyncio.sleep(0)
         raise LookupError("here")
 
-    assert await Charge(lambda _: None).run(answer()) == 42
+    assert await charged().run(answer()) == 42
     with pytest.raises(LookupError, match="here"):
-        await Charge(lambda _: None).run(fail())
-    task = asyncio.create_task(Charge(lambda _: None).run(asyncio.sleep(60)))
+        await charged().run(fail())
+    task = asyncio.create_task(charged().run(asyncio.sleep(60)))
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -427,7 +427,12 @@ def test_sessions_of_one_account_leave_a_replica_free_for_others() -> None:
     virtual_time.run(run())
 
 
-def test_one_session_uses_all_replicas_beside_other_accounts() -> None:
+@pytest.mark.parametrize(
+    ("session", "first", "both"),
+    [("anna", Urgency.LATER, True), ("anna", Urgency.NOW, False), ("", Urgency.LATER, False)],
+)
+def test_a_session_is_not_behind_its_less_urgent_calls(session: str, first: Urgency, both: bool) -> None:
+    """Calls without a session are those of requests, of which an account can send many."""
     order: list[list[str]] = []
 
     async def run() -> None:
@@ -435,10 +440,10 @@ def test_one_session_uses_all_replicas_beside_other_accounts() -> None:
         async with model(scheduler, order, size=2):
             scheduler.put(Call("other", caller=Caller("other", account="other")))
             await asyncio.sleep(0.15)
-            for name in ("partial", "final"):
-                scheduler.put(Call(name, caller=Caller("anna", account="one")))
+            for name, urgency in (("first", first), ("final", Urgency.NOW)):
+                scheduler.put(Call(name, caller=Caller(session, urgency, account="one")))
             await asyncio.sleep(0.01)
-            assert order == [["other"], ["partial"], ["final"]]
+            assert order == [["other"], ["first"], ["final"]][: 3 if both else 2]
 
     virtual_time.run(run())
 

@@ -21,6 +21,7 @@ from pipeline.support.local_time import local_time
 from pipeline.support.phrases import NOTHING_HEARD, phrase
 from pipeline.telemetry import metrics
 from pipeline.workers.caller import for_session
+from server.access import paced
 from server.errors import BadField
 from server.openai.chat.fields import ChatMessage, ChatRequest, Part
 from server.openai.chat.recent import Owner, Recent
@@ -95,6 +96,7 @@ class Reader:
 
     async def _heard(self, data: str, param: str, conversation: Conversation) -> Transcript:
         """Return the transcript of a recording in base64."""
+        await paced()
         sound = await asyncio.to_thread(_decoded, data, f"{param}.data")
         digest = (await asyncio.to_thread(hashlib.sha256, sound)).hexdigest()
         if (known := self.recent.heard.get(self.owner, digest)) is not None:

@@ -11,18 +11,20 @@ from pipeline.conversation.events import Event
 from pipeline.conversation.reply_options import ReplyOptions
 from pipeline.conversation.turn import TURN_TIMEOUT_S
 from pipeline.errors import EngineError, Overloaded, ParleyError
+from pipeline.speech.unread import Unread
 from pipeline.support.background import background
 from pipeline.support.channel import Channel
 from pipeline.tools import Toolbox
 from pipeline.voices.catalogue import Voice
 from server.access.callers import Caller
+from server.access.limits import Share
 from server.access.slots import Slots
 from server.openai.chat.fields import ChatRequest
 from server.openai.chat.messages import Reader
 
 AHEAD = 20_000
 """Limit of events that wait for a slow client: more than a reply has, so that such a client does not hold the shared
-models."""
+models. `Unread` limits its speech."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,20 +48,23 @@ class Chat:
         )
         return Chat(wanted, options, voice)
 
-    async def events(self, reader: Reader, slots: Slots, caller: Caller) -> AsyncGenerator[Event, None]:
-        """Yield the events of the turn; it holds a conversation's slot. Raises ParleyError when it fails."""
+    async def events(self, reader: Reader, slots: Slots, caller: Caller, held: Share) -> AsyncGenerator[Event, None]:
+        """Yield the events of the turn; it holds a conversation's slot. held: counts the speech that waits for the
+        client. Raises ParleyError when it fails."""
         assistant = reader.assistant
-        with slots.one(caller):
+        with slots.one(caller), Unread(held) as unread:
             conversation = assistant.conversation()
             try:
                 async with asyncio.timeout(TURN_TIMEOUT_S):
                     prompt = await reader.prompt(self.wanted, conversation)
             except TimeoutError:
                 raise EngineError("The recordings took too long to transcribe.", code="timeout") from None
-            turn = assistant.reply_to(prompt, conversation, voice=self.voice, reply_options=self.options)
+            turn = assistant.reply_to(prompt, conversation, voice=self.voice, reply_options=self.options, unread=unread)
             ahead: Channel[Event] = Channel(AHEAD)
             async with background(_read(turn, ahead)):
                 async for event in ahead:
+                    if isinstance(event, events.SpeechChunk):
+                        unread.taken(event.clip)
                     yield event
 
 

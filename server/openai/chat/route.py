@@ -52,7 +52,7 @@ async def complete(request: Request, body: Annotated[Received, Depends(received)
     engine = next((info.engine for info in assistant.engines if info.stage == "llm"), "")
     chat = Chat.of(wanted, assistant, engine)
     owner = caller.counted_as or ("", "")
-    happenings = chat.events(Reader(assistant, state.recent, owner), state.access.slots, caller)
+    happenings = chat.events(Reader(assistant, state.recent, owner), state.access.slots, caller, held_of(request))
     completion = Completion(wanted, _model(assistant, engine), state.recent, owner)
     headers = {IGNORED: ", ".join(ignored)} if (ignored := body.ignored(engine)) else {}
     if wanted.stream:
