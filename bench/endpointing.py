@@ -1,17 +1,20 @@
 """Ends of turns on real speech: false cut-offs and delay with the words, with Smart Turn, and with both.
 
     python -m bench.endpointing RECORDINGS [--models models] [--kept FOLDER] [--plot SVG] [--hz 8000]
+        [--further FOLDER]
 
 RECORDINGS: a folder with the recordings named in `bench.endpointing_set`. Kokoro speaks further sentences, with the
 pauses of users who hesitate or dictate; KEPT keeps their sound for the next run. Each utterance is cut at its pauses,
 as the real Silero VAD finds them. At each, Whisper tiny.en transcribes what was said so far, Smart Turn hears it, and
 the rules of the service decide. A pause inside an utterance that lasts longer than their wait is a false cut-off; the
 wait at its end is the delay. Pauses for thought are longer than those of read speech, so each pause is also tried at
-600 and 1000 ms. --hz 8000: as over the telephone.
+600 and 1000 ms. --hz 8000: as over the telephone. --further: instead, the recordings in a folder in which Whisper hears
+one sentence.
 """
 
 import argparse
 import asyncio
+import re
 import statistics
 import tempfile
 import time
@@ -21,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.endpointing_set import Utterance, recorded, silences, spoken
+from bench.endpointing_set import Utterance, further, recorded, silences, spoken
 from bench.rows import Rows
 from bench.turn_taking import draw
 from pipeline.audio.clip import Clip
@@ -43,9 +46,12 @@ METHODS = {"words": (True, False), "Smart Turn": (False, True), "both": (True, T
 DEFAULT = "both"
 SPEECH = {
     "recorded": ("recorded",), "by Kokoro": ("hesitating", "dictating", "finished"), "dictating": ("dictating",),
-    "all": ("recorded", "hesitating", "dictating", "finished"),
+    "all": ("recorded", "hesitating", "dictating", "finished", "further"),
 }  # fmt: skip
 """Rows of the table → the kinds of utterances in them."""
+
+SENTENCES = re.compile(r"[.!?]\s+\S")
+"""More than one sentence."""
 
 
 @dataclass(frozen=True)
@@ -91,12 +97,15 @@ def cases(utterances: Iterable[Utterance], models: Path) -> list[Case]:
     whisper = WhisperEngine(WhisperConfig(str(models / "whisper-tiny.en"), (("cpu", "int8"),), 1, 1, 10.0))
     found, cost = [], []
     for utterance in utterances:
+        of_it = []
         for silence in silences(utterance):
             text = last(whisper.transcribe(Clip(silence.sound(100), RATE_HZ), "en", None, False)).text
             before = time.process_time()
             finished = smart_turn.probability(silence.sound(ASK_MS))
             cost.append(time.process_time() - before)
-            found.append(Case(utterance.kind, utterance.name, silence.ms, text, finished))
+            of_it.append(Case(utterance.kind, utterance.name, silence.ms, text, finished))
+        if utterance.kind != "further" or not SENTENCES.search(of_it[-1].text):
+            found += of_it
     print(
         f"Smart Turn: {1000 * statistics.median(cost):.1f} ms of CPU a call, p95 {1000 * np.percentile(cost, 95):.1f}\n"
     )
@@ -116,7 +125,7 @@ def figures(
 def telephone(utterance: Utterance) -> Utterance:
     """Return the utterance at 8 kHz, and back."""
     low = Clip(utterance.samples, RATE_HZ).at(8000).at(RATE_HZ).samples
-    return Utterance(utterance.name, utterance.kind, low, utterance.ends)
+    return Utterance(utterance.name, utterance.kind, low, utterance.ends, narrow_band=True)
 
 
 def main() -> None:
@@ -127,8 +136,13 @@ def main() -> None:
     parser.add_argument("--plot", type=Path, metavar="SVG")
     parser.add_argument("--hz", type=int, choices=(8000, RATE_HZ), default=RATE_HZ)
     parser.add_argument("--all", action="store_true", help="list every silence")
+    parser.add_argument("--further", type=Path)
     chosen = parser.parse_args()
-    utterances = [*recorded(chosen.recordings), *asyncio.run(spoken(chosen.models, chosen.kept))]
+    utterances = (
+        list(further(chosen.further))
+        if chosen.further
+        else [*recorded(chosen.recordings), *asyncio.run(spoken(chosen.models, chosen.kept))]
+    )
     found = cases(map(telephone, utterances) if chosen.hz == 8000 else utterances, chosen.models)
     if chosen.all:
         for case in found:
@@ -139,6 +153,8 @@ def main() -> None:
     curves: dict[str, list[tuple[int, float, float]]] = {}
     for speech, kinds in SPEECH.items():
         some = [case for case in found if case.kind in kinds]
+        if not some:
+            continue
         for method in METHODS:
             for silence_ms in SILENCES_MS:
                 options = LiveOptions(silence_ms=silence_ms)

@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.audio.clip import Clip, Samples
 from pipeline.audio.decode import decode_blocking
-from pipeline.listening.detector import FRAME, RATE_HZ, SileroActivity, SpeechDetector
+from pipeline.listening.detector import FRAME, RATE_HZ, FullBand, SileroActivity, SpeechDetector
 from pipeline.settings import Settings
 from pipeline.tts import kokoro
 from pipeline.voices.catalogue import Voice
@@ -100,10 +100,12 @@ class Utterance:
 
     name: str
     kind: str
-    """recorded, hesitating, dictating or finished."""
+    """recorded, hesitating, dictating, finished or further."""
     samples: Samples
     ends: bool
     """Whether the user has finished at its end."""
+    narrow_band: bool = False
+    """Whether it comes over the telephone."""
 
 
 @dataclass(frozen=True)
@@ -150,6 +152,14 @@ def recorded(folder: Path) -> Iterator[Utterance]:
         yield Utterance(names, "recorded", np.concatenate(parts), ends)
 
 
+def further(folder: Path) -> Iterator[Utterance]:
+    """Yield each WAV file of a folder as an utterance at whose end the speaker has finished."""
+    for file in sorted(folder.glob("*.wav")):
+        yield Utterance(
+            file.stem, "further", decode_blocking(file.read_bytes(), max_seconds=60).at(RATE_HZ).samples, True
+        )
+
+
 async def spoken(models: Path, kept: Path) -> list[Utterance]:
     """Return the sentences that Kokoro speaks. kept: folder in which their sound is kept for the next time."""
     sentences = [
@@ -180,9 +190,10 @@ async def _speak(texts: list[str], models: Path, files: list[Path]) -> None:
 
 def silences(utterance: Utterance, threshold: float = 0.5) -> Iterator[Silence]:
     """Yield the pauses of an utterance, and the silence after it, as the detector of a conversation finds them."""
+    activity = SileroActivity()
     quiet = np.random.default_rng(0).normal(0, quietest(utterance.samples), RATE_HZ).astype(np.float32)
     samples = np.concatenate([utterance.samples, quiet])
-    detector = SpeechDetector(SileroActivity(), threshold)
+    detector = SpeechDetector(FullBand(activity) if utterance.narrow_band else activity, threshold)
     began: int | None = None
     pause: int | None = None
     for start in range(0, len(samples) // FRAME * FRAME, FRAME):

@@ -6,21 +6,28 @@ The real endpoints, scripted stages and the real voice activity detector on virt
 does not count: neither do the network and the computing, of which a frame needs under 1 ms. The telephones of
 `tests/telephone/` speak and hear 20 ms at a time.
 
-An interruption begins with the first frame of the caller's speech, and ends when `clear` or the first silent frame
-arrives. Drift is how much later a reply is heard in the last minute of a call than in its first, and how much the
-service's sound is ahead of the telephone's clock: in Twilio's buffer, or in frames of AudioSocket, whose sound never
-pauses.
+An interruption begins with the first frame of the caller's speech; it ends with `clear` or, over AudioSocket, with the
+last loud sample. "Decided" is the part of this time until the reply is held, because the detector knows the speech;
+"then" is the rest. Drift is how much later a reply is heard in the last minute of a call than in its first, and how
+much the service's sound is ahead of the telephone's clock: in Twilio's buffer, or in frames of AudioSocket, whose sound
+never pauses.
 """
 
 import argparse
 import asyncio
 import statistics
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
 from bench.rows import Rows
 from bench.speaker import RATE_HZ, cut, question
+from pipeline.assistant import Assistant
 from pipeline.audio.clip import Clip
+from pipeline.conversation.events import Event, SpeechHeld
+from pipeline.conversation.outlet import Sink
+from pipeline.conversation.session import Session
 from tests.telephone import virtual
 from tests.telephone.asterisk import AsteriskPhone
 from tests.telephone.phone import FRAME_S, Phone
@@ -55,8 +62,23 @@ async def quiet(phone: Phone) -> None:
     await eventually(lambda: not phone.loud_s(-round(QUIET_S / FRAME_S)), PATIENCE_S)
 
 
-async def interruption(phone: Phone, number: int, taken: list[float]) -> None:
-    """Interrupt a reply; add the milliseconds until it is silent."""
+class Watched(Sink):
+    """A call that notes the times at which its reply is held."""
+
+    def __init__(self, call: Sink, held_at: list[float]) -> None:
+        self._call, self._held_at = call, held_at
+
+    def offer(self, event: Event, /) -> bool:
+        if isinstance(event, SpeechHeld):
+            self._held_at.append(asyncio.get_running_loop().time())
+        return self._call.offer(event)
+
+    def close(self, error: BaseException | None = None) -> None:
+        self._call.close(error)
+
+
+async def interruption(phone: Phone, number: int) -> tuple[float, float]:
+    """Interrupt a reply; return the loop times of the first frame of speech and of silence."""
     await asked(phone)
     await asyncio.sleep(SPOKEN_S + number * STEP_S)
     phone.say(Clip(cut(WORDS[number % len(WORDS)]), RATE_HZ))
@@ -67,19 +89,37 @@ async def interruption(phone: Phone, number: int, taken: list[float]) -> None:
         assert isinstance(phone, AsteriskPhone)
         loop = asyncio.get_running_loop()
         await eventually(lambda: loop.time() > phone.loud_at + 2 * FRAME_S, PATIENCE_S)
-        silent = phone.loud_at + FRAME_S
+        silent = phone.loud_until
     assert phone.spoke_at is not None
-    taken.append((silent - phone.spoke_at) * 1000)
+    return phone.spoke_at, silent
+
+
+def interruptions_ms(transport: str, numbers: Iterable[int]) -> list[tuple[float, float]]:
+    """Return the milliseconds from each caller's speech to the decision, and to silence."""
+    taken: list[tuple[float, float]] = []
+    held_at: list[float] = []
+
+    class Deployment(Assistant):
+        def session(self, *given: Any, sink: Sink, **options: Any) -> Session:  # type: ignore[override]
+            return super().session(*given, sink=Watched(sink, held_at), **options)
+
+    async def script(phone: Phone, number: int) -> None:
+        spoke, silent = await interruption(phone, number)
+        decided = next(at for at in held_at if at >= spoke)
+        taken.append(((decided - spoke) * 1000, (silent - spoke) * 1000))
+
+    for number in numbers:
+        # Each in its own call: after a gap between two words, which counts as a false alarm, the next hold is later.
+        held_at.clear()
+        virtual.call(transport, lambda phone, number=number: script(phone, number), deployment=Deployment)  # type: ignore[misc]
+    return taken
 
 
 def interruptions(transport: str, rounds: int, rows: Rows) -> None:
-    taken: list[float] = []
-
-    for number in range(rounds):
-        # Each in its own call: after a gap between two words, which counts as a false alarm, the next hold is later.
-        virtual.call(transport, lambda phone, number=number: interruption(phone, number, taken))  # type: ignore[misc]
-    middle, high = np.percentile(taken, [50, 95])
-    rows.add(transport, str(rounds), f"{middle:.0f} ms", f"{high:.0f} ms", f"{max(taken):.0f} ms")
+    taken = interruptions_ms(transport, range(rounds))
+    parts = [silent for _, silent in taken], [decided for decided, _ in taken], [end - at for at, end in taken]
+    cells = [f"{np.percentile(part, share):.0f} ms" for part in parts for share in (50, 95)]
+    rows.add(transport, str(rounds), *cells, f"{max(parts[0]):.0f} ms")
 
 
 def long_call(transport: str, minutes: float, rows: Rows) -> None:
@@ -117,7 +157,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10.0)
     chosen = parser.parse_args()
     if chosen.interruptions:
-        rows = Rows("silence after", "rounds", "median", "p95", "most")
+        rows = Rows("silence after", "rounds", "median", "p95", "decided", "p95", "then", "p95", "most")
         for transport in TRANSPORTS:
             interruptions(transport, chosen.interruptions, rows)
     if chosen.minutes:

@@ -1,6 +1,7 @@
 """Rules of a live conversation: endpointing, barge-in, speech detection, partial transcripts and utterances."""
 
 import itertools
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from pipeline.audio.clip import Samples
 from pipeline.conversation.partials import LocalAgreement, following
-from pipeline.listening.detector import FRAME, RATE_HZ, SileroActivity, SpeechDetector
+from pipeline.listening.detector import FRAME, RATE_HZ, FullBand, SileroActivity, SpeechDetector, VoiceActivity
 from pipeline.listening.endpointing import COMPLETE, UNFINISHED, Sound, completeness, delay
 from pipeline.listening.interruption import BargeIn, Decision, words_beyond_backchannels
 from pipeline.listening.options import LiveOptions
@@ -570,9 +571,10 @@ def noises() -> dict[str, Samples]:
     }
 
 
+@pytest.mark.parametrize("activity", [SileroActivity, lambda: FullBand(SileroActivity())], ids=["", "narrow band"])
 @pytest.mark.parametrize("name", noises())
-def test_noise_does_not_begin_an_utterance(name: str) -> None:
-    detector = SpeechDetector(SileroActivity(), 0.5)
+def test_noise_does_not_begin_an_utterance(name: str, activity: Callable[[], VoiceActivity]) -> None:
+    detector = SpeechDetector(activity(), 0.5)
     runs = []
     for frame in frames(noises()[name]):
         detector.feed(frame)

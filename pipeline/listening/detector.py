@@ -1,6 +1,7 @@
 """Detect speech and silence in frames: hysteresis on the VAD's probabilities, counted in samples of one clock."""
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -15,6 +16,11 @@ HYSTERESIS = 0.15
 of a low threshold: speech would never end below zero."""
 CLICK_FRAMES = 1
 """A run of at most this many frames of speech between silence is a click and is ignored."""
+
+NOISE_DB, NOISE_FROM_HZ = -60.0, 3_800
+"""Level of the noise of `FullBand` in dBFS, and its lowest frequency."""
+NOISE_FRAMES = 64
+"""Frames of noise after which it repeats."""
 
 
 class VoiceActivity(Protocol):
@@ -129,3 +135,34 @@ class SileroActivity:
         self._input[0, :64] = inputs[-1, -64:]
         probabilities: list[float] = found.ravel().tolist()
         return probabilities
+
+
+class FullBand:
+    """Passes sound of a lower rate on to a voice activity detector, with soft noise in the band that it lacks.
+
+    Silero's training has sound there. Without it the start of speech is found later (at p95 of 124 starts 242 instead
+    of 176 ms; 186 ms at 16 kHz), and speech has gaps.
+    """
+
+    def __init__(self, activity: VoiceActivity) -> None:
+        self._activity, self._frames = activity, 0
+
+    def reset(self) -> None:
+        """See `VoiceActivity`."""
+        self._activity.reset()
+
+    def probability(self, frame: Samples) -> float:
+        """See `VoiceActivity`."""
+        self._frames += 1
+        return self._activity.probability(frame + _noise()[self._frames % NOISE_FRAMES])
+
+
+@cache
+def _noise() -> Samples:
+    """Return noise of NOISE_DB above NOISE_FROM_HZ, shape (NOISE_FRAMES, FRAME): the same each time."""
+    spectrum = np.fft.rfft(np.random.default_rng(0).standard_normal(NOISE_FRAMES * FRAME))
+    spectrum[: len(spectrum) * 2 * NOISE_FROM_HZ // RATE_HZ] = 0
+    noise = np.fft.irfft(spectrum)
+    level = 10 ** (NOISE_DB / 20) / np.sqrt(np.square(noise).mean())
+    frames: Samples = (level * noise).astype(np.float32).reshape(NOISE_FRAMES, FRAME)
+    return frames

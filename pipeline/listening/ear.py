@@ -4,7 +4,7 @@ import numpy as np
 
 from pipeline.audio.clip import Clip, Samples
 from pipeline.audio.decode.mixing import Offset
-from pipeline.listening.detector import FRAME, RATE_HZ, SpeechDetector, VoiceActivity
+from pipeline.listening.detector import FRAME, RATE_HZ, FullBand, SpeechDetector, VoiceActivity
 from pipeline.listening.echo import Echo, Received
 from pipeline.listening.noise import NoiseFilter
 from pipeline.listening.utterance import Utterance
@@ -21,9 +21,11 @@ class Ear:
         self.detector = SpeechDetector(activity, threshold)
         self.echo = Echo()
         self.preroll_ms = preroll_ms
+        self.narrow_band = False
+        """Whether the sound had a lower rate, like that of a telephone."""
         self.dropped = 0
         """Number of samples that were deliberately ignored."""
-        self._activity, self._clock = activity, Received()
+        self._activity, self._in_full_band, self._clock = activity, FullBand(activity), Received()
         self._noise: NoiseFilter | None = None
         self._words_filtered = False
         self._utterance = Utterance()
@@ -69,7 +71,7 @@ class Ear:
         self._utterance.add(filtered if self._words_filtered else frame)
         spoken_until = self.detector.last_speech
         self.echo.hear(frame)
-        probability = self._activity.probability(filtered)
+        probability = (self._in_full_band if self.narrow_band else self._activity).probability(filtered)
         self.detector.feed(frame, 0.0 if probability > MAYBE_SPEECH and self.echo.is_echo() else probability)
         if spoken_until < self.detector.began < self.detector.last_speech:
             self._utterance.note_pause(spoken_until, self.detector.began)

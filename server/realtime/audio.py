@@ -92,6 +92,11 @@ class SoundIn:
             data, self._rest = data[:whole], data[whole:]
         return self._resampler.take(samples(data, self.format))
 
+    @property
+    def narrow_band(self) -> bool:
+        """See `Ear.narrow_band`."""
+        return RATES_HZ[self.format] < RATE_HZ
+
     def ms(self, size: int) -> float:
         """Return the duration of `size` bytes."""
         return milliseconds(size, self.format)

@@ -87,6 +87,7 @@ async def append(session: RealtimeSession, event: InputAudioBufferAppendEvent, s
             param="audio",
         )
     session.translation.uncommitted_ms += length_ms
+    session.live.ear.narrow_band = session.sound.narrow_band
     for start in range(0, len(data), BYTES_PER_STEP):
         step = data[start : start + BYTES_PER_STEP]
         session.live.hear(session.sound.take(step))

@@ -56,6 +56,11 @@ class LiveSound:
             raise BadInput(f"The message is longer than {most_s:g} seconds; send shorter ones.", code="audio_too_long")
         return self._samples(data, known)
 
+    @property
+    def narrow_band(self) -> bool:
+        """See `Ear.narrow_band`."""
+        return self._format is not None and self._format.rate_hz < RATE_HZ
+
     def _use(self, form: Format) -> None:
         self._format, self._rest = form, b""
         self._mono = Mono(RATE_HZ, block_s=0.0, live=True)

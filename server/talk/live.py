@@ -222,6 +222,7 @@ class LiveSocket(WebSocketSession):
                 clip = await decode(sound.data, max_seconds=limit_s)
             self._session.ask(clip)
             return
+        self._session.ear.narrow_band = self._sound.narrow_band
         for samples in sound:
             self.hear(samples)
             await asyncio.sleep(0)  # other conversations run in between

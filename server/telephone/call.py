@@ -110,6 +110,7 @@ class Call:
         if self._ahead_s > MAX_AHEAD_S:
             return
         self._ahead_s += len(samples) / rate_hz
+        self.session.ear.narrow_band = rate_hz < RATE_HZ
         self.session.hear(self._offset.without(self._converter.take(Clip(samples, rate_hz))))
 
     def press(self, key: str) -> None:

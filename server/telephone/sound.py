@@ -7,6 +7,8 @@ from pipeline.audio.stream_resampler import RateConverter
 
 FRAME_MS = 20
 """Duration of a frame, as usual in telephony."""
+FADE_MS = 5
+"""Duration of the fade before a stop: enough against a click."""
 
 
 class Speaker:
@@ -45,7 +47,7 @@ class Speaker:
     def hold(self) -> None:
         if not self._held:
             self._held = True
-            rest = self._sound[: self._frame]
+            rest = self._sound[: self._rate_hz * FADE_MS // 1000]
             self._fading = rest * np.linspace(1, 0, len(rest), dtype=np.float32)
 
     def resume(self) -> None:

@@ -14,7 +14,8 @@ from aiortc.rtcdtlstransport import RTCDtlsTransport
 from aiortc.rtcsctptransport import DataChunk
 from aiortc.rtp import AnyRtcpPacket, RtcpByePacket, RtpPacket
 
-from server.webrtc.packet_order import InOrder, PacketOrder
+from server.webrtc.decoder import SpeechDecoder
+from server.webrtc.packet_order import PacketOrder
 
 PACKETS_PER_S, BURST = 200.0, 100.0
 """RTP packets of a caller that are decoded: four times those of speech. More are dropped."""
@@ -29,8 +30,8 @@ UNSENT_S = 1.0
 
 
 def bound_sound(receiver: RTCRtpReceiver) -> None:
-    """Limit the packets of a receiver, put them in order, and ignore the end of their source: browsers send it with
-    each pause of a track.
+    """Limit the packets of a receiver, put them in order, decode them without a thread, and ignore the end of their
+    source: browsers send it with each pause of a track.
 
     It receives nothing until `listen`.
     """
@@ -55,7 +56,7 @@ def bound_sound(receiver: RTCRtpReceiver) -> None:
 
     receiver._handle_rtp_packet = paced  # type: ignore[method-assign]
     receiver._handle_rtcp_packet = without_bye  # type: ignore[method-assign]
-    receiver._RTCRtpReceiver__jitter_buffer = InOrder()  # type: ignore[attr-defined]
+    receiver._RTCRtpReceiver__jitter_buffer = SpeechDecoder(receiver)  # type: ignore[attr-defined]
     receiver._enabled = False
 
 

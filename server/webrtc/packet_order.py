@@ -1,6 +1,5 @@
 """RTP packets of a caller in the order in which they were sent."""
 
-from aiortc.jitterbuffer import JitterFrame
 from aiortc.rtp import RtpPacket
 
 LATE = 48_000 * 80 // 1000
@@ -54,13 +53,3 @@ class PacketOrder:
         """Return how many packets this one is after the next one; negative: before it."""
         assert self._next is not None  # noqa: S101  # since the first packet
         return (packet.sequence_number - self._next + 2**15) % 2**16 - 2**15
-
-
-class InOrder:
-    """Takes the place of the `JitterBuffer` of a receiver, for packets that come in order: each is a frame (RFC 7587).
-    An empty one would end the decoder."""
-
-    def add(self, packet: RtpPacket) -> tuple[bool, JitterFrame | None]:
-        """Return whether a picture is missing, which sound does not have, and the frame."""
-        data = packet._data  # type: ignore[attr-defined]
-        return False, JitterFrame(data, packet.timestamp) if data else None

@@ -1,12 +1,20 @@
 """Turns over Realtime: spoken, manual, interrupted, cancelled; on scripted stages and virtual time."""
 
+import asyncio
+import base64
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 
+from bench.speaker import cut
+from pipeline.audio.clip import Clip
+from pipeline.audio.g711 import RATE_HZ as G711_HZ
+from pipeline.audio.g711 import to_mulaw
 from pipeline.errors import EngineError
-from tests.realtime.desk import Desk, hold
+from pipeline.listening.detector import SileroActivity
+from tests.realtime.desk import Desk, ScriptedAssistant, hold
 from tests.scripted import ScriptedLLM, ScriptedSTT, ScriptedTTS, ScriptedTurnEnd
 
 LONG = " ".join(f"This is sentence number {n} of a long reply." for n in ("one", "two", "three", "four", "five"))
@@ -40,6 +48,32 @@ def test_speech_times_refer_to_the_sent_sound() -> None:
     items = {event["item_id"] for event in d.of("input_audio_buffer.speech_started")}
     items |= {event["item_id"] for event in d.of("input_audio_buffer.committed")}
     assert len(items) == 1
+
+
+def test_speech_in_g711_is_found_as_soon_as_at_full_band(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real detector hears a beginning that a telephone passes on badly."""
+    monkeypatch.setattr(ScriptedAssistant, "activity", lambda _: SileroActivity())
+    pause = Clip(np.zeros(48_000, np.float32), 16_000)
+    question, command = (Clip(cut(text), 16_000) for text in ("what does the heron do all day", "turn off the light"))
+    spoke = 0.0
+
+    async def script(d: Desk) -> None:
+        nonlocal spoke
+        detection = {"type": "server_vad", "create_response": False}
+        await d.update(audio={"input": {"format": {"type": "audio/pcmu"}, "turn_detection": detection}})
+        for clip in (pause, question, pause, command):
+            spoke = d.now
+            data = to_mulaw(clip.at(G711_HZ).samples)
+            for start in range(0, len(data), G711_HZ // 50):
+                await asyncio.sleep(0.02)
+                d.send(
+                    "input_audio_buffer.append", audio=base64.b64encode(data[start : start + G711_HZ // 50]).decode()
+                )
+
+    d = hold(script)
+    found = [at for at, event in d.log if event["type"] == "input_audio_buffer.speech_started"]
+    assert len(found) == 2
+    assert found[-1] - spoke < 0.16
 
 
 def test_speech_during_a_response_cancels_it_and_keeps_the_heard_part() -> None:

@@ -32,6 +32,8 @@ class AsteriskPhone(Phone):
         """Times at which frames of sound have arrived."""
         self.loud_at = 0.0
         """Time at which the last frame that is not silent has arrived."""
+        self.loud_until = 0.0
+        """Time at which its last loud sample is heard."""
         self._rate_hz = rate_hz
         self._incoming: list[Samples] = []
 
@@ -65,8 +67,8 @@ class AsteriskPhone(Phone):
                     assert len(payload) == self._rate_hz // 50 * 2
                     now, sound = asyncio.get_running_loop().time(), Clip.from_pcm16(payload, self._rate_hz)
                     self.arrived.append(now)
-                    if np.abs(sound.samples).max() > LOUD:
-                        self.loud_at = now
+                    if len(loud := np.flatnonzero(np.abs(sound.samples) > LOUD)):
+                        self.loud_at, self.loud_until = now, now + (loud[-1] + 1) / self._rate_hz
                     self._incoming.append(sound.at(RATE_HZ).samples)
         except (asyncio.IncompleteReadError, ConnectionError):
             pass

@@ -40,14 +40,14 @@ async def answered(server: ServerProcess) -> None:
         await caller.until("response.done")
 
 
-async def flood(caller: Caller, packets: int, sources: int, step: int) -> None:
+async def flood(caller: Caller, packets: int, sources: int, step: int, payload: bytes = b"\xf8\xff\xfe") -> None:
     """Send small packets of several sources, whose timestamps claim more sound than there is time."""
     [transceiver] = caller.peer.getTransceivers()
     for number in range(packets):
         packet = RtpPacket(
             payload_type=96, sequence_number=number % 2**16, timestamp=number * step % 2**32, ssrc=1 + number % sources
         )
-        packet.payload = b"\xf8\xff\xfe"
+        packet.payload = payload
         await transceiver.sender.transport._send_rtp(packet.serialize(HeaderExtensionsMap()))
         if number % 100 == 0:
             await asyncio.sleep(0.01)
@@ -64,6 +64,13 @@ async def test_a_flood_of_packets_ends_with_its_call(server: ServerProcess, sour
         await answered(server)
     await closed(server)
     assert psutil.Process(server.process.pid).memory_info().rss - before < 60 * 2**20
+
+
+async def test_packets_that_are_not_opus_are_ignored(server: ServerProcess) -> None:
+    async with calling(server.url) as caller:
+        await flood(caller, 10, 1, 960, b"\xfb\xff\xff\xff")
+        caller.mouth.say(spoken(SUM))
+        await caller.until("response.done")
 
 
 async def test_a_caller_with_too_many_channels_is_disconnected(server: ServerProcess) -> None:
