@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -309,8 +310,8 @@ async def test_model_without_tool_support_is_asked_without_tools(address: str, s
             assert "".join(delta.text for delta in deltas) == REPLY
 
 
-async def test_the_time_is_told_to_a_model_that_cannot_ask_for_it(address: str, server: FakeOllama) -> None:
-    asked = [Message("user", "What time is it?", time="18:20")]
+async def test_a_model_that_cannot_ask_for_the_time_gets_it(address: str, server: FakeOllama) -> None:
+    asked = [Message("system", "Be brief.", clock=datetime(2026, 11, 30, 18, 20, tzinfo=UTC)), *ASKED[1:]]
     clock = Tool(CLOCK, "The time.", {"type": "object", "properties": {}})
     told = []
     for tools, traps in (([clock], Traps()), ([LIGHT], Traps()), ((), Traps()), ([clock], Traps(refuse_tools=True))):
@@ -318,6 +319,7 @@ async def test_the_time_is_told_to_a_model_that_cannot_ask_for_it(address: str, 
         async with open_engine(settings(address), quiet) as opened:
             async for _ in opened.engine.reply(asked, tools=tools):
                 pass
-        told.append(server.requests[-1]["messages"][-1]["content"])
-    timed = "What time is it?\n(It is 18:20.)"
-    assert told == ["What time is it?", timed, timed, timed]
+        told.append(server.requests[-1]["messages"][0]["content"])
+    date = "Be brief. It is Monday, 30 November 2026."
+    timed = f"{date} The conversation began at 18:20."
+    assert told == [date, timed, timed, timed]

@@ -3,8 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import aclosing
-from datetime import datetime
-from itertools import count
+from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -12,14 +11,14 @@ import numpy as np
 import pytest
 
 from pipeline.audio.clip import Clip
-from pipeline.conversation import events
+from pipeline.conversation import events, history
 from pipeline.conversation import turn as turn_module
 from pipeline.conversation.events import Event
 from pipeline.conversation.history import Conversation
 from pipeline.conversation.turn import TURN_TIMEOUT_S, Stages, Turn
 from pipeline.errors import EngineError
 from pipeline.llm import ReplyDelta
-from pipeline.llm.prompt import with_times
+from pipeline.llm.prompt import with_date
 from pipeline.settings import Settings
 from tests import virtual_time
 from tests.scripted import VOICE, Running, ScriptedLLM, ScriptedSTT, ScriptedTTS
@@ -138,35 +137,23 @@ def test_spoken_language_is_passed_to_the_model() -> None:
 NOW = datetime(2026, 3, 1, 8, 5, tzinfo=ZoneInfo("America/Sao_Paulo"))
 
 
-def test_the_model_gets_the_date_first_and_the_time_last() -> None:
-    conversation, llm = Conversation("sys", budget_tokens=1000), ScriptedLLM()
-    conversation.record("hello", "en", "Hello to you.")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(turn_module, "local_time", lambda: NOW)
+def test_the_model_gets_the_time_when_the_conversation_began(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only on another day a later one, so that servers keep the state of the prompt's beginning."""
+    llm, now = ScriptedLLM(), NOW
+    monkeypatch.setattr(history, "local_time", lambda: now)
+    conversation = Conversation("sys", budget_tokens=1000)
+    for hours in (0, 15, 17):
+        now = NOW + timedelta(hours=hours)
         play(llm=llm, conversation=conversation)
-    assert llm.asked[0][0].content == "sys\nIt is Sunday, 1 March 2026."
-    assert [message.time for message in llm.asked[0]] == ["", "", "", "08:05"]
+    assert [with_date(asked, with_time=True)[0].content for asked in llm.asked] == [
+        "sys\nIt is Sunday, 1 March 2026. The conversation began at 08:05.",
+        "sys\nIt is Sunday, 1 March 2026. The conversation began at 08:05.",
+        "sys\nIt is Monday, 2 March 2026. The conversation began at 01:05.",
+    ]
     assert conversation.instructions == "sys"
     conversation.instruct("theirs", exact=True)
     play(llm=llm, conversation=conversation)
-    assert llm.asked[1][0].content == "theirs"
-    assert {message.time for message in llm.asked[1]} == {""}
-
-
-def test_the_beginning_of_the_prompt_stays_the_same_all_day() -> None:
-    """So that servers keep its state: only the last message of the turn before changes."""
-    conversation, llm, minutes = Conversation("sys", budget_tokens=1000), ScriptedLLM(), count(5)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(turn_module, "local_time", lambda: NOW.replace(minute=next(minutes)))
-        for _ in range(3):
-            play(llm=llm, conversation=conversation)
-            conversation.record("what does the heron do", "en", "It waits.")
-    first, second, third = map(with_times, llm.asked)
-    assert second[:1] == first[:1]
-    assert third[:3] == second[:3]
-    assert [one[-1].content.rpartition("\n")[2] for one in (first, second, third)] == [
-        "(It is 08:05.)", "(It is 08:06.)", "(It is 08:07.)",
-    ]  # fmt: skip
+    assert with_date(llm.asked[-1], with_time=True)[0].content == "theirs"
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,14 @@ import math
 import secrets
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from pipeline.conversation.speaker_lock import Owner
 from pipeline.conversation.timeline import Timeline
 from pipeline.errors import BadInput
 from pipeline.llm import Message
 from pipeline.llm.prompt import TOKENS_PER_MESSAGE, estimated_tokens, in_order
+from pipeline.support.local_time import local_time
 
 INTERRUPTED = " …"
 """Marks a reply that was interrupted."""
@@ -59,6 +61,7 @@ class Conversation:
         self._system = Message("system", system_prompt)
         self.exact = False
         """Whether the language model gets the system prompt as it is, without date and time."""
+        self._clock = local_time()
         self._budget_tokens = budget_tokens
         self._items: dict[str, Item] = {}
         self._tokens: dict[str, int] = {}
@@ -92,6 +95,14 @@ class Conversation:
     def instructions(self) -> str:
         """The system prompt."""
         return self._system.content
+
+    def clock(self) -> datetime:
+        """Return the time for the language model: when the conversation began, or the time of the first turn
+        of a later day. It stays the same, because servers and `local` keep the state of a prompt's beginning."""
+        now = local_time()
+        if now.date() != self._clock.date():
+            self._clock = now
+        return self._clock
 
     def instruct(self, system_prompt: str, *, exact: bool = False) -> None:
         """Replace the system prompt from the next turn on. exact: see `self.exact`."""

@@ -5,6 +5,7 @@ import logging
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from pipeline import stt
 from pipeline.audio.clip import Clip
@@ -24,7 +25,6 @@ from pipeline.speech.unread import Unread
 from pipeline.stt import SpeechToText, Transcript
 from pipeline.support.channel import Channel
 from pipeline.support.encodable import Halves, encodable
-from pipeline.support.local_time import local_time
 from pipeline.support.phrases import NOTHING_HEARD, phrase
 from pipeline.telemetry import metrics
 from pipeline.tools import Company
@@ -198,7 +198,7 @@ class Turn:
             deltas = _only(prompt)
         else:
             own = isinstance(utterance, ReplyToHistory) and utterance.messages is not None
-            asked = self._asked(prompt, exact=conversation.exact or own)
+            asked = self._asked(prompt, None if conversation.exact or own else conversation.clock())
             deltas = rounds.deltas(asked, language, is_silent=lambda: not reply.text.strip())
         spoken = SpokenReply(
             self._stages.tts,
@@ -222,10 +222,10 @@ class Turn:
         if not (reply.text.strip() or rounds.called or rounds.handed_over or (reply.cut and limited) or stopped):
             raise StageFailed("The language model returned an empty reply.", code="llm_unavailable")
 
-    def _asked(self, prompt: list[Message], *, exact: bool) -> list[Message]:
-        """Return the prompt with the instructions of this turn, or with date and time unless it is exact."""
+    def _asked(self, prompt: list[Message], clock: datetime | None) -> list[Message]:
+        """Return the prompt with the instructions of this turn, or with the time for the model; None: without."""
         if self._options.instructions is None:
-            return prompt if exact else dated(prompt, local_time())
+            return prompt if clock is None else dated(prompt, clock)
         rest = prompt[1:] if prompt and prompt[0].role == "system" else prompt
         return [Message("system", self._options.instructions), *rest]
 

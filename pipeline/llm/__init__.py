@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from datetime import datetime
 from typing import Literal, Protocol
 
 from pipeline.support.json_types import Json, JsonObject
@@ -30,8 +31,8 @@ class Message:
     """Functions that the assistant called; the content can then be empty."""
     call_id: str | None = None
     """In a tool's message, the id of the call that it is the result of."""
-    time: str = ""
-    """Time of day of a user's message, for models that cannot ask for it; empty: not told."""
+    clock: datetime | None = None
+    """In the system message, the time for models that have no clock; None: none."""
 
 
 @dataclass(frozen=True, slots=True)

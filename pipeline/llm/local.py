@@ -79,7 +79,7 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
         kind = str(about["compute_type"]).removesuffix("_float32")
         small = size < TOO_SMALL
         details = f"{kind}, {size / 1e9:.2g} billion parameters" + (": too small to be trusted" if small else "")
-        model = LocalLanguageModel(worker, name, settings, calls_tools=bool(about["calls_tools"]))
+        model = LocalLanguageModel(worker, name, settings, calls_tools=bool(about["calls_tools"]), small=small)
         yield Opened(
             model, f"{name} ({details})", about["device"], worker.load,
             name=name, compute_type=kind, notes=(_warning(name, size),) if small else (),
@@ -110,9 +110,11 @@ def _config(settings: Settings, folder: Path, size: int, hardware: Hardware) -> 
 class LocalLanguageModel(ServedModel):
     """One model in one worker, for all sessions; replies take turns as the scheduler decides."""
 
-    def __init__(self, worker: Worker, model: str, settings: Settings, *, calls_tools: bool) -> None:
+    def __init__(self, worker: Worker, model: str, settings: Settings, *, calls_tools: bool, small: bool) -> None:
+        """calls_tools: whether its chat template has functions. small: whether the model is TOO_SMALL; it does not get
+        the date, which it would repeat whatever it is asked."""
         super().__init__("The local model", model, settings)
-        self._worker, self._calls_tools = worker, calls_tools
+        self._worker, self._calls_tools, self._small = worker, calls_tools, small
 
     async def _pieces(
         self, messages: Sequence[Message], tools: Sequence[Tool], must_call: bool, generation: Generation
@@ -120,8 +122,9 @@ class LocalLanguageModel(ServedModel):
         """See `ServedModel`. Nothing enforces `must_call`: CTranslate2 has no grammars."""
         # Room for the whole reply: a caller that stops reading must not hold the model, which others wait for.
         whole: Channel[Chunk] = Channel(self._settings.llm_max_tokens + 1)
+        told = messages if self._small else self._dated(messages, tools, calls_tools=self._calls_tools)
         arguments = (
-            _told(self._timed(messages, tools, calls_tools=self._calls_tools)), [tool.as_function() for tool in tools],
+            _told(told), [tool.as_function() for tool in tools],
             generation.max_tokens or 0, generation.temperature, generation.top_p,
         )  # fmt: skip
         reading = asyncio.create_task(self._read(arguments, whole))

@@ -285,7 +285,7 @@ class OllamaModel(ServedModel):
     ) -> JsonObject:
         body: JsonObject = {
             "model": self._model,
-            "messages": _told_messages(self._timed(messages, tools, calls_tools=self._calls_tools)),
+            "messages": _told_messages(self._dated(messages, tools, calls_tools=self._calls_tools)),
             "stream": True,
             "keep_alive": self._keep_alive,
             "options": self._options | _options(generation),

@@ -126,7 +126,7 @@ class OpenAIModel(ServedModel):
     ) -> JsonObject:
         body: JsonObject = {
             "model": self._model,
-            "messages": [_message(message) for message in self._timed(messages, tools)],
+            "messages": [_message(message) for message in self._dated(messages, tools)],
             "temperature": self._settings.llm_temperature,
             "max_tokens": generation.max_tokens,
             "stream": True,

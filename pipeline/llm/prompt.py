@@ -33,28 +33,21 @@ def estimated_tokens(message: Message) -> int:
 
 
 def dated(messages: Sequence[Message], now: datetime) -> list[Message]:
-    """Add the date to the system message, which begins the messages, and the time to the user's last message.
+    """Give the system message, which begins the messages, the time for the model."""
+    system, *rest = messages
+    return [replace(system, clock=now), *rest]
 
-    Servers and `local` keep the state of a prompt's beginning: it stays the same all day, and the time, which is at the
-    prompt's end, costs nothing.
-    """
+
+def with_date(messages: Sequence[Message], *, with_time: bool) -> list[Message]:
+    """Write the date at the end of a system message with a clock, and the time if the model cannot ask for it."""
+    if not messages or (now := messages[0].clock) is None:
+        return list(messages)
     system, *rest = messages
     # "Today is" on a line of its own is what a small model then says, whatever it is asked (`bench.first_contact`).
     date = f"It is {now:%A}, {now.day} {now:%B %Y}."
+    time = f" The conversation began at {now:%H:%M}." if with_time else ""
     between = " " if system.content.endswith(SENTENCE_ENDS) else "\n"
-    told = [replace(system, content=f"{system.content}{between}{date}".strip()), *rest]
-    last = max((at for at, message in enumerate(told) if message.role == "user"), default=None)
-    if last is not None:
-        told[last] = replace(told[last], time=f"{now:%H:%M}")
-    return told
-
-
-def with_times(messages: Sequence[Message]) -> list[Message]:
-    """Write the times of messages into their texts."""
-    return [
-        replace(message, content=f"{message.content}\n(It is {message.time}.)") if message.time else message
-        for message in messages
-    ]
+    return [replace(system, content=f"{system.content}{between}{date}{time}".strip()), *rest]
 
 
 def in_the_users_language(messages: Sequence[Message]) -> list[Message]:
@@ -94,7 +87,9 @@ def alternating(messages: Sequence[Message]) -> list[Message]:
     Consecutive messages of one side are merged; where one side said nothing, `NOTHING_SAID` is inserted.
     """
     messages = in_order(messages)
-    system = "\n\n".join(message.content for message in messages if message.role == "system" and message.content)
+    instructing = [message for message in messages if message.role == "system"]
+    system = "\n\n".join(message.content for message in instructing if message.content)
+    clock = next((message.clock for message in instructing if message.clock), None)
     runs: list[list[Message]] = []  # consecutive messages of one side
     for message in messages:
         side = runs[-1][0].role if runs else None
@@ -116,7 +111,8 @@ def alternating(messages: Sequence[Message]) -> list[Message]:
             runs.append([message])
     if not runs or runs[-1][0].role == "assistant":
         runs.append([Message("user", NOTHING_SAID)])
-    return [*([Message("system", system)] if system else []), *map(_merged, runs)]
+    first = [Message("system", system, clock=clock)] if system or clock else []
+    return [*first, *map(_merged, runs)]
 
 
 def _merged(run: Sequence[Message]) -> Message:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pipeline.errors import EngineError
 from pipeline.llm import AS_SET, CLOCK, Generation, Message, ReplyDelta, Tool, ToolCall, Usage
-from pipeline.llm.prompt import alternating, estimated_tokens, in_the_users_language, shortened, with_times
+from pipeline.llm.prompt import alternating, estimated_tokens, in_the_users_language, shortened, with_date
 from pipeline.llm.reading import Calls, with_ids
 from pipeline.llm.reply import ReplyText
 from pipeline.llm.stopping import Stop
@@ -104,11 +104,11 @@ class ServedModel(ABC):
         """Create the same for another model, on the same client; an engine with one model returns itself."""
         return self
 
-    def _timed(self, messages: Sequence[Message], tools: Sequence[Tool], *, calls_tools: bool = True) -> list[Message]:
-        """Return the messages with the time, unless the model can ask for it. calls_tools: whether the model can call
-        the tools."""
+    def _dated(self, messages: Sequence[Message], tools: Sequence[Tool], *, calls_tools: bool = True) -> list[Message]:
+        """Return the messages with the date, and the time unless the model can ask for it. calls_tools: whether the
+        model can call the tools."""
         asks = calls_tools and any(tool.name == CLOCK for tool in tools)
-        return list(messages) if asks else with_times(messages)
+        return with_date(messages, with_time=not asks)
 
     @abstractmethod
     def _pieces(

@@ -1,7 +1,6 @@
 """Options that a client requests for its session or a response: each is applied or refused."""
 
 import math
-import re
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -188,9 +187,8 @@ def test_the_clients_own_instructions_reach_the_model_as_they_are() -> None:
                 await d.update(instructions=instructions)
             d.send("response.create")
             await d.until("response.done", count=number)
-        usual, own, none = [asked[0].content for asked in d.stages.llm.asked]  # type: ignore[attr-defined]
-        assert re.fullmatch(rf"{re.escape(Settings().system_prompt)} It is \w+, \d+ \w+ \d{{4}}\.", usual)
-        assert (own, none) == ("be brief", "")
+        told = [(asked[0].content, asked[0].clock is not None) for asked in d.stages.llm.asked]  # type: ignore[attr-defined]
+        assert told == [(Settings().system_prompt, True), ("be brief", False), ("", False)]
 
     hold(script)
 

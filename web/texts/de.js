@@ -145,6 +145,7 @@ export const texts = {
     model_not_found: "Dieses Modell gibt es nicht.",
     storage_full: "Der Speicher des Dienstes ist voll.",
     storage_failed: "Der Speicher des Dienstes ist ausgefallen.",
+    models_lost: "Der Dienst hat die Verbindung zu seinen Modellen verloren und startet neu.",
     job_not_found: "Diesen Auftrag gibt es nicht mehr.",
     job_finished: "Dieser Auftrag ist schon beendet.",
     too_many_requests: "Zu viele Anfragen zugleich. Versuchen Sie es bald noch einmal.",

@@ -145,6 +145,7 @@ export const texts = {
     model_not_found: "Este modelo no existe.",
     storage_full: "El disco del servicio está lleno.",
     storage_failed: "Falló el almacenamiento del servicio.",
+    models_lost: "El servicio ha perdido la conexión con sus modelos y se reinicia.",
     job_not_found: "Este trabajo ya no existe.",
     job_finished: "Este trabajo ya terminó.",
     too_many_requests: "Demasiadas solicitudes a la vez. Inténtalo pronto.",

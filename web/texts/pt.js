@@ -145,6 +145,7 @@ export const texts = {
     model_not_found: "Este modelo não existe.",
     storage_full: "O disco do serviço está cheio.",
     storage_failed: "O armazenamento do serviço falhou.",
+    models_lost: "O serviço perdeu a ligação aos seus modelos e está a reiniciar.",
     job_not_found: "Este trabalho não existe mais.",
     job_finished: "Este trabalho já terminou.",
     too_many_requests: "Pedidos demais ao mesmo tempo. Tente de novo em breve.",
