@@ -14,14 +14,17 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+import uvicorn
 from openai import AsyncOpenAI
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+from jobs.service import Jobs
 from pipeline.conversation import events
 from pipeline.errors import ParleyError
-from server.http.draining import Leaving
-from tests import forked
+from server.http.draining import Draining, Leaving
+from server.http.shutdown import Stop
+from tests import forked, virtual_time
 from tests.dialogue import Dialogue, hold
 from tests.jobs.conftest import recording
 from tests.jobs.test_endpoints import HEARS, SAID, done, slow_recording
@@ -223,6 +226,36 @@ def test_jobs_return_to_the_queue_and_run_after_the_next_start(tmp_path: Path) -
         comes(talking, "turn_completed")
     with serving(tmp_path, **HEARS) as again, httpx.Client(base_url=again.url, timeout=SOON_S) as client:
         assert [done(client, job)["status"] for job in jobs] == ["completed", "completed"]
+
+
+class NoJobs(Jobs):
+    """Jobs of a service that has none."""
+
+    def __init__(self) -> None:
+        pass
+
+    def stop_watching(self) -> None:
+        pass
+
+    async def stop_working(self) -> None:
+        pass
+
+
+def test_connections_are_closed_after_conversations_have_said_why() -> None:
+    """uvicorn closes all at once when it stops serving."""
+
+    async def run() -> None:
+        server, draining = uvicorn.Server(uvicorn.Config("")), Draining()
+        draining.came()
+        Stop(server, draining, NoJobs(), drain_s=0.1).handle_signal(signal.SIGTERM, None)
+        await draining.cut.wait()
+        await asyncio.sleep(0.1)
+        assert not server.should_exit
+        draining.went()
+        await asyncio.sleep(0.1)
+        assert server.should_exit
+
+    virtual_time.run(run())
 
 
 @pytest.mark.real_time

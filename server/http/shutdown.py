@@ -7,7 +7,7 @@ import logging
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import Context
 from types import FrameType
 
@@ -61,7 +61,7 @@ class Stop:
         else:
             log.warning("Stopping at once: %d conversations and requests are cut off", self._draining.running)
             self._draining_task.cancel()
-            self._exit()
+            self._draining_task = asyncio.create_task(self._exit())
 
     async def _drain(self) -> None:
         log.info("Stopping: %d conversations and requests have %g s to finish", self._draining.running, self._drain_s)
@@ -74,7 +74,7 @@ class Stop:
             log.warning(
                 "%d conversations and requests took longer than DRAIN_SECONDS and are cut off", self._draining.running
             )
-        self._exit()
+        await self._exit()
 
     def _wait_for_nobody(self) -> None:
         """Abort WebSockets whose clients have not read their close frame."""
@@ -86,10 +86,15 @@ class Stop:
         self._draining.begun.set()
         self._jobs.stop_watching()  # event streams would last until their jobs end
 
-    def _exit(self) -> None:
+    async def _exit(self) -> None:
+        """Cut off what still runs, and stop serving once it has ended: uvicorn closes connections at once, before their
+        conversations have said why."""
         self.cut_off()  # here, because a server that we did not start does not call `Server.shutdown`
         self._loop.call_later(FAREWELL_S / 2, self._wait_for_nobody)
         self._server.config.timeout_graceful_shutdown = FAREWELL_S
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FAREWELL_S / 2):
+                await self._draining.finished()
         self._server.should_exit = True
 
 
