@@ -42,7 +42,8 @@ def test_the_last_turns_are_a_chart_and_a_list(server: ServerProcess, visit: Vis
         visitor.until("document.querySelector('.figures dd').textContent !== '0'")
     told = page.get_attribute(".chart", "aria-label") or ""
     assert "turns. Median time to first audio" in told
-    assert page.evaluate("document.querySelector('.chart rect title').textContent").count("·") >= 2
+    titles = page.locator(".chart rect title").all_text_contents()  # other tests have turns in this service, too
+    assert max(title.count("·") for title in titles) >= 2
     page.click(".turn-table summary")
     visitor.until("document.querySelector('.turn-table').open")
     assert page.locator(".turn-table li").count() == page.evaluate(BARS)
