@@ -11,7 +11,7 @@ MOST_GROWTH = 8.0
 """Largest allowed ratio of times. Four times the text takes 4 times as long if the time is linear, 16 if quadratic."""
 FLOOR_S = 0.00125
 """A long text that takes less than this is fast enough. Shorter times do not show how the time grows."""
-TRIES = 5
+TRIES = 15
 
 
 def repeated(unit: str) -> Callable[[int], str]:
