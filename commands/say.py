@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-import pipeline.speech.synthesize
 from commands.start import JsonOption, VoiceOption, language_option, load_settings, progress_bar, run, write_wav
 from pipeline.assistant import open_tts
 from pipeline.audio.clip import Clip
 from pipeline.errors import BadInput
 from pipeline.settings import Settings
+from pipeline.speech.synthesize import said
 from pipeline.voices.catalogue import Voices
 
 
@@ -41,11 +41,9 @@ async def _say(settings: Settings, text: str, output: Path, voice: str, language
     async with progress_bar() as report, open_tts(settings, report) as running:
         voices.add_built_in(running.voices)
         chosen = voices.get(voice or settings.voice_name)
-        said = pipeline.speech.synthesize.say(
-            running.engine, text, voice=chosen, language=language or None, usual=settings.speech_language
-        )
-        async with aclosing(said) as speech:
-            clips += [clip async for clip in speech]
+        speech = said(running.engine, text, voice=chosen, language=language or None, usual=settings.speech_language)
+        async with aclosing(speech):
+            clips += [one.clip async for one in speech]
     if not clips:
         raise BadInput("This text contains nothing to say.")
     whole = Clip.join(clips, clips[0].rate_hz)

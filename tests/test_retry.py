@@ -10,7 +10,6 @@ from pipeline.errors import BadInput
 from pipeline.llm import Message, ToolCall
 from tests.dialogue import RATE_HZ, Dialogue, hold
 from tests.scripted import ScriptedLLM, ScriptedSTT
-from tests.undated import undated
 
 HEARD = "what does the heron do"
 REPLY = ScriptedLLM().reply_text
@@ -19,7 +18,7 @@ EARLIER = [Message("user", "My name is Ana."), Message("assistant", "Nice to mee
 
 def asked(llm: ScriptedLLM) -> list[tuple[str, str]]:
     """The messages of the last request, without the system prompt."""
-    assert undated(llm.asked[-1][0].content) == "sys"
+    assert llm.asked[-1][0].content == "sys"
     return [(message.role, message.content) for message in llm.asked[-1][1:]]
 
 

@@ -12,7 +12,7 @@ from pipeline.conversation.turn import Announcement, Stages, Turn
 from pipeline.errors import Overloaded
 from pipeline.settings import Settings
 from pipeline.speech.clauses import split
-from pipeline.speech.synthesize import say
+from pipeline.speech.synthesize import clips_of, said
 from pipeline.speech.unread import AHEAD_S, Unread
 from server.access.limits import Budget, Share
 from tests import virtual_time
@@ -32,7 +32,7 @@ def test_a_text_is_spoken_a_little_ahead_of_its_reader_and_then_to_its_end() -> 
     tts = ScriptedTTS()
 
     async def read() -> float:
-        async with aclosing(say(tts, TEXT, voice=VOICE, language="en")) as clips:
+        async with aclosing(clips_of(said(tts, TEXT, voice=VOICE, language="en"))) as clips:
             seconds = (await anext(clips)).seconds
             await asyncio.sleep(LONG_S)
             assert AHEAD_S <= made_s(tts) <= AHEAD_S + 2 * CLAUSE_S
@@ -77,7 +77,9 @@ def test_sound_that_waits_takes_its_callers_room_until_read_or_left() -> None:
     share = Share(budget, ("key", "anna"))
 
     async def leave() -> None:
-        async with aclosing(say(ScriptedTTS(), "One two three.", voice=VOICE, language="en", room=share)) as clips:
+        async with aclosing(
+            clips_of(said(ScriptedTTS(), "One two three.", voice=VOICE, language="en", room=share))
+        ) as clips:
             await anext(clips)
             await asyncio.sleep(LONG_S)
             assert 0 < budget.held < second
@@ -85,7 +87,7 @@ def test_sound_that_waits_takes_its_callers_room_until_read_or_left() -> None:
 
     async def read() -> None:
         with pytest.raises(Overloaded):
-            async with aclosing(say(ScriptedTTS(), TEXT, voice=VOICE, language="en", room=share)) as clips:
+            async with aclosing(clips_of(said(ScriptedTTS(), TEXT, voice=VOICE, language="en", room=share))) as clips:
                 await anext(clips)
                 await asyncio.sleep(LONG_S)
                 async for _ in clips:

@@ -26,7 +26,6 @@ from tests.servers.ollama import FakeOllama, Traps
 from tests.servers.running import running
 from tests.servers.speech import SpeechServer, speech_server
 from tests.servers.transcription import TranscriptionServer
-from tests.undated import undated
 
 PATIENCE_S = 3.0
 """Timeout of each stage in seconds."""
@@ -111,7 +110,7 @@ def test_turn_works_through_three_servers(remote: Remote) -> None:
     with remote.server.connect("?system=Speak+like+a+pirate.") as connection:
         works(connection, remote)
         works(connection, remote)
-    told = [(message["role"], undated(message["content"])) for message in remote.thinks.requests[-1]["messages"]]
+    told = [(message["role"], message["content"]) for message in remote.thinks.requests[-1]["messages"]]
     assert told[0][0] == "system"
     assert told[0][1].startswith("Speak like a pirate.")
     assert told[1:] == [("user", "Hello there."), ("assistant", remote.thinks.reply), ("user", "Hello there.")]

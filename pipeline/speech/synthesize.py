@@ -44,18 +44,10 @@ class Said:
     """The language in which it is spoken."""
 
 
-async def say(
-    tts: TextToSpeech,
-    text: str,
-    *,
-    voice: Voice,
-    language: str | None = None,
-    usual: str = "",
-    room: Room | None = None,
-) -> AsyncGenerator[Clip, None]:
-    """Yield the clips of a text; see `said`."""
-    async with aclosing(said(tts, text, voice=voice, language=language, usual=usual, room=room)) as all_said:
-        async for one in all_said:
+async def clips_of(speech: AsyncGenerator[Said, None]) -> AsyncGenerator[Clip, None]:
+    """Yield only the clips of `said`; closing the generator closes it, too."""
+    async with aclosing(speech):
+        async for one in speech:
             yield one.clip
 
 

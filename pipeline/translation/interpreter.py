@@ -16,7 +16,7 @@ from pipeline.errors import EngineError, ParleyError, StageFailed
 from pipeline.listening.detector import VoiceActivity
 from pipeline.settings import Settings
 from pipeline.speech.clauses import ClauseSplitter
-from pipeline.speech.synthesize import say
+from pipeline.speech.synthesize import clips_of, said
 from pipeline.stt import SpeechToText
 from pipeline.support.channel import Channel
 from pipeline.telemetry import metrics
@@ -180,7 +180,8 @@ class Interpreter:
             await self._emit(SpeechPaused(one.until_ms))
 
     async def _clips(self, one: Sayable) -> AsyncGenerator[Clip, None]:
-        async with aclosing(say(self._tts, one.text, voice=self._voice, language=one.language)) as clips:
+        speech = said(self._tts, one.text, voice=self._voice, language=one.language)
+        async with aclosing(clips_of(speech)) as clips:
             while True:
                 try:
                     async with asyncio.timeout(self._timeout_s):

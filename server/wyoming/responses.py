@@ -16,7 +16,7 @@ from pipeline.conversation.partials import following
 from pipeline.errors import BadInput
 from pipeline.speech.clauses import clauses
 from pipeline.speech.language import spoken_language
-from pipeline.speech.synthesize import say
+from pipeline.speech.synthesize import clips_of, said
 from pipeline.stt import Hints
 from pipeline.stt import Transcript as Heard
 from pipeline.support.json_types import JsonObject
@@ -197,7 +197,7 @@ class Responses:
     async def _send(self, text: str, voice: Voice, language: str | None, sound: SoundOut) -> None:
         """Speak a text; send nothing for a text without anything to speak, such as a row of dashes."""
         assistant = self._assistant
-        said = say(
+        speech = said(
             assistant.stages.tts,
             text,
             voice=voice,
@@ -205,7 +205,7 @@ class Responses:
             usual=assistant.settings.speech_language,
             room=self._held,
         )
-        async with aclosing(said) as clips:
+        async with aclosing(clips_of(speech)) as clips:
             async for clip in clips:
                 await sound.send(clip)
 

@@ -16,7 +16,6 @@ from pipeline.audio.encode import Encoder
 from server.openai.chat.recent import MOST_OF_ONE, Kept
 from tests.chat.conftest import ANNA, REPLY, SPOKEN, Chats, chatting
 from tests.in_process import in_process
-from tests.undated import undated
 from tests.waiting import until
 
 LIGHT: dict[str, Any] = {
@@ -103,7 +102,7 @@ def test_sound_of_the_user_is_transcribed_once(chats: Chats, format: str) -> Non
         before = len(chats.stt.requests)
         assert chats.ask(said, **SPOKEN).choices[0].message.audio.transcript == REPLY
         told = chats.llm.requests[-1]["messages"]
-        assert undated(told[-1]["content"]) == "Listen:\nwhat do you like"
+        assert told[-1]["content"] == "Listen:\nwhat do you like"
         assert "spoken aloud" in told[0]["content"]  # the deployment's own instructions
         heard = len(chats.stt.requests) - before
     assert heard == 0

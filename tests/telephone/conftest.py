@@ -15,7 +15,6 @@ from tests.servers.ollama import FakeOllama
 from tests.servers.running import closed_port, running
 from tests.telephone import asterisk, twilio
 from tests.telephone.phone import Phone
-from tests.undated import undated
 from tests.waiting import eventually
 
 PLACES = 2
@@ -41,7 +40,7 @@ class Exchange:
     def said(self) -> list[tuple[str, str]]:
         """Return the conversation that the language model was last asked to continue, without the instructions."""
         messages = self.ollama.requests[-1]["messages"] if self.ollama.requests else []
-        return [(one["role"], undated(one["content"])) for one in messages if one["role"] != "system"]
+        return [(one["role"], one["content"]) for one in messages if one["role"] != "system"]
 
     async def told(self, role: str, content: str) -> list[tuple[str, str]]:
         """Wait until the conversation contains a message; return it all."""

@@ -20,7 +20,6 @@ from tests.servers.running import closed_port, wait_for_port
 from tests.telephone import asterisk, twilio
 from tests.telephone.phone import Phone
 from tests.tts.hearing import heard
-from tests.undated import undated
 from tests.waiting import eventually
 
 pytestmark = [pytest.mark.real_time, pytest.mark.parametrize("transport", ["twilio", "asterisk"])]
@@ -66,7 +65,7 @@ async def test_real_speech_over_the_telephone_is_understood(real: tuple[Exchange
     async with exchange.calling(transport) as phone:
         phone.say(decode_blocking(recording(name), max_seconds=30))
         await phone.answered(seconds=60)
-    said = [undated(one["content"]) for one in ollama.requests[-1]["messages"] if one["role"] == "user"]
+    said = [one["content"] for one in ollama.requests[-1]["messages"] if one["role"] == "user"]
     assert plain(" ".join(said)) == plain(spoken_text(name))
     # On a busy machine the line can drop a packet within a word.
     assert jiwer.wer("good morning what can i do for you today", heard(phone.sound())) <= 1 / 9
