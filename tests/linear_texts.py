@@ -46,7 +46,7 @@ from server.http import headers
 from server.http.multipart import disposition, fields_of
 from server.jobs import views
 from server.openai import models, transcriptions
-from server.pages import assembled, compressed, ui
+from server.pages import accept, assembled
 from server.realtime import audio as realtime_sound
 from server.realtime import parsing
 from server.realtime.errors import RealtimeError
@@ -325,8 +325,8 @@ CASES: dict[str, Callable[[str], object]] = {
     "server.realtime.parsing:parse, many mistakes": quietly(many_mistakes),
     "server.realtime.audio:decoded_size": realtime_sound.decoded_size,
     "server.realtime.audio:decoded": quietly(lambda text: realtime_sound.decoded(text, "audio")),
-    "server.pages.ui:wants_html": ui.wants_html,
-    "server.pages.compressed:accepts_gzip": compressed.accepts_gzip,
+    "server.pages.accept:wants_html": accept.wants_html,
+    "server.pages.accept:accepts_gzip": accept.accepts_gzip,
     "server.pages.assembled:language_for": assembled.language_for,
     "server.pages.assembled:version": assembled.version,
     "server.http.multipart:fields_of": form,

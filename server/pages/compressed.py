@@ -1,7 +1,6 @@
 """Files in gzip, compressed once and kept in memory."""
 
 import gzip
-import re
 from functools import lru_cache
 from pathlib import Path
 
@@ -9,14 +8,6 @@ FILES_KEPT = 256
 """More than the page and the API reference have, so that memory is bounded where files change often."""
 WORTH_IT = 0.8
 """Part of its size to which a file must shrink to be sent in gzip."""
-_GZIP = re.compile(r"\s*(gzip|\*)\s*(?:;\s*q\s*=\s*([0-9.]+)\s*)?", re.IGNORECASE)
-
-
-def accepts_gzip(accept_encoding: str) -> bool:
-    """Whether a client with this Accept-Encoding header accepts gzip."""
-    found = [matched for one in accept_encoding.split(",") if (matched := _GZIP.fullmatch(one))]
-    weights = {matched[1].lower(): matched[2] or "1" for matched in found}
-    return bool(weights.get("gzip", weights.get("*", "0")).strip("0."))
 
 
 def compressed(data: bytes) -> bytes:

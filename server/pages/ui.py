@@ -11,8 +11,9 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
 from server.ops import health
+from server.pages.accept import accepts_gzip, wants_html
 from server.pages.assembled import SHARE_WORKER, WEB, Assembled, assembled, language_for, version
-from server.pages.compressed import accepts_gzip, compressed_file
+from server.pages.compressed import compressed_file
 
 HEADERS = {
     "Cache-Control": "no-cache",
@@ -53,26 +54,6 @@ async def share() -> Response:
     """Lead a browser without the page's service worker, which takes what is shared, to the page. The body is not
     read."""
     return Response(status_code=303, headers={**HEADERS, "Location": "/ui#transcribe"})
-
-
-def wants_html(accept: str) -> bool:
-    """Whether this Accept header prefers HTML to JSON. `*/*` alone comes from a program."""
-    weights = {"text/html": 0.0, "application/json": 0.0}
-    for choice in accept.lower().split(","):
-        kind, *parameters = (part.strip() for part in choice.split(";"))
-        if kind in weights:
-            weights[kind] = _weight(parameters)
-    return weights["text/html"] > 0 and weights["text/html"] >= weights["application/json"]
-
-
-def _weight(parameters: list[str]) -> float:
-    for parameter in parameters:
-        if parameter.startswith("q="):
-            try:
-                return float(parameter[2:])
-            except ValueError:
-                return 0.0
-    return 1.0
 
 
 class PageFiles(StaticFiles):
