@@ -6,12 +6,12 @@ import os
 from collections.abc import Generator, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
-from tests import forked
+from tests import forked, quick_migrations
+from tests.in_forks import InForks
 from tests.reach import starts_a_service
 from tests.real_models import converted_llm, real_engines
 from tests.server_process import CONSTANTS, NO_CERTIFICATES, PATIENT, ServerProcess, serving
@@ -40,20 +40,43 @@ for place, value in CONSTANTS.items():
     module, _, constant = place.partition(":")
     setattr(importlib.import_module(module), constant, value)
 forked.fork_workers()
+quick_migrations.install()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--forks", type=int, default=0, help="run whole files in this many processes")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    count: int = config.option.forks
+    if count and not config.option.collectonly:
+        config.pluginmanager.register(InForks(count, _file_of, begin=forked.share))
+        if not config.option.markexpr:  # the tests that `make test-fast` chooses start nothing
+            forked.warm_up()
+
+
+def _file_of(item: pytest.Item) -> str:
+    """Return the name of a test's file; all files WITH_TORCH count as one, to run in the same process."""
+    file = item.nodeid.partition("::")[0]
+    return WITH_TORCH[0] if file in WITH_TORCH else file
+
 
 collect_ignore = ["homeassistant"]
 """Tests with an environment of their own: `make test-ha`."""
 
 LONGEST = (
-    "test_real_service.py", "test_xtts.py", "test_talk.py", "test_kokoro.py", "test_commands.py", "test_hints.py",
-    "test_whole_document.py", "test_local_llm.py", "test_procrastinate.py", "test_webhooks.py", "test_model_index.py",
-    "test_crash.py", "test_recording.py", "test_real_whisper.py", "test_talks.py", "test_openai_audio.py",
-    "test_fronts.py", "test_endpoints.py", "test_transcribe.py", "test_live_ws.py", "test_file_batches.py",
-    "test_watcher.py", "test_whisper.py", "test_draining.py", "test_ws.py", "test_calls.py", "test_whisper_batch.py",
-    "test_real_calls.py", "test_sphinx.py", "test_speakers.py", "test_server.py", "test_processes.py", "test_files.py",
-    "test_linear_texts.py", "test_workers.py", "test_hostile_models.py", "test_convert.py", "test_kept_turns.py",
-    "test_forms.py", "test_mcp.py", "test_freed_memory.py", "test_limits.py", "test_slow_clients.py",
-    "test_network.py", "test_budgets.py", "test_full_disk.py",
+    "test_xtts.py", "test_whole_document.py", "test_talk.py", "test_crash.py", "test_calls.py", "test_starting.py",
+    "test_live_ws.py", "test_real_service.py", "test_commands.py", "test_talks.py", "test_recording.py",
+    "test_files.py", "test_draining.py", "test_procrastinate.py", "test_llm_forms.py", "test_kokoro_model.py",
+    "test_ws.py", "test_server.py", "test_real_whisper.py", "test_fronts.py", "test_watcher.py",
+    "test_local_llm.py", "test_openai_audio.py", "test_ws_trouble.py", "test_kokoro.py", "test_speakers.py",
+    "test_real_calls.py", "test_workers.py", "test_slow_clients.py", "test_audiosocket.py", "test_transcribe.py",
+    "test_sphinx.py", "test_linear_texts.py", "test_limits.py", "test_endpoints.py", "test_packets.py",
+    "test_hints.py", "test_whisper_batch.py", "test_mcp.py", "test_bounds.py", "test_pace.py", "test_webhooks.py",
+    "test_model_index.py", "test_processes.py", "test_noise_reduction.py", "test_budgets.py", "test_auto.py",
+    "test_client_secrets.py", "test_hostile_models.py", "test_ollama.py", "test_wheel.py", "test_voiceprints.py",
+    "test_openai_node.py", "test_kept_turns.py", "test_convert.py", "test_parakeet.py", "test_recognisers.py",
+    "test_speaker_lock.py", "test_documents.py",
 )  # fmt: skip
 """Files to start first, in this order, so that the other processes do not wait for one of them at the end."""
 WITH_TORCH = ("tests/tts/test_xtts.py", "tests/tts/test_pocket.py", "tests/test_alignment.py")
@@ -85,21 +108,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.flaky(reruns=1, condition=partial(_may_be_retried, item)))
     ranks = {name: rank for rank, name in enumerate(LONGEST)}
     items.sort(key=lambda item: ranks.get(item.path.name, len(ranks)))
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Give a process of pytest whole files at a time, and all files WITH_TORCH to the same one."""
-    if config.getvalue("dist") != "loadfile":
-        return None
-    from xdist.scheduler import LoadFileScheduling
-
-    class Scheduling(LoadFileScheduling):  # type: ignore[misc]
-        def _split_scope(self, nodeid: str) -> str:
-            file = super()._split_scope(nodeid)
-            return WITH_TORCH[0] if file in WITH_TORCH else file
-
-    return Scheduling(config, log)
 
 
 def _may_be_retried(item: pytest.Item) -> bool:

@@ -9,7 +9,7 @@ import pytest
 
 STARTERS = {
     "subprocess", "create_subprocess_exec", "sync_playwright", "open_assistant", "open_best", "open_worker",
-    "open_hearing", "open_model_host", "real_model", "torch",
+    "open_hearing", "open_model_host", "real_model", "torch", "TRAINED",
 }  # fmt: skip
 """Names that start a process or load a model."""
 MODELS = (
@@ -45,7 +45,7 @@ def _starts(function: object) -> bool:
         for space in (one.__globals__, *map(vars, modules)):
             for name in names & space.keys():
                 module = str(getattr(space[name], "__module__", ""))
-                if module.startswith(MODELS) and name.lower().endswith("engine"):
+                if module.startswith(MODELS) and (name.lower().endswith("engine") or module.endswith("_engine")):
                     return True
                 if module.startswith("tests."):
                     waiting.append(space[name])

@@ -1,7 +1,6 @@
 """Whisper through its real loading code: random models made here, and small trained ones with true transcripts."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,7 +11,6 @@ import psutil
 import pytest
 
 from pipeline.audio.clip import Clip
-from pipeline.audio.decode import decode_blocking
 from pipeline.engines import Opened
 from pipeline.errors import EngineError, EngineUnavailable
 from pipeline.languages import NAMES
@@ -23,14 +21,11 @@ from pipeline.stt.whisper_types import Encoded
 from pipeline.stt.worker_client import last
 from pipeline.support.progress import Progress
 from tests.builders import whisper as builder
+from tests.forked import parent_of_workers
 from tests.speech import Espeak
 from tests.stt.conftest import RATE_HZ, UNSPOKEN, unspoken
+from tests.stt.recordings import MODEL, spoken
 from tests.waiting import eventually
-
-HERE = Path(__file__).parents[1]
-SHARED = Path(__file__).parents[2].parent / "shared"
-OWN_MODEL = HERE / "models" / "whisper-tiny-words"
-SHARED_MODEL = SHARED / "models" / "whisper-words"
 
 
 def ignore(progress: Progress) -> None:
@@ -57,51 +52,23 @@ def speech(espeak: Espeak) -> Clip:
     return Clip(np.pad(espeak.say("what time is it", "en-us+f2"), RATE_HZ // 2), RATE_HZ)
 
 
-def trained() -> list[object]:
-    """(model, its utterances) for each trained model that is available."""
-    places = [(OWN_MODEL, OWN_MODEL / "utterances.json"), (SHARED_MODEL, SHARED / "audio" / "words" / "manifest.json")]
-    return [
-        pytest.param(
-            model,
-            texts,
-            id=model.name,
-            marks=()
-            if model == OWN_MODEL
-            else pytest.mark.skipif(
-                not (model / "model.bin").is_file() or not texts.is_file(), reason=f"no trained model {model.name} here"
-            ),
-        )
-        for model, texts in places
-    ]
-
-
-@pytest.mark.parametrize(("model", "texts"), trained())
-async def test_the_text_is_exact(model: Path, texts: Path, espeak: Espeak) -> None:
+async def test_the_text_is_exact() -> None:
     wrong: list[tuple[str, str]] = []
-    listed = json.loads(texts.read_text())
-    utterances = (listed["utterances"] if isinstance(listed, dict) else listed)[::3]  # each takes 0.2 s of CPU
-    assert len(utterances) > 10
-    async with opened(model) as engine:
-        for utterance in utterances:
-            if "file" in utterance:
-                clip = decode_blocking((texts.parent / utterance["file"]).read_bytes(), max_seconds=60)
-            else:
-                sound = espeak.say(
-                    utterance["text"], utterance["voice"], utterance.get("speed", 160), utterance.get("pitch", 50)
-                )
-                clip = Clip(np.pad(sound, RATE_HZ * 3 // 10), RATE_HZ)
+    utterances = spoken()[::5]  # each takes 0.2 s of CPU
+    async with opened(MODEL) as engine:
+        for text, sound in utterances:
+            clip = Clip(np.pad(sound, RATE_HZ * 3 // 10), RATE_HZ)
             heard = await engine.engine.transcribe(clip, language=None, prompt=None, words=False)
-            if heard.text != utterance["text"]:
-                wrong.append((utterance["text"], heard.text))
+            if heard.text != text:
+                wrong.append((text, heard.text))
             assert heard.language == "en"
     assert wrong == []
 
 
-@pytest.mark.parametrize(("model", "texts"), trained())
-async def test_words_have_times_within_the_speech(model: Path, texts: Path, espeak: Espeak) -> None:
+async def test_words_have_times_within_the_speech(espeak: Espeak) -> None:
     sound = espeak.say("what time is it", "en-us+f2")
     clip = Clip(np.concatenate([np.zeros(2 * RATE_HZ, np.float32), np.pad(sound, RATE_HZ // 2)]), RATE_HZ)
-    async with opened(model, stt_replicas=0, whisper_context_s=0.0) as engine:
+    async with opened(MODEL, stt_replicas=0, whisper_context_s=0.0) as engine:
         heard = await engine.engine.transcribe(clip, language="en", prompt=None, words=True)
     assert [word.text for word in heard.words] == heard.text.split()
     assert heard.text
@@ -112,9 +79,8 @@ async def test_words_have_times_within_the_speech(model: Path, texts: Path, espe
     assert all(type(time) is float for time in times)
 
 
-@pytest.mark.parametrize(("model", "texts"), trained())
-async def test_the_rate_of_the_clip_does_not_matter(model: Path, texts: Path, speech: Clip) -> None:
-    async with opened(model) as engine:
+async def test_the_rate_of_the_clip_does_not_matter(speech: Clip) -> None:
+    async with opened(MODEL) as engine:
         for rate_hz in (16_000, 22_050, 48_000):
             heard = await engine.engine.transcribe(speech.at(rate_hz), language=None, prompt=None, words=False)
             assert heard.text == "what time is it", rate_hz
@@ -247,9 +213,9 @@ async def test_a_call_in_a_subprocess_can_be_cancelled_and_times_out(babbling_wh
         assert engine.load is not None
         assert engine.load().running  # the caller did not wait for the result
         assert (await engine.engine.transcribe(speech, language=None, prompt=None, words=False)).text
-    before = psutil.Process().children(recursive=True)
+    before = psutil.Process(parent_of_workers()).children(recursive=True)
     async with opened(babbling_whisper, isolate_models=True, stt_timeout_s=5) as engine:
-        for child in psutil.Process().children(recursive=True):
+        for child in psutil.Process(parent_of_workers()).children(recursive=True):
             if child not in before:
                 child.suspend()
         with pytest.raises(EngineError) as raised:
