@@ -139,13 +139,13 @@ def is_draining(server: ServerProcess) -> None:
 
 @pytest.mark.real_time
 def test_running_turns_finish_and_new_clients_are_refused(tmp_path: Path) -> None:
-    with stoppable(tmp_path, **PATIENT) as server, staying(server):
+    with stoppable(tmp_path, **HEARS, **PATIENT) as server, staying(server):
         ready = httpx.get(f"{server.url}/health/ready")
         assert (ready.status_code, ready.json()) == (200, {"status": "ok"})
         talking, quiet = answering(server), server.connect("?stream=1")
         comes(quiet, "session_started")
         asking = server.connect()
-        asking.send(sample("hello"))
+        asking.send(sample("what_is_two_plus_three"))
         have_arrived(asking)
         server.process.send_signal(signal.SIGTERM)
         is_draining(server)
@@ -163,7 +163,7 @@ def test_running_turns_finish_and_new_clients_are_refused(tmp_path: Path) -> Non
         assert comes(quiet, "session_ended")["code"] == "draining"
         assert close_code(quiet) == 1012
         whole = json.loads(asking.recv(timeout=SOON_S))
-        assert whole["transcription"] == "hello"
+        assert whole["transcription"] == "what is two plus three"
         assert isinstance(asking.recv(timeout=SOON_S), bytes)
         assert close_code(asking) == 1012
         completed = comes(talking, "turn_completed")
@@ -216,7 +216,7 @@ def test_jobs_return_to_the_queue_and_run_after_the_next_start(tmp_path: Path) -
         staying(server),
     ):
         talking = answering(server)
-        files = [("files", ("long.flac", slow_recording())), ("files", ("next.wav", recording(1)))]
+        files = [("files", ("long.flac", slow_recording(count=5))), ("files", ("next.wav", recording(1)))]
         made = client.post("/jobs", files=files, data={"language": "en"}).json()["jobs"]
         jobs = [job["job_id"] for job in made]
         done(client, jobs[0], "processing")
@@ -298,7 +298,7 @@ def test_cut_off_requests_are_logged_in_one_line(tmp_path: Path) -> None:
     ):
         # More than the buffers hold, and more than the recogniser can have transcribed by then on any machine.
         speech = {"model": "tts-1", "input": "One more sentence. " * 200, "voice": "man", "response_format": "pcm"}
-        upload = {"file": ("a.flac", slow_recording(count=120))}
+        upload = {"file": ("a.flac", slow_recording(count=40))}
         whole = threads.submit(client.post, "/v1/audio/transcriptions", files=upload, data={"model": "whisper-1"})
         with client.stream("POST", "/v1/audio/speech", json={**speech, "speed": 0.25}) as stream:
             sound = stream.iter_bytes()

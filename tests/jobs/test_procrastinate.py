@@ -54,7 +54,7 @@ def test_all_jobs_survive_kills_of_workers_and_database(tmp_path: Path, pg: Post
     ):
         with worker(tmp_path, settings) as first:
             files = [
-                ("files", ("long.flac", slow_recording())),
+                ("files", ("long.flac", slow_recording(count=5))),
                 *(("files", (f"{n}.wav", recording(n))) for n in range(3)),
             ]
             jobs = client.post("/jobs", files=files, data={"language": "en"}).json()["jobs"]
@@ -68,7 +68,7 @@ def test_all_jobs_survive_kills_of_workers_and_database(tmp_path: Path, pg: Post
             assert [job["status"] for job in ended] == ["completed"] * 4
             assert [job["result"]["text"] for job in ended[1:]] == SAID[:3]
             assert ended[0]["attempts"] == 1
-            slow = {"files": ("long.flac", slow_recording(count=48))}
+            slow = {"files": ("long.flac", slow_recording(count=24))}
             long = client.post("/jobs", files=slow).json()["jobs"][0]["job_id"]
             behind = client.post("/jobs", files=files[1:2], data={"prompt": "x"}).json()["jobs"][0]["job_id"]
             done(client, long, "processing")
