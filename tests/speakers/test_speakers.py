@@ -24,7 +24,7 @@ from pipeline.transcripts.speakers import HowMany, KnownSpeaker, SpeakerTurn, le
 from pipeline.transcripts.speakers.assigning import with_names, with_speakers
 from pipeline.transcripts.speakers.clustering import path
 from pipeline.voices.catalogue import Voices
-from tests.clips import hearing_process
+from tests.clips import hearing
 from tests.jobs.test_endpoints import done
 from tests.scripted import ScriptedLLM, ScriptedSTT, ScriptedTTS
 from tests.server_process import Service, constants
@@ -52,7 +52,7 @@ def conversation(*said: tuple[str, str]) -> tuple[Clip, list[tuple[float, float,
 
 @pytest.fixture(scope="module")
 def talk() -> tuple[Clip, list[tuple[float, float, str]]]:
-    voices = [WOMAN, MAN, MAN, WOMAN, MAN, WOMAN, WOMAN, MAN]
+    voices = [WOMAN, MAN, MAN, WOMAN, WOMAN, MAN]
     return conversation(*[(voice, SENTENCES[number % 4]) for number, voice in enumerate(voices)])
 
 
@@ -162,7 +162,7 @@ def test_speaker_letters_continue_after_z() -> None:
 
 @pytest.fixture(scope="module")
 def hears(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with hearing_process(tmp_path_factory.mktemp("speakers")) as running:
+    with hearing(tmp_path_factory.mktemp("speakers")) as running:
         yield running
 
 
@@ -240,7 +240,7 @@ def test_a_job_distinguishes_speakers_and_its_files_use_given_names(hears: Servi
 
 def test_a_missing_engine_says_how_to_install_it(tmp_path: Path, talk: Any) -> None:
     only_pyannote = constants({"pipeline.transcripts.speakers:AUTO_ORDER": ["pyannote"]})
-    with hearing_process(tmp_path, **only_pyannote) as running:
+    with hearing(tmp_path, **only_pyannote) as running:
         wav = encode_wav(talk[0])
         with httpx.Client(base_url=running.url) as client:
             made = client.post("/jobs", files={"files": wav}).json()["jobs"][0]
