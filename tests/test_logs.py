@@ -9,6 +9,7 @@ import httpx
 from commands.logs import Lines
 from tests.questions import sample
 from tests.server_process import ServerProcess, ask, serving
+from tests.stt.recordings import TRAINED
 
 
 def log_of(server: ServerProcess) -> list[str]:
@@ -16,8 +17,11 @@ def log_of(server: ServerProcess) -> list[str]:
 
 
 def test_json_lines_name_the_turn_and_the_session(tmp_path: Path) -> None:
-    with serving(tmp_path, LOG_FORMAT="json") as server, server.connect("?system=a+secret+prompt") as connection:
-        ask(connection, sample("hello"))
+    with (
+        serving(tmp_path, **TRAINED, LOG_FORMAT="json") as server,
+        server.connect("?system=a+secret+prompt") as connection,
+    ):
+        ask(connection, sample("what_is_two_plus_three"))
         httpx.get(f"{server.url}/voices?token=secret")
     lines = [json.loads(line) for line in server.text.splitlines() if line.startswith("{")]
     [turn] = [line for line in lines if line["message"].startswith("whole turn completed")]
@@ -26,15 +30,18 @@ def test_json_lines_name_the_turn_and_the_session(tmp_path: Path) -> None:
     assert turn["time"].endswith("+00:00")
     assert len(turn["turn"]) == len(turn["session"]) == 16
     assert "secret" not in server.text
-    assert "hello" not in server.text.lower()
+    assert "plus" not in server.text.lower()
     assert "accepted]" not in server.text  # the access log, in debug mode only
     assert "connection open" not in server.text
 
 
 def test_transcripts_and_replies_are_logged_in_debug_mode_only(tmp_path: Path) -> None:
-    with serving(tmp_path, DEBUG_MODE="true") as server, server.connect("?system=a+secret+prompt") as connection:
-        answer = ask(connection, sample("hello"))
-    [heard] = [line for line in log_of(server) if "heard (en): hello" in line]
+    with (
+        serving(tmp_path, **TRAINED, DEBUG_MODE="true") as server,
+        server.connect("?system=a+secret+prompt") as connection,
+    ):
+        answer = ask(connection, sample("what_is_two_plus_three"))
+    [heard] = [line for line in log_of(server) if "heard (en): what is two plus three" in line]
     [replied] = [line for line in log_of(server) if f"replied: {answer.llama}" in line]
     assert heard.rpartition("[")[2] == replied.rpartition("[")[2]
     assert "session=" in heard

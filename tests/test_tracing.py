@@ -96,8 +96,9 @@ def test_collector_gets_turns_and_jobs_across_processes(tmp_path: Path) -> None:
 
 
 def test_unreachable_collector_delays_nothing(tmp_path: Path) -> None:
-    with serving(tmp_path, OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9") as server, server.connect() as connection:
-        assert ask(connection, sample("hello")).transcription == "hello"
+    settings = {**HEARS, "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
+    with serving(tmp_path, **settings) as server, server.connect() as connection:
+        assert ask(connection, sample("what_is_two_plus_three")).transcription == "what is two plus three"
 
 
 @contextmanager
