@@ -99,7 +99,7 @@ async def call(toolbox: Toolbox, name: str) -> Outcome:
 MOIST = Outcome("The rose bed is at 40 percent")
 
 
-async def test_tools_of_a_server_are_called(garden: Garden, tmp_path: Path) -> None:
+async def test_tools_are_called_also_after_a_restart_of_the_server(garden: Garden, tmp_path: Path) -> None:
     async with opened(tmp_path, {"garden": garden.config, "gone": {"command": "parley-no-such-command"}}) as toolbox:
         names = {name for name, function in toolbox.functions.items() if function.server == "garden"}
         assert names == {"garden_moisture", "garden_water"}
@@ -109,11 +109,6 @@ async def test_tools_of_a_server_are_called(garden: Garden, tmp_path: Path) -> N
         failed = await call(toolbox, "water")
         assert failed.failed
         assert "water" in failed.output
-
-
-async def test_restarted_server_is_reconnected(garden: Garden, tmp_path: Path) -> None:
-    async with opened(tmp_path, {"garden": garden.config}) as toolbox:
-        assert await call(toolbox, "moisture") == MOIST
         garden.kill()
         garden.start()
         assert await call(toolbox, "moisture") == MOIST
