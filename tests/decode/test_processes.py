@@ -72,7 +72,7 @@ async def test_thousands_of_tags_cost_only_their_sender(kind: str, monkeypatch: 
 
 
 async def test_decoding_of_a_long_file_with_many_tags_is_ended_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recording_module, "FILES", replace(FILES, open_s=1.0))
+    monkeypatch.setattr(recording_module, "FILES", replace(FILES, open_s=0.3))
     make, count = BOMBS["flac"]
     recording = Recording(io.BytesIO(make(2 * count)), max_seconds=10)
 
