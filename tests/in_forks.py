@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
+from warnings import WarningMessage
 
 import pytest
 
@@ -125,6 +126,7 @@ class InFork:
     def __init__(self, config: pytest.Config, connection: Connection) -> None:
         self._config = config
         self._connection = connection
+        self._begun = False
 
     def files(self) -> Iterator[list[int]]:
         """Ask for files until none is left."""
@@ -135,6 +137,7 @@ class InFork:
             yield file
 
     def run(self, items: Sequence[pytest.Item]) -> None:
+        self._begun = True
         indices = itertools.chain.from_iterable(self.files())
         for index, following in itertools.pairwise(itertools.chain(indices, [None])):
             assert index is not None
@@ -147,8 +150,11 @@ class InFork:
         data = self._config.hook.pytest_report_to_serializable(config=self._config, report=report)
         self._connection.send(("report", data))
 
-    def pytest_warning_recorded(self, **told: Any) -> None:
-        if told["when"] == "runtest":  # those of the collection were recorded before
+    def pytest_warning_recorded(
+        self, warning_message: WarningMessage, when: str, nodeid: str, location: tuple[str, int, str] | None
+    ) -> None:
+        if self._begun:  # pytest repeats earlier ones, which were recorded
+            told = {"warning_message": warning_message, "when": when, "nodeid": nodeid, "location": location}
             with suppress(pickle.PicklingError, TypeError, AttributeError):
                 self._connection.send(("warning", told))
 
@@ -167,5 +173,7 @@ def _run(
     begin()
     fork = InFork(session.config, connection)
     plugins.register(fork)
-    fork.run(session.items)
-    threading._shutdown()  # type: ignore[attr-defined]  # ends process pools, as at the end of any program
+    try:
+        fork.run(session.items)
+    finally:
+        threading._shutdown()  # type: ignore[attr-defined]  # ends process pools, as at the end of any program

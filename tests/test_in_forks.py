@@ -26,12 +26,13 @@ def process():
 """
 ONE = """
 import os
+import warnings
 
 import pytest
 
 
 def test_passes():
-    pass
+    warnings.warn("what the test warns of")
 
 
 def test_fails():
@@ -67,7 +68,8 @@ def test_results_of_all_forks_are_reported(tmp_path: Path) -> None:
     )  # fmt: skip
     told = done.stdout
     assert done.returncode == 1, told
-    assert "2 failed, 7 passed" in told
+    assert "2 failed, 7 passed, 1 warning" in told
+    assert "what the test warns of" in told
     assert "what the test printed" in told
     assert "The process of this test ended with the exit code 3." in told
     for passed in ("test_passes", "test_ends_the_process[2]"):
