@@ -173,19 +173,6 @@ async def kept(talk: Talk, item: str) -> str:
     return str(found["item"]["content"][0]["transcript"])
 
 
-async def test_realtime_cancel_stops_the_reply_in_the_middle(
-    piper_service: ServerProcess, capital: Clip, story: Clip
-) -> None:
-    async with talking(piper_service.url) as talk:
-        await middle_of_a_story(talk, story)
-        await talk.connection.response.cancel()
-        done = await talk.until("response.done")
-        assert done["response"]["status_details"]["reason"] == "client_cancelled"
-        await talk.speak(capital)
-        assert (await talk.until("response.done"))["response"]["status"] == "completed"
-        assert talk.of("conversation.item.input_audio_transcription.completed")[1]["transcript"] == CAPITAL
-
-
 async def test_realtime_barge_in_keeps_only_the_heard_words(
     piper_service: ServerProcess, capital: Clip, story: Clip
 ) -> None:
