@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from itertools import cycle, islice
 
-SHORT, LONG = 5_000, 20_000
+SHORT, LONG = 2_500, 10_000
 MOST_GROWTH = 8.0
 """Largest allowed ratio of times. Four times the text takes 4 times as long if the time is linear, 16 if quadratic."""
 FLOOR_S = 0.00125

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from pipeline.errors import BadInput, EngineError, EngineUnavailable
+from pipeline.llm import template_process
 from pipeline.llm.chat_message import ChatMessage
 from pipeline.llm.conversion import convert
 from pipeline.llm.local_config import LocalConfig, check, parameters
@@ -129,6 +130,12 @@ def change(file: Path, **changes: Any) -> None:
     file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
 
 
+@pytest.fixture
+def little_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give templates less CPU time, because some of these use all of it."""
+    monkeypatch.setattr(template_process, "CPU_S", 1)
+
+
 @pytest.mark.parametrize(
     "template",
     [
@@ -146,6 +153,7 @@ def change(file: Path, **changes: Any) -> None:
         "",
     ],
 )
+@pytest.mark.usefixtures("little_time")
 def test_hostile_chat_template_is_refused_with_a_sentence(folder: Path, template: str) -> None:
     change(folder / "tokenizer_config.json", chat_template=template)
     with pytest.raises(EngineError, match="chat template") as refused:
@@ -153,6 +161,7 @@ def test_hostile_chat_template_is_refused_with_a_sentence(folder: Path, template
     assert len(refused.value.message) < 400
 
 
+@pytest.mark.usefixtures("little_time")
 def test_template_that_exceeds_a_limit_once_works_again() -> None:
     source = "{% if messages[0].content == 'loop' %}{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}"
     template = TemplateProcess(source + "{% endfor %}{% endif %}{{ messages[0].content }}", {}, [])

@@ -41,7 +41,7 @@ def settings(folder: Path, **changes: Any) -> Settings:
 
 @pytest.fixture(scope="module")
 async def opened(smollm: Path) -> AsyncIterator[Opened[LocalLanguageModel]]:
-    async with open_engine(settings(smollm, llm_max_tokens=60), quiet) as one:
+    async with open_engine(settings(smollm, llm_max_tokens=30), quiet) as one:
         yield one
 
 
@@ -58,7 +58,7 @@ async def test_reply_streams_word_by_word_and_ends_with_its_usage(opened: Opened
     usage = deltas[-1].usage
     assert usage is not None
     assert usage.input_tokens > 30
-    assert 4 < usage.output_tokens < 60
+    assert 4 < usage.output_tokens < 30
 
 
 async def test_model_that_is_too_small_is_named_as_such(smollm: Path) -> None:
@@ -93,9 +93,8 @@ async def test_conversations_at_the_same_time_get_their_own_replies(opened: Open
 @pytest.mark.asyncio(loop_scope="module")
 async def test_reply_after_a_cancelled_one_is_complete(opened: Opened[LocalLanguageModel]) -> None:
     before = await said(opened.engine, CAPITAL)
-    for _ in range(3):
-        async with aclosing(opened.engine.reply(STORY)) as story:
-            await anext(story)
+    async with aclosing(opened.engine.reply(STORY)) as story:
+        await anext(story)
     assert await said(opened.engine, CAPITAL) == before
 
 
@@ -182,9 +181,9 @@ async def text(worker: Worker, messages: list[ChatMessage], max_tokens: int = 0)
 
 @pytest.mark.asyncio(loop_scope="module")
 async def test_kept_prompt_does_not_change_the_reply(worker: Worker) -> None:
-    first = await text(worker, asked("Who wrote Hamlet?"), 12)  # the prompt is kept from its second use on
+    first = await text(worker, asked("Who wrote Hamlet?"), 6)  # the prompt is kept from its second use on
     assert first
-    assert [await text(worker, asked("Who wrote Hamlet?"), 12) for _ in range(3)] == [first] * 3
+    assert [await text(worker, asked("Who wrote Hamlet?"), 6) for _ in range(2)] == [first] * 2
 
 
 @pytest.mark.asyncio(loop_scope="module")
@@ -223,7 +222,7 @@ def test_program_that_ends_within_a_reply_ends_cleanly(smollm: Path) -> None:
 
 @pytest.mark.asyncio(loop_scope="module")
 async def test_characters_of_several_tokens_arrive_whole(worker: Worker) -> None:
-    found = await chunks(worker, asked("Repeat exactly: 日本語 ☕ naïve 🎉 日本語 ☕ 🎉"))
+    found = await chunks(worker, asked("Repeat exactly: 日本語 ☕ naïve 🎉 日本語 ☕ 🎉"), 20)
     assert len(found) > 5
     assert not any("\ufffd" in chunk.text for chunk in found[:-1])
 

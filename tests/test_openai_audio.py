@@ -108,10 +108,10 @@ def test_stream_sends_deltas_and_a_final_event(client: openai.OpenAI, three: Any
 
 
 def test_first_event_comes_long_before_the_last(client: openai.OpenAI) -> None:
-    wav = long_recording(1)
+    wav = long_recording(0.5)
     began = time.monotonic()
     times = [time.monotonic() - began for _ in transcribe(client, wav, stream=True)]
-    assert len(times) > 10
+    assert len(times) > 5
     assert times[0] < times[-1] / 2
 
 
@@ -242,7 +242,7 @@ def test_too_large_body_is_413_with_and_without_a_content_length(hears: ServerPr
 
 def test_health_responds_during_a_transcription(hears: ServerProcess, client: openai.OpenAI) -> None:
     """Responses come repeatedly and never wait for the file. Their latency depends on the load of this machine."""
-    wav = long_recording(1)
+    wav = long_recording(0.5)
     done = threading.Event()
 
     def work() -> None:
@@ -256,9 +256,9 @@ def test_health_responds_during_a_transcription(hears: ServerProcess, client: op
         began = time.monotonic()
         assert httpx.get(f"{hears.url}/health").status_code == 200
         times.append(time.monotonic() - began)
-        time.sleep(0.1)
+        time.sleep(0.05)
     worker.join()
-    assert len(times) > 5
+    assert len(times) > 3
     assert statistics.median(times) < 1
 
 
@@ -345,7 +345,7 @@ def test_first_byte_of_speech_does_not_wait_for_the_whole_text(client: openai.Op
                 pass
             return first_s / (time.monotonic() - began)
 
-    assert min(first_byte() for _ in range(3)) < 0.5
+    assert any(first_byte() < 0.5 for _ in range(3))
 
 
 def test_speech_errors_name_the_parameter(client: openai.OpenAI) -> None:
@@ -401,7 +401,7 @@ def test_wrong_keys_are_rejected_with_an_openai_error(tmp_path: Path, three: Any
 
 def test_full_service_responds_with_retry_after(tmp_path: Path) -> None:
     with hearing(tmp_path, MAX_FILES="1") as small:
-        wav = long_recording(10)
+        wav = long_recording(3)
         with openai.OpenAI(base_url=f"{small.url}/v1", api_key="none", max_retries=0) as client:
             stream = transcribe(client, wav, stream=True)
             next(stream)

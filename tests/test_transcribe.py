@@ -21,7 +21,7 @@ from websockets.sync.client import connect
 from pipeline.audio.clip import Clip, encode_wav
 from pipeline.audio.decode import Recording
 from pipeline.transcripts.transcription import likeliest_language
-from tests.clips import hearing_process, recording
+from tests.clips import hearing, recording
 from tests.in_process import in_process
 from tests.server_process import Service
 from tests.stt.recordings import encoded, spliced
@@ -31,9 +31,7 @@ TEXTS = ["what time is it", "what day is it today", "what is the date today"]
 
 @pytest.fixture(scope="module")
 def hears(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with hearing_process(
-        tmp_path_factory.mktemp("transcribe"), SPEECH_LANGUAGE="en", MAX_FILE_SIZE="20000000"
-    ) as running:
+    with hearing(tmp_path_factory.mktemp("transcribe"), SPEECH_LANGUAGE="en", MAX_FILE_SIZE="20000000") as running:
         yield running
 
 
@@ -332,7 +330,7 @@ def test_silence_gets_the_default_language(hears: Service) -> None:
 
 def test_every_endpoint_requires_a_key(tmp_path: Path) -> None:
     wav, _ = recording(0)
-    with hearing_process(tmp_path, API_KEYS="right") as locked:
+    with hearing(tmp_path, API_KEYS="right") as locked:
         for path in ("/api/v1/transcribe", "/transcribe/", "/asr", "/detect-language"):
             refused = post(locked, path, wav)
             assert refused.status_code == 401

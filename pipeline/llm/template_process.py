@@ -3,7 +3,7 @@
 A template can loop for hours or ask for all memory within what its language allows. The process of the template has
 little memory and little CPU time for each prompt; beyond that, the system ends it, and the reply fails with a sentence.
 
-    python -m pipeline.llm.template_process      # started only by `TemplateProcess`
+    python -m pipeline.llm.template_process CPU_S      # started only by `TemplateProcess`
 """
 
 import json
@@ -50,7 +50,8 @@ class TemplateProcess:
 
     def _start(self) -> "subprocess.Popen[bytes]":
         process = subprocess.Popen(  # our own module
-            [sys.executable, "-m", "pipeline.llm.template_process"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            [sys.executable, "-m", "pipeline.llm.template_process", str(CPU_S)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             env=clean_environment(PYTHONPATH=os.pathsep.join([str(HOME), os.environ.get("PYTHONPATH", "")])),
         )  # fmt: skip
         weakref.finalize(self, _end, process)
@@ -113,10 +114,10 @@ def _read(pipe: IO[bytes]) -> Any:
     return json.loads(pipe.read(_LENGTH.unpack(head)[0]))
 
 
-def _limit() -> None:
+def _limit(cpu_s: int) -> None:
     """Allow as much CPU time as one prompt may need, from now on."""
     used = resource.getrusage(resource.RUSAGE_SELF)
-    resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime) + CPU_S, resource.RLIM_INFINITY))
+    resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime) + cpu_s, resource.RLIM_INFINITY))
 
 
 def main() -> None:
@@ -128,7 +129,7 @@ def main() -> None:
             question = _read(sys.stdin.buffer)
         except EOFError:
             return
-        _limit()
+        _limit(int(sys.argv[1]))
         result: dict[str, str] = {"text": ""}
         try:
             if template is None:

@@ -32,6 +32,8 @@ from tests.waiting import eventually
 
 SECRET = "whsec_" + base64.b64encode(b"0123456789abcdef0123456789abcdef").decode()
 WAIT_S = 60.0
+on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+"""For rules of delivery, which need no second kind of database."""
 
 
 @pytest.fixture
@@ -133,6 +135,7 @@ async def test_a_receiver_that_fails_five_times_gets_the_same_id(store: JobStore
     assert {seen.path for seen in web.seen} == {"/hook"}  # a redirect is a failure, and not followed
 
 
+@on_sqlite
 async def test_retry_after_is_obeyed(store: JobStore, web: Web) -> None:
     web.statuses, web.headers = [503], {"Retry-After": "2"}
     async with delivering(store.database) as outbox:
@@ -156,7 +159,7 @@ async def test_status_410_disables_the_url(store: JobStore, web: Web) -> None:
 
 async def test_undelivered_webhooks_are_delivered_after_a_restart(store: JobStore) -> None:
     port = closed_port()
-    async with delivering(store.database) as outbox:
+    async with delivering(store.database, retry_s=0.5) as outbox:  # few attempts, because each triples the delay
         job_id = await ended(store, f"http://127.0.0.1:{port}/hook")
         await attempted(outbox, job_id)
     with servers.serving(port=port) as web:
@@ -167,6 +170,7 @@ async def test_undelivered_webhooks_are_delivered_after_a_restart(store: JobStor
     assert [seen.headers["webhook-id"] for seen in web.seen] == [delivery.delivery.id]
 
 
+@on_sqlite
 async def test_a_hanging_receiver_delays_no_other(store: JobStore, web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("jobs.webhooks.DEADLINE_S", 1.0)
     with servers.serving() as slow:
@@ -189,6 +193,7 @@ async def submitted(store: JobStore, owner: str, urls: list[str]) -> list[str]:
     return [job.id for job in jobs]
 
 
+@on_sqlite
 async def test_dead_receivers_of_one_owner_delay_no_other_owner(store: JobStore, web: Web) -> None:
     """A ZIP of 60 files whose webhook receivers never respond, on hosts of all kinds."""
     async with AsyncExitStack() as stack:
@@ -205,6 +210,7 @@ async def test_dead_receivers_of_one_owner_delay_no_other_owner(store: JobStore,
         assert not any([(await told(outbox, job_id)).attempts for job_id in stuck[:10]])
 
 
+@on_sqlite
 async def test_a_host_has_two_deliveries_at_a_time(store: JobStore, web: Web) -> None:
     """The limit also holds without keys, when all callers look the same."""
     async with hostile(silent, "127.0.1.1") as dead, delivering(store.database, url_allow="127.0.0.0/8") as outbox:
@@ -249,6 +255,7 @@ HOSTILE_ANSWERS = {
 
 
 @pytest.mark.parametrize("kind", HOSTILE_ANSWERS)
+@on_sqlite
 async def test_hostile_responses_are_recorded(store: JobStore, web: Web, kind: str) -> None:
     async with hostile(sends(*HOSTILE_ANSWERS[kind])) as receiver, delivering(store.database) as outbox:
         job_id = await ended(store, f"{receiver.address}/hook")
@@ -259,6 +266,7 @@ async def test_hostile_responses_are_recorded(store: JobStore, web: Web, kind: s
 
 
 @pytest.mark.parametrize("wanted", ["Wed, 21 Oct 99999999999999999999 07:28:00 GMT", "9" * 5000, "1e999", "-1e999"])
+@on_sqlite
 async def test_any_retry_after_is_handled(store: JobStore, web: Web, wanted: str) -> None:
     web.statuses, web.headers = [503], {"Retry-After": wanted}
     async with delivering(store.database) as outbox:
@@ -268,6 +276,7 @@ async def test_any_retry_after_is_handled(store: JobStore, web: Web, wanted: str
         assert (delivery.attempts[0].http_status, delivery.attempts[0].error) == (503, None)
 
 
+@on_sqlite
 async def test_a_slow_receiver_gets_the_webhook_in_the_end(store: JobStore) -> None:
     async def slow(writer: asyncio.StreamWriter) -> None:
         for byte in b"HTTP/1.1 204 OK\r\n\r\n":
@@ -280,6 +289,7 @@ async def test_a_slow_receiver_gets_the_webhook_in_the_end(store: JobStore) -> N
     assert delivery.statuses == [204]
 
 
+@on_sqlite
 async def test_a_webhook_cannot_reach_internal_addresses(store: JobStore) -> None:
     with servers.serving("127.0.0.2") as inside:
         async with delivering(store.database) as outbox:
@@ -290,6 +300,7 @@ async def test_a_webhook_cannot_reach_internal_addresses(store: JobStore) -> Non
         assert inside.seen == []
 
 
+@on_sqlite
 async def test_delivery_is_given_up_after_a_day(store: JobStore, web: Web) -> None:
     web.statuses = [500, 500]
     job_id = await ended(store, f"{web.address}/hook")

@@ -28,7 +28,7 @@ OTHERS = [*(code for code in LANGUAGES if code != "en"), None]
 def slow_units(work: Callable[[str], object], units: Sequence[str]) -> list[str]:
     """The units whose repetition takes more than linear time, with their times."""
     work("".join(units))  # the patterns are compiled at first use
-    times = {unit: slow(work, repeated(unit)(SHORT // 4), repeated(unit)(LONG // 4)) for unit in units}
+    times = {unit: slow(work, repeated(unit)(SHORT // 2), repeated(unit)(LONG // 2)) for unit in units}
     return [f"{unit!r}: {found}" for unit, found in times.items() if found]
 
 

@@ -22,14 +22,11 @@ from tests.stt.conftest import RATE_HZ, UNSPOKEN, unspoken
 from tests.waiting import eventually
 
 AUDIO = Path(__file__).parents[2].parent / "shared" / "audio"
-WORST = {"cards": 0.15, "command": 0.01, "harvard": 0.33}
+WORST = {"command": 0.01, "harvard": 0.33}
 """Highest permitted word error rate of each group of recordings: a quarter above the measured rate."""
 
-IN_GRAMMAR = (
-    "what time is it", "what is seven plus five", "count to ten", "how are you today",
-    "what is one hundred minus forty two",
-)  # fmt: skip
-OUTSIDE = ("my name is peter and i live in boston", "i would like to order a pizza", "play some music in the bedroom")
+IN_GRAMMAR = ("what time is it", "what is seven plus five")
+OUTSIDE = ("my name is peter and i live in boston", "play some music in the bedroom")
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +87,7 @@ async def test_the_subprocess_starts_quickly_and_can_be_cancelled(espeak: Espeak
     await sphinx.probe(settings)
     async with sphinx.open_engine(settings, ignore) as opened:
         assert (opened.model, opened.device) == ("en-us", "cpu")
-        long = Clip(np.tile(say(espeak, OUTSIDE[0]).samples, 2), RATE_HZ)
+        long = say(espeak, OUTSIDE[0])
         task = asyncio.create_task(opened.engine.transcribe(long, language=None, prompt=None, words=False))
         await eventually(lambda: opened.load is not None and opened.load().running)
         task.cancel()

@@ -13,10 +13,11 @@ import pytest
 from bench.wer_whisper import plain
 from pipeline.audio.decode import decode_blocking
 from tests.questions import SUM, spoken
-from tests.real_models import real_model, recording, spoken_text
+from tests.real_models import real_whisper, recording, spoken_text
 from tests.server_process import PATIENT, ServerProcess, serving
 from tests.servers.ollama import FakeOllama
 from tests.servers.running import closed_port, wait_for_port
+from tests.stt.recordings import TRAINED
 from tests.telephone import asterisk, twilio
 from tests.telephone.phone import Phone
 from tests.tts.hearing import heard
@@ -49,10 +50,8 @@ def real(
     ollama: tuple[FakeOllama, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Exchange, FakeOllama]]:
     fake, address = ollama
-    port, whisper = closed_port(), str(real_model("whisper-tiny.en"))
-    chosen = settings(
-        port, STT_ENGINE="whisper", WHISPER_MODEL=whisper, LLM_ENGINE="ollama", LLAMA_ENDPOINT=address, **PATIENT
-    )
+    port = closed_port()
+    chosen = settings(port, LLM_ENGINE="ollama", LLAMA_ENDPOINT=address, **real_whisper(), **PATIENT)
     with serving(tmp_path_factory.mktemp("real"), **chosen) as server:
         wait_for_port(port)
         yield Exchange(server, port), fake
@@ -73,7 +72,7 @@ async def test_real_speech_over_the_telephone_is_understood(real: tuple[Exchange
 
 async def test_a_stopping_service_ends_its_calls_after_the_reply(tmp_path: Path, transport: str) -> None:
     port = closed_port()
-    with serving(tmp_path, **settings(port)) as server:
+    with serving(tmp_path, **settings(port), **TRAINED) as server:
         wait_for_port(port)
         exchange = Exchange(server, port)
         async with exchange.calling(transport) as phone, exchange.calling(transport) as silent:

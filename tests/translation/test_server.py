@@ -22,7 +22,7 @@ from server.access.callers import USE
 from server.access.keys import KeyFile
 from tests.in_process import in_process
 from tests.questions import spoken
-from tests.real_models import real_model, recording
+from tests.real_models import real_whisper, recording
 from tests.realtime.test_server import in_thread
 from tests.server_process import Service, constants, serving
 from tests.servers.chat import FakeChat
@@ -210,10 +210,8 @@ async def test_translations_take_slots_of_conversations(tmp_path: Path) -> None:
 
 def whisper(folder: Path, **settings: str) -> AbstractContextManager[Service]:
     """Run a service with Whisper tiny.en and eSpeak."""
-    return serving(
-        folder, STT_ENGINE="whisper", WHISPER_MODEL=str(real_model("whisper-tiny.en")), **settings,
-        **constants({"pipeline.workers:NICENESS": 0}, by_default=False),
-    )  # fmt: skip
+    own = constants({"pipeline.workers:NICENESS": 0}, by_default=False)
+    return serving(folder, **real_whisper(), **settings, **own)
 
 
 async def spoken_in_parts(listener: Listener, clip: Clip) -> None:

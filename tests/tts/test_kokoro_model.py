@@ -1,7 +1,6 @@
 """Clauses of Kokoro in windows, against the same clauses computed whole."""
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ from pipeline.audio.clip import Clip, Samples
 from pipeline.errors import EngineError
 from pipeline.tts import onnx_graph
 from pipeline.tts.kokoro import SHIPPED_VOICES
-from pipeline.tts.kokoro_engine import Kokoro, KokoroConfig
+from pipeline.tts.kokoro_engine import SAMPLE, Kokoro, KokoroConfig
 from pipeline.tts.kokoro_model import BEYOND, CHANNELS, DURATIONS, ENOUGH, KEPT, STATISTICS, Expected
 from pipeline.tts.kokoro_voices import find_voices
 from tests.real_models import real_model
@@ -64,8 +63,7 @@ def levels(wave: Samples) -> Samples:
     return bands
 
 
-@pytest.mark.parametrize("voice", ["af_heart", "bm_george"])
-@pytest.mark.parametrize(("phonemes", "speed"), [(FOX, 1.0), (WEATHER, 1.0), (WEATHER, 1.7)])
+@pytest.mark.parametrize(("voice", "phonemes", "speed"), [("af_heart", WEATHER, 1.7), ("bm_george", FOX, 1.0)])
 def test_windows_join_to_the_whole_clause(
     engine: Kokoro, tmp_path: Path, voice: str, phonemes: str, speed: float
 ) -> None:
@@ -82,7 +80,7 @@ def test_windows_join_to_the_whole_clause(
     assert heard(Clip(windows, 24_000)) == heard(Clip(whole, 24_000))
 
 
-def test_the_first_sound_costs_a_part_of_the_clause(engine: Kokoro) -> None:
+def test_the_first_sound_and_a_stop_cost_a_part_of_the_clause(engine: Kokoro) -> None:
     began = time.process_time()
     stream = engine.speak(WEATHER, str(VOICES["af_heart"]), 1.0)
     first = next(clip for clip in stream if clip is not None)
@@ -90,23 +88,18 @@ def test_the_first_sound_costs_a_part_of_the_clause(engine: Kokoro) -> None:
     rest = [clip for clip in stream if clip is not None]
     assert len(rest) > 5
     assert 0.1 < first.seconds < 0.5
-    assert until_first < 0.65 * (time.process_time() - began)
-
-
-def test_a_clause_stops_between_windows(engine: Kokoro) -> None:
-    began = time.process_time()
-    joined(engine, WEATHER, str(VOICES["af_heart"]))
     whole = time.process_time() - began
+    assert until_first < 0.65 * whole
+
     began = time.process_time()
     stream = engine.speak(WEATHER, str(VOICES["af_heart"]), 1.0)
     assert any(clip is not None for clip in stream)
-    assert isinstance(stream, Iterator)
     stream.close()  # type: ignore[attr-defined]
     assert time.process_time() - began < 0.75 * whole
 
 
 def test_a_voice_is_heard_in_windows_after_a_few_clauses(engine: Kokoro, unknown: str) -> None:
-    counts = [len(clips(engine, FOX, unknown)) for _ in range(ENOUGH + 1)]
+    counts = [len(clips(engine, SAMPLE, unknown)) for _ in range(ENOUGH + 1)]
     assert set(counts[:ENOUGH]) == {2}  # the clause, and the pause after it
     assert counts[ENOUGH] > 4
 
@@ -154,6 +147,6 @@ def test_an_export_with_other_names_is_spoken_whole(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(graph.SerializeToString())
     (tmp_path / "vocab.json").write_bytes((MODEL / "vocab.json").read_bytes())
     other = Kokoro(KokoroConfig(str(tmp_path), str(VOICES["af_heart"])))
-    said = clips(other, FOX, str(VOICES["af_heart"]))
+    said = clips(other, SAMPLE, str(VOICES["af_heart"]))
     assert len(said) == 2
-    assert heard(Clip.join(said, 24_000)) == "the quick brown fox jumps over the lazy dog"
+    assert heard(Clip.join(said, 24_000)) == "this is a short sentence"

@@ -43,9 +43,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def settings(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """Settings of two replicas."""
+    """Settings of two replicas, in threads: another process would import PyTorch again, which takes seconds."""
     models = tmp_path_factory.mktemp("models")
-    return Settings(tts_model=str(folder), models_dir=models, tts_device="cpu", tts_replicas=2)
+    return Settings(tts_model=str(folder), models_dir=models, tts_device="cpu", tts_replicas=2, isolate_models=False)
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ async def said(speech: XttsSpeech, text: str, voice: Voice = CLONED, language: s
 
 
 @pytest.mark.asyncio(loop_scope="module")
-@pytest.mark.parametrize(("name", "language"), [("man", "en"), ("woman", "pt-BR"), ("woman", None)])
+@pytest.mark.parametrize(("name", "language"), [("man", "en"), ("woman", None)])
 async def test_shipped_voices_speak(speech: XttsSpeech, name: str, language: str | None) -> None:
     clip = await said(speech, "Hello there.", VOICES.get(name), language)
     assert 1.0 < clip.seconds < 2.5
@@ -203,7 +203,7 @@ def test_the_windowed_vocoder_equals_a_full_decode(engine: Any) -> None:
     torch.manual_seed(0)
     decoder = engine._model.hifigan_decoder
     speaker = torch.randn(1, 512, 1)
-    for total in (1, 27):
+    for total in (1, 20):
         latents = list(torch.randn(total, 1, 64))
         with torch.inference_mode():
             full = decoder(torch.cat(latents, 0)[None], g=speaker).flatten().numpy()
