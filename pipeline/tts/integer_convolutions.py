@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.tts.onnx_graph import TYPES, attributes, node, tensor, values
+from pipeline.support.onnx_graph import TYPES, attributes, node, tensor, values
 
 END = np.iinfo(np.int64).max
 

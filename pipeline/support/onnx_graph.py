@@ -105,8 +105,9 @@ def tensor(name: str, content: np.ndarray[Any, Any]) -> Any:
 
 
 def values(of: Any) -> np.ndarray[Any, Any]:
-    """Return the values of a constant tensor of 8-bit numbers without sign."""
-    stored = np.frombuffer(of.raw_data, np.uint8) if of.raw_data else np.array(of.int32_data, np.uint8)
+    """Return the values of a constant tensor: float32 as bytes, or 8-bit numbers without sign."""
+    kind = np.dtype(np.float32) if of.data_type == FLOAT else np.dtype(np.uint8)
+    stored = np.frombuffer(of.raw_data, kind) if of.raw_data else np.array(of.int32_data, kind)
     return stored.reshape(tuple(of.dims))
 
 
