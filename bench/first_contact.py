@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from bench.newcomer import SPOKEN, TYPED
 from bench.wer_whisper import plain
+from pipeline import stt, tts
 from pipeline.assistant import open_tts
 from pipeline.audio.clip import Clip
 from pipeline.conversation import events
@@ -108,10 +109,8 @@ async def judge(
 
 
 async def measure(options: argparse.Namespace) -> None:
-    settings = Settings(
-        llm_temperature=0.0, llm_max_tokens=60, local_llm=options.llm, whisper_model=options.whisper,
-        tts_timeout_s=PATIENT_S, stt_timeout_s=PATIENT_S,
-    )  # fmt: skip
+    settings = Settings(llm_temperature=0.0, llm_max_tokens=60, local_llm=options.llm, whisper_model=options.whisper)
+    stt.TIMEOUT_S = tts.TIMEOUT_S = PATIENT_S
     typed = {text: text for text in TYPED}
     spoken: dict[str, Clip] = {}
     transcripts: dict[str, dict[str, str]] = {}

@@ -9,14 +9,13 @@ from typing import Any
 import pytest
 
 from pipeline.errors import EngineError, EngineUnavailable
-from pipeline.llm import CLOCK, Generation, Message, Tool, Usage
+from pipeline.llm import CLOCK, Generation, Message, Tool, Usage, streaming
 from pipeline.llm.ollama import installed, open_engine, probe
 from pipeline.settings import Settings
 from pipeline.support.json_types import JsonObject
 from pipeline.support.progress import Progress
 from tests.llm_replies import (
     ASKED,
-    HASTY,
     LIGHT,
     REPLY,
     check_a_server_that_goes_away,
@@ -168,13 +167,14 @@ async def test_text_before_a_failure_is_delivered(address: str, server: FakeOlla
 @pytest.mark.parametrize("traps", [Traps(first_token_s=5), Traps(stall_after=2)])
 async def test_silent_model_times_out_and_is_disconnected(address: str, server: FakeOllama, traps: Traps) -> None:
     server.traps = traps
-    await check_that_silence_is_given_up(open_engine, settings(address, **HASTY), server)
+    await check_that_silence_is_given_up(open_engine, settings(address), server)
 
 
-async def test_endless_thinking_times_out(address: str, server: FakeOllama) -> None:
+async def test_endless_thinking_times_out(address: str, server: FakeOllama, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming, "FIRST_TOKEN_TIMEOUT_S", 0.5)
     server.traps = Traps(think_in_content="so " * 100)
     server.tokens_per_second = 20
-    error = await failure(open_engine, settings(address, llm_first_token_timeout_s=0.5))
+    error = await failure(open_engine, settings(address))
     assert error.code == "timeout"
 
 

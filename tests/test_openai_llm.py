@@ -12,7 +12,6 @@ from pipeline.llm.openai import open_engine, probe
 from pipeline.settings import Settings
 from tests.llm_replies import (
     ASKED,
-    HASTY,
     LIGHT,
     REPLY,
     check_a_server_that_goes_away,
@@ -133,7 +132,7 @@ async def test_each_failure_is_one_helpful_sentence(
 @pytest.mark.parametrize("traps", [ChatTraps(first_token_s=5), ChatTraps(stall_after=2)])
 async def test_silent_model_times_out_and_is_disconnected(address: str, server: FakeChat, traps: ChatTraps) -> None:
     server.traps = traps
-    await check_that_silence_is_given_up(open_engine, settings(address, **HASTY), server)
+    await check_that_silence_is_given_up(open_engine, settings(address), server)
 
 
 async def test_closing_the_reply_closes_the_connection(address: str, server: FakeChat) -> None:

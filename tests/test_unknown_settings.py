@@ -25,7 +25,7 @@ KNOWN = {name for field in Settings.model_fields for name in names(field)}
         ("XTTS_PRECISION", "XTTS_PRECISION is no longer a setting (set TTS_PRECISION)"),
         ("KOKORO_MODEL", "KOKORO_MODEL is no longer a setting (set TTS_MODEL)"),
         ("JOB_ENGINE", "JOB_ENGINE is no longer a setting (MODAL_WEBHOOK_URL is enough)"),
-        ("MAX_LAG_S", "MAX_LAG_S is no longer a setting (a quarter of MAX_WAIT_S)"),
+        ("MAX_LAG_S", "MAX_LAG_S is no longer a setting (its value is fixed)"),
     ],
 )
 def test_unknown_names_in_env_are_reported_with_the_nearest(name: str, told: str) -> None:

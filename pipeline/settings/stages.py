@@ -48,8 +48,6 @@ class StageSettings(Group):
     """Minimum length of sound that Whisper encodes, in seconds, from 10 to 30; it was trained on 30, and 10 takes a
     quarter of the time on a CPU. 0: 30 on CUDA; 10 on a CPU, and 30 there for a model that proves less exact at 10 when
     it is loaded."""
-    stt_timeout_s: float = Field(default=60.0, gt=0)
-    """Timeout for the transcript of one utterance, in seconds."""
     stt_model: str = ""
     """Model of STT_ENGINE=parakeet: a hub name (owner/name) or a folder with Parakeet or Canary in onnx-asr's layout;
     empty: istupakov/parakeet-tdt-0.6b-v3-onnx. Of STT_ENGINE=openai: a name on that server; empty: whisper-1. Whisper's
@@ -107,8 +105,6 @@ class StageSettings(Group):
     """Sampling temperature of the reply."""
     llm_max_tokens: int = Field(default=512, ge=1)
     """Maximum length of a reply, in tokens."""
-    llm_first_token_timeout_s: float = Field(default=60.0, gt=0)
-    """Timeout from the request to the first token, in seconds (a cold model loads in this time)."""
     system_prompt: str = (
         "You are Parley, a friendly voice assistant. Your reply is spoken aloud: answer in one to three short "
         "sentences of plain text, without Markdown, lists, emoji or code."
@@ -138,8 +134,6 @@ class StageSettings(Group):
     voices_dir: Path = Path("voices")
     """Folder of your voices: a folder (voice.toml and clips) or a bare WAV each. Parley's own voices, and WAVs in
     audios/, are voices, too."""
-    tts_timeout_s: float = Field(default=30.0, gt=0)
-    """Timeout from a clause to its first sound, and between two chunks, in seconds."""
     tts_device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device for XTTS and pocket."""
     tts_model: str = ""
@@ -179,10 +173,6 @@ class StageSettings(Group):
     TTS_REPLICAS, and ended when they are idle; with MODEL_IDLE_SECONDS the last one, too. 0: their number is fixed."""
     isolate_models: bool = True
     """Run each local model in a separate process that is restarted after a crash; false: in a thread."""
-    max_wait_s: float = Field(default=20.0, gt=0)
-    """Maximum time that a conversation's call waits for a model, in seconds. A call that is expected to wait longer is
-    refused at once; one that has waited this long is refused then, because the user has probably left. Files are not
-    refused. While calls wait longer than a quarter of it, new conversations are refused with 503."""
     stt_replicas: int = Field(default=0, ge=0, le=64)
     """Copies of the recogniser that work in parallel, each with its own memory. 0: for Whisper on a CPU one for each
     core if it is tiny or base, else one for each 8 cores, at most 4, within a quarter of the memory; else one."""

@@ -31,7 +31,7 @@ FAULTY = EngineSpec("faulty", "tests.ray.engines:Faulty", None)
 
 
 def settings(*, isolate: bool = True) -> Settings:
-    return Settings(_env_file=None, model_host="ray", isolate_models=isolate, max_wait_s=60)  # type: ignore[call-arg]
+    return Settings(_env_file=None, model_host="ray", isolate_models=isolate)  # type: ignore[call-arg]
 
 
 def opened(spec: EngineSpec, *, isolate: bool = True, replicas: int = 1) -> AbstractAsyncContextManager[Worker]:

@@ -11,6 +11,7 @@ import numpy as np
 import psutil
 import pytest
 
+from pipeline import stt
 from pipeline.audio.clip import Clip
 from pipeline.audio.decode import decode_blocking
 from pipeline.engines import Opened
@@ -236,7 +237,9 @@ async def test_missing_cuda_is_refused(random_whisper: Path) -> None:
             pass
 
 
-async def test_a_call_in_a_subprocess_can_be_cancelled_and_times_out(babbling_whisper: Path, speech: Clip) -> None:
+async def test_a_call_in_a_subprocess_can_be_cancelled_and_times_out(
+    babbling_whisper: Path, speech: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
     long = Clip(np.tile(speech.samples, 20), RATE_HZ)
     async with opened(babbling_whisper, isolate_models=True) as engine:
         task = asyncio.create_task(engine.engine.transcribe(long, language=None, prompt=None, words=False))
@@ -248,7 +251,8 @@ async def test_a_call_in_a_subprocess_can_be_cancelled_and_times_out(babbling_wh
         assert engine.load().running  # the caller did not wait for the result
         assert (await engine.engine.transcribe(speech, language=None, prompt=None, words=False)).text
     before = psutil.Process().children(recursive=True)
-    async with opened(babbling_whisper, isolate_models=True, stt_timeout_s=5) as engine:
+    monkeypatch.setattr(stt, "TIMEOUT_S", 5.0)
+    async with opened(babbling_whisper, isolate_models=True) as engine:
         for child in psutil.Process().children(recursive=True):
             if child not in before:
                 child.suspend()
