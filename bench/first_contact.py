@@ -25,7 +25,7 @@ from pipeline.conversation.reply_options import ReplyOptions
 from pipeline.conversation.turn import Stages, Turn
 from pipeline.engines import open_named
 from pipeline.llm import ENGINES as LANGUAGE_MODELS
-from pipeline.llm import LanguageModel
+from pipeline.llm import Generation, LanguageModel
 from pipeline.settings import Settings
 from pipeline.stt import ENGINES as RECOGNISERS
 from pipeline.stt import SpeechToText, Transcript
@@ -79,7 +79,7 @@ async def heard(stt: SpeechToText, spoken: dict[str, Clip]) -> dict[str, str]:
 async def reply(llm: LanguageModel, settings: Settings, asked: Sequence[str]) -> str:
     """Return the reply to the last of these questions, asked in one conversation as the service asks them: with its
     system prompt, date and time, and functions."""
-    options = ReplyOptions(aloud=False, tools=Toolbox(basic(local_time)))
+    options = ReplyOptions(aloud=False, tools=Toolbox(basic(local_time)), generation=Generation(temperature=0.0))
     stages = Stages(ScriptedSTT(), llm, ScriptedTTS())
     turn = Turn(stages, settings, voice=VOICE, language=None, reply_options=options)
     conversation, said = Conversation(settings.system_prompt, budget_tokens=settings.history_tokens), ""
@@ -109,7 +109,7 @@ async def judge(
 
 
 async def measure(options: argparse.Namespace) -> None:
-    settings = Settings(llm_temperature=0.0, llm_max_tokens=60, local_llm=options.llm, whisper_model=options.whisper)
+    settings = Settings(llm_max_tokens=60, local_llm=options.llm, whisper_model=options.whisper)
     stt.TIMEOUT_S = tts.TIMEOUT_S = PATIENT_S
     typed = {text: text for text in TYPED}
     spoken: dict[str, Clip] = {}

@@ -58,6 +58,9 @@ REMOVED = {
     "XTTS_PRECISION": "set TTS_PRECISION",
     "POCKET_INT8": "set TTS_PRECISION=int8",
     "LLAMA_CONTEXT": "set HISTORY_TOKENS",
+    "LLAMA_KEEP_ALIVE": "set MODEL_IDLE_SECONDS",
+    "LLM_TEMPERATURE": "0.7; clients and personas choose another one",
+    "MCP_SERVERS": "set TOOLS to that file",
 }
 """Former settings, and what to do instead."""
 

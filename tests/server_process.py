@@ -54,8 +54,8 @@ NO_CERTIFICATES = str(HOME / "tests" / "constants")
 
 def constants(changed: dict[str, Any], *, by_default: bool = True) -> dict[str, str]:
     """Return settings for `serving` and its like that change constants ("module:NAME") of the service. by_default:
-    whether CONSTANTS also apply."""
-    chosen = {**(CONSTANTS if by_default else {}), **changed}
+    whether all of CONSTANTS also apply, and not only PATIENT."""
+    chosen = {**(CONSTANTS if by_default else PATIENT), **changed}
     return {"TEST_CONSTANTS": json.dumps(chosen), "PYTHONPATH": str(HOME / "tests" / "constants")}
 
 

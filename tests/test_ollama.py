@@ -56,14 +56,14 @@ async def test_reply_streams_and_ends_with_its_usage(address: str, server: FakeO
 
 
 async def test_model_is_warmed_up_and_asked_not_to_think(address: str, server: FakeOllama) -> None:
-    changes = {"llama_keep_alive": "-1", "history_tokens": 1414, "llm_temperature": 0.2, "llm_max_tokens": 50}
+    changes = {"model_idle_seconds": 90, "history_tokens": 1414, "llm_max_tokens": 50}
     async with open_engine(settings(address, **changes), quiet) as opened:
         (warm_up,) = server.requests
         await said(opened.engine)
     request = server.requests[1]
     assert warm_up["messages"] == []
-    assert warm_up["options"] == request["options"] == {"num_ctx": 2048, "temperature": 0.2, "num_predict": 50}
-    assert warm_up["keep_alive"] == request["keep_alive"] == -1
+    assert warm_up["options"] == request["options"] == {"num_ctx": 2048, "temperature": 0.7, "num_predict": 50}
+    assert warm_up["keep_alive"] == request["keep_alive"] == 90
     assert request["think"] is False
     assert not request.get("tools")
 

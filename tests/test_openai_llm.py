@@ -40,13 +40,13 @@ async def address(server: FakeChat) -> AsyncIterator[str]:
 
 
 async def test_reply_streams_and_ends_with_its_usage(address: str, server: FakeChat) -> None:
-    async with open_engine(settings(address, llm_temperature=0.1, llm_max_tokens=9), quiet) as opened:
+    async with open_engine(settings(address, llm_max_tokens=9), quiet) as opened:
         deltas = [delta async for delta in opened.engine.reply(ASKED)]
     assert "".join(delta.text for delta in deltas) == REPLY
     assert len(deltas) > 5
     assert [delta.usage for delta in deltas if delta.usage] == [deltas[-1].usage] == [Usage(7, 8)]
     (request,) = server.requests
-    assert (request["temperature"], request["max_tokens"], request["stream"]) == (0.1, 9, True)
+    assert (request["temperature"], request["max_tokens"], request["stream"]) == (0.7, 9, True)
     assert request["messages"] == [{"role": m.role, "content": m.content} for m in ASKED]
 
 

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
+from pipeline import llm
 from pipeline.engines import Opened
 from pipeline.errors import EngineUnavailable
 from pipeline.llm import Generation, Message, Tool, streaming
@@ -102,7 +103,7 @@ def _config(settings: Settings, folder: Path, size: int, hardware: Hardware) -> 
         threads=max(1, min(MOST_THREADS, hardware.cores)),
         context=settings.context_tokens,
         max_tokens=settings.llm_max_tokens,
-        temperature=settings.llm_temperature,
+        temperature=llm.TEMPERATURE,
         repetition_penalty=SMALL_PENALTY if size < TOO_SMALL else 1.0,
     )
 

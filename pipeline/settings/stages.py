@@ -84,8 +84,6 @@ class StageSettings(Group):
     """Ollama's address; several, separated by commas, share the replies, without those that do not respond."""
     llama_pull: bool = False
     """Pull LLAMA_MODEL at start if Ollama does not have it."""
-    llama_keep_alive: str = "30m"
-    """How long Ollama keeps the model loaded after a turn ("30m"; "-1": forever)."""
     llm_openai_url: str = "http://localhost:8080/v1"
     """Base URL of an OpenAI-compatible chat server (vLLM, llama.cpp), for LLM_ENGINE=openai; several, separated by
     commas, share the replies, without those that do not respond."""
@@ -101,8 +99,6 @@ class StageSettings(Group):
     that the server lists. Empty: all of Ollama's, and with LLM_ENGINE=openai all if LLM_OPENAI_MODEL names none."""
     personas_dir: Path = Path("personas")
     """Folder of personas: a TOML file each, with a system prompt, a voice, a model (docs/getting-started.md)."""
-    llm_temperature: float = Field(default=0.7, ge=0.0, le=2.0)
-    """Sampling temperature of the reply."""
     llm_max_tokens: int = Field(default=512, ge=1)
     """Maximum length of a reply, in tokens."""
     system_prompt: str = (
@@ -110,11 +106,10 @@ class StageSettings(Group):
         "sentences of plain text, without Markdown, lists, emoji or code."
     )
     """Instructions for the language model before the conversation; `?system=` replaces them for one connection."""
-    tools: bool = True
-    """Offer functions (docs/tools.md) to the language model; a small model can be better without them."""
-    mcp_servers: str = ""
-    """A JSON file with MCP servers whose functions the language model can call ("mcpServers", in the format of other
-    programs); needs the extra `mcp`."""
+    tools: bool | Path = Field(default=True, union_mode="left_to_right")
+    """Functions for the language model (docs/tools.md): true: Parley's own and those of installed packages; a JSON file
+    with MCP servers ("mcpServers", in the format of other programs; needs the extra `mcp`): theirs, too; false: none,
+    with which a small model can be better."""
     history_tokens: int = Field(default=3000, ge=256)
     """How much of a conversation is sent to the language model, in tokens (estimated); older turns are left out.
     The context window of Ollama and of LOCAL_LLM is this, LLM_MAX_TOKENS and 584 more."""
@@ -190,7 +185,8 @@ class StageSettings(Group):
     four fifths of the GPU's memory, or half of the machine's."""
     model_idle_seconds: float = Field(default=0.0, ge=0)
     """Time without use after which a local model is unloaded, in seconds: its process ends and frees its memory; the
-    next call waits until it is loaded again. 0: never."""
+    next call waits until it is loaded again. Ollama unloads its model then, too. 0: never; in Ollama after 30
+    minutes."""
 
     @field_validator("whisper_context_s")
     @classmethod
