@@ -38,7 +38,7 @@ REPLY = (
 
 
 async def _speak(wanted: Sequence[tuple[str, str]], model: Path, kept: Path) -> None:
-    settings = Settings(tts_engine="kokoro", tts_model=str(model), isolate_models=False)
+    settings = Settings(tts_engine="kokoro", tts_model=str(model), model_host="thread")
     tts.TIMEOUT_S = 600.0
     async with open_tts(settings) as running:
         voices = {voice.name: voice for voice in running.voices}

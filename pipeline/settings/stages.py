@@ -119,7 +119,8 @@ class StageSettings(Group):
     """auto: xtts or pocket if installed and their weights are here, kokoro if its weights are here and the machine
     speaks with it in real time, else espeak."""
     voice_name: str = "man"
-    """The assistant's voice: the name of a folder or file in voices/ or audios/, without its extension."""
+    """The assistant's voice: the name of a folder or file in voices/ or audios/, without its extension; or of a voice
+    of the model, or of TTS_OPENAI_URL's server."""
     speech_language: str = ""
     """Language of the users, if it is always the same: a code of ISO 639 (pt, por), a tag (pt-BR) or an English name;
     empty: detected in each turn. Texts in its alphabet are pronounced in it, too. (Not called LANGUAGE, because
@@ -145,12 +146,11 @@ class StageSettings(Group):
     """Base URL of an OpenAI-compatible speech server, for TTS_ENGINE=openai."""
     tts_openai_key: str = ""
     """Key for that server."""
-    tts_openai_voice: str = ""
-    """Voice on that server, regardless of VOICE_NAME; empty: the one in the description of the voice."""
 
     # --- local models ---
-    model_host: Literal["local", "ray"] = "local"
-    """local: local models run on this machine. ray: on a Ray cluster (docs/scaling.md); needs the extra `ray`."""
+    model_host: Literal["local", "thread", "ray"] = "local"
+    """local: each local model runs in a process of its own, which is restarted after a crash. thread: in a thread of
+    the service, which saves memory. ray: on a Ray cluster (docs/scaling.md); needs the extra `ray`."""
     ray_address: str = ""
     """HOST:PORT of an existing Ray cluster, for MODEL_HOST=ray; this machine must be one of its nodes. Empty: start a
     cluster of this machine alone."""
@@ -166,8 +166,6 @@ class StageSettings(Group):
     ray_max_replicas: int = Field(default=0, ge=0, le=1024)
     """Maximum number of replicas of a model on Ray: while calls wait, more are started than STT_REPLICAS or
     TTS_REPLICAS, and ended when they are idle; with MODEL_IDLE_SECONDS the last one, too. 0: their number is fixed."""
-    isolate_models: bool = True
-    """Run each local model in a separate process that is restarted after a crash; false: in a thread."""
     stt_replicas: int = Field(default=0, ge=0, le=64)
     """Copies of the recogniser that work in parallel, each with its own memory. 0: for Whisper on a CPU one for each
     core if it is tiny or base, else one for each 8 cores, at most 4, within a quarter of the memory; else one."""
@@ -177,12 +175,10 @@ class StageSettings(Group):
     """Maximum number of short utterances of several users, or of windows of recordings, that Whisper decodes together;
     1: each alone. 0: chosen for this machine (utterances: 16 on CUDA; on a CPU 8 with a shorter WHISPER_CONTEXT_S, else
     1. Windows: 16 on CUDA; on a CPU 4, or 8 for a model loaded for recordings, and 1 while conversations use it)."""
-    models_on_demand: bool = True
-    """Load Whisper models other than WHISPER_MODEL when a request names one (docs/files.md), downloading them if
-    necessary. false: use only the loaded one."""
     model_memory_mb: int = Field(default=0, ge=0)
-    """Memory that all Whisper models together can use, in MB (estimated); unused models are unloaded to make room. 0:
-    four fifths of the GPU's memory, or half of the machine's."""
+    """Memory that all Whisper models together can use, in MB (estimated): others than WHISPER_MODEL are loaded when a
+    request names one (docs/files.md), downloaded if necessary, and unloaded to make room. 0: four fifths of the GPU's
+    memory, or half of the machine's; 1: only WHISPER_MODEL."""
     model_idle_seconds: float = Field(default=0.0, ge=0)
     """Time without use after which a local model is unloaded, in seconds: its process ends and frees its memory; the
     next call waits until it is loaded again. Ollama unloads its model then, too. 0: never; in Ollama after 30

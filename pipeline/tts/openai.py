@@ -65,8 +65,8 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
     )
     async with client:
         model = settings.tts_model or DEFAULT_MODEL
-        speech = OpenAiSpeech(client, model, settings.tts_openai_voice)
-        yield Opened(speech, model, _host(settings))
+        named = Voice(settings.voice_name, engines={"openai": {"voice": settings.voice_name}})
+        yield Opened(OpenAiSpeech(client, model), model, _host(settings), voices=[named])
 
 
 class OpenAiSpeech:
@@ -76,11 +76,9 @@ class OpenAiSpeech:
     """Instructions are passed on; a server whose model follows none ignores them."""
     reads_ipa = False
 
-    def __init__(self, client: "AsyncOpenAI", model: str, voice: str) -> None:
-        """voice: name of a voice on the server that replaces the one in each voice's description; "": not replaced."""
+    def __init__(self, client: "AsyncOpenAI", model: str) -> None:
         self._client = client
         self._model = model
-        self._voice = voice
         self._format: Literal["pcm", "wav"] = "pcm"
 
     async def speak(self, text: str, *, voice: Voice, language: str | None) -> AsyncGenerator[Clip, None]:
@@ -89,7 +87,7 @@ class OpenAiSpeech:
         if not said:
             return
         own = voice.engines.get("openai", {})
-        name = self._voice or str(own.get(voice.language(language), own.get("voice", DEFAULT_VOICE)))
+        name = str(own.get(voice.language(language), own.get("voice", DEFAULT_VOICE)))
         stream = self._stream(said, name, voice.instructions)
         async with aclosing(within(stream, tts.TIMEOUT_S, "The speech server")) as clips:
             async for clip in clips:

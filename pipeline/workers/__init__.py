@@ -104,7 +104,7 @@ class Load:
     lag_s: float = 0.0
     """Recent waiting time of calls that a user waits for in silence, in seconds."""
     host: str = "local"
-    """Place of the replicas (MODEL_HOST): local or ray. On Ray, calls and waits are those of this process."""
+    """Place of the replicas: local or ray. On Ray, calls and waits are those of this process."""
 
 
 class Worker(Protocol):
@@ -151,7 +151,7 @@ def open_worker(
 
 def hosting_of(settings: "Settings") -> Hosting:
     """Return how the replicas of this machine run."""
-    return Hosting(settings.isolate_models, MAX_WAIT_S, settings.model_idle_seconds)
+    return Hosting(settings.model_host != "thread", MAX_WAIT_S, settings.model_idle_seconds)
 
 
 def open_here(spec: EngineSpec, serving: Serving, hosting: Hosting) -> AbstractAsyncContextManager["Pool"]:

@@ -80,7 +80,7 @@ def test_all_jobs_survive_kills_of_workers_and_database(tmp_path: Path, pg: Post
 
 
 def test_two_workers_share_jobs_and_one_takes_over_from_the_other(tmp_path: Path, pg: Postgres) -> None:
-    settings = {**shared(tmp_path, pg), "ISOLATE_MODELS": "false"}
+    settings = {**shared(tmp_path, pg), "MODEL_HOST": "thread"}
     with (
         servers.serving() as web,
         serving(tmp_path, **settings, JOB_WORKERS="0") as service,
@@ -145,7 +145,7 @@ def test_recordings_in_a_watched_folder_are_run_by_a_job_worker(tmp_path: Path, 
     root.mkdir()
     settings = {
         **shared(tmp_path, pg),
-        "ISOLATE_MODELS": "false",
+        "MODEL_HOST": "thread",
         "WATCH_DIR": str(root),
         "WATCH_FORMATS": "txt",
         "WATCH_LANGUAGE": "en",

@@ -223,7 +223,7 @@ class Heard(Worker):
     """A remote worker that transcribes with Parley's own recognisers, as the one on Modal does."""
 
     async def work(self, job: dict[str, Any]) -> str:
-        settings = Settings(stt_engine="whisper", whisper_model=str(MODEL), isolate_models=False)
+        settings = Settings(stt_engine="whisper", whisper_model=str(MODEL), model_host="thread")
         async with open_recogniser(settings) as transcribe:
             return await work(job, SECRET, transcribe)
 

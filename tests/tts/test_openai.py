@@ -48,7 +48,11 @@ async def test_the_server_gets_model_voice_and_text() -> None:
     async with speech_server() as server:
         await said(server, "Say this.", tts_model="kokoro")
         await said(server, voice=Voice("dropped"))
-        await said(server, tts_openai_voice="af_sky")
+        async with openai.open_engine(settings(server, voice_name="af_sky"), lambda progress: None) as opened:
+            voices = Voices(HOME / "voices", HOME / "audios")
+            voices.add_built_in(opened.voices)
+            clips = opened.engine.speak("Hello.", voice=voices.get("af_sky"), language="en")
+            assert [clip async for clip in clips]
         assert server.requests[0] == {
             "model": "kokoro", "voice": "onyx", "input": "Say this.", "response_format": "pcm",
         }  # fmt: skip

@@ -44,7 +44,7 @@ def opened(
     spec: EngineSpec = SPEC,
     **serving: Any,
 ) -> AbstractAsyncContextManager[Worker]:
-    settings = Settings(isolate_models=isolate, model_idle_seconds=idle_s)
+    settings = Settings(model_host="local" if isolate else "thread", model_idle_seconds=idle_s)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(workers, "MAX_WAITING", max_waiting)
         patch.setattr(workers, "MAX_WAIT_S", max_wait_s)
