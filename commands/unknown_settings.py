@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 
-from commands.start import env_file
+from commands.start import OTHERS, env_file
 from pipeline.settings import Settings, names
 
 log = logging.getLogger(__name__)
@@ -48,8 +48,9 @@ REMOVED = {
     "TIME_ZONE": "set TZ in the environment",
     "MAX_LAG_S": "its value is fixed",
     "RATE_LIMIT_ADDRESS": "a quarter of RATE_LIMIT",
-    "METRICS_PORT": "set METRICS_ADDRESS=HOST:PORT",
-    "METRICS_HOST": "set METRICS_ADDRESS=HOST:PORT",
+    "METRICS_ADDRESS": "python main.py worker --metrics HOST:PORT",
+    "METRICS_PORT": "python main.py worker --metrics HOST:PORT",
+    "METRICS_HOST": "python main.py worker --metrics HOST:PORT",
     **dict.fromkeys(("XTTS_MODEL", "POCKET_MODEL", "KOKORO_MODEL", "PIPER_MODEL", "TTS_OPENAI_MODEL"), "set TTS_MODEL"),
     **dict.fromkeys(("PARAKEET_MODEL", "STT_OPENAI_MODEL"), "set STT_MODEL"),
     "AUDIOS_DIR": "set VOICES_DIR",
@@ -61,6 +62,7 @@ REMOVED = {
     "ISOLATE_MODELS": "false: set MODEL_HOST=thread",
     "MODELS_ON_DEMAND": "false: set MODEL_MEMORY_MB=1",
     "TTS_OPENAI_VOICE": "set VOICE_NAME",
+    "TRIGGER_URL": "set TRIGGER_API_URL, Trigger.dev's own variable",
     "LLAMA_KEEP_ALIVE": "set MODEL_IDLE_SECONDS",
     "LLM_TEMPERATURE": "0.7; clients and personas choose another one",
     "MCP_SERVERS": "set TOOLS to that file",
@@ -74,8 +76,6 @@ COMPOSE = {
     "COMPOSE_PROJECT_NAME", "TRIGGER_PROJECT_ID", "TZ", "REDIS_PASSWORD", "RAY_NODE_CPUS", "HAPROXY_IMAGE",
 }  # fmt: skip
 """Names in `.env` that only Docker Compose reads."""
-OTHERS = ("OTEL_",)
-"""Prefixes of names in `.env` that a library reads."""
 MIN_CHARS = 6
 """A shorter name in the environment is not compared: PATH is one edit from PORT, or nearly."""
 MIN_WORD_CHARS = 5

@@ -83,7 +83,7 @@ COMPOSE: list[tuple[str, str, str]] = [
 ]
 """Variables that only Docker Compose reads: name, default, description. More in docs/docker.md."""
 
-TRACES: list[tuple[str, str]] = [
+OTHERS: list[tuple[str, str]] = [
     (
         "OTEL_EXPORTER_OTLP_ENDPOINT",
         "URL to send traces to, by OTLP over HTTP (http://localhost:4318); empty: none.",
@@ -93,8 +93,9 @@ TRACES: list[tuple[str, str]] = [
     ("OTEL_RESOURCE_ATTRIBUTES", "Further attributes of the service: name=value,name=value."),
     ("OTEL_TRACES_SAMPLER", "Sampler of traces; parentbased_traceidratio keeps a share of them."),
     ("OTEL_TRACES_SAMPLER_ARG", "Share of traces to keep: 0.1."),
+    ("TRIGGER_API_URL", "URL of your own Trigger.dev; empty: https://api.trigger.dev."),
 ]
-"""Some of OpenTelemetry's own variables; read with the extra `otel`."""
+"""Some of OpenTelemetry's own variables, which are read with the extra `otel`, and one of Trigger.dev's."""
 
 TIME_ZONE = "TZ"
 """The system's own variable; Docker Compose passes it to the containers."""
@@ -189,8 +190,11 @@ def render() -> str:
         lines += [*comment(text), f"#{name}={written(default)}"]
     zone = "Time zone (Europe/Lisbon). Without Docker Compose, set it in the environment of the service."
     lines += [*comment(zone), f"#{TIME_ZONE}="]
-    lines += ["", "# --- traces: OpenTelemetry's own variables, with the extra otel (docs/operations.md) ---"]
-    for name, text in TRACES:
+    lines += [
+        "",
+        "# --- OpenTelemetry's own variables (extra otel, docs/operations.md), and Trigger.dev's ---",
+    ]
+    for name, text in OTHERS:
         lines += [*comment(text), f"#{name}="]
     return "\n".join(lines) + "\n"
 
@@ -202,7 +206,7 @@ def compose_with_settings(text: str) -> str:
         raise ValueError(f"docker-compose.yml lacks the line {HANDED_THROUGH!r}")
     own = {"PORT", *COMPOSE_DEFAULTS, *COMPOSE_FIXED}
     listed = [name for _, fields in sections() for field in fields for name in names(field) if name not in own]
-    listed += [TIME_ZONE, *(name for name, _ in TRACES)]
+    listed += [TIME_ZONE, *(name for name, _ in OTHERS)]
     tail = re.sub(r"\A(\n +\w+:)*", "", rest)
     return head + mark + "".join(f"\n      {name}:" for name in listed) + tail
 

@@ -54,7 +54,7 @@ def test_former_settings_in_the_environment_are_reported() -> None:
 
 def test_known_and_empty_names_are_not_reported() -> None:
     compose = [name for name, _, _ in env_example.COMPOSE]
-    others = [name for name, _ in env_example.TRACES]
+    others = [name for name, _ in env_example.OTHERS]
     known = dict.fromkeys([*KNOWN, *compose, *others, "COMPOSE_PROFILES"], "1")
     assert not list(without_effect(known, dict.fromkeys(KNOWN, "1")))
     assert not list(without_effect({"LEAD_MS": "", "NOTHING": None}, {"LEAD_MS": ""}))

@@ -68,8 +68,6 @@ class JobSettings(Group):
     trigger_secret_key: str = ""
     """Trigger.dev's key. When set, jobs for MODAL_WEBHOOK_URL go to the task of deploy/trigger/, which passes them on
     and retries by its own rules."""
-    trigger_url: str = "https://api.trigger.dev"
-    """Trigger.dev's URL, or your own."""
 
     # --- webhooks ---
     webhook_url: str = ""

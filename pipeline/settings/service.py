@@ -58,9 +58,6 @@ class ServiceSettings(Group):
     """Detailed logs, including transcripts and replies."""
     log_format: Literal["console", "json"] = "console"
     """Log format: lines for people, or one JSON object a line with session, turn and trace_id."""
-    metrics_address: str = ""
-    """Address on which `python main.py worker` serves its metrics for Prometheus (127.0.0.1:9464); empty: none. It
-    needs no key: every client that reaches it can read them. The service has its own on PORT, under /metrics."""
 
     # --- access ---
     api_keys: str = ""

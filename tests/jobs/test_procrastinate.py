@@ -33,9 +33,9 @@ def shared(folder: Path, pg: Postgres) -> dict[str, str]:
 
 
 @contextmanager
-def worker(folder: Path, settings: dict[str, str]) -> Iterator[forked.Process]:
+def worker(folder: Path, settings: dict[str, str], *options: str) -> Iterator[forked.Process]:
     """A running `python main.py worker`."""
-    process = forked.start("worker", folder=folder, env=environment(**settings), stdout=True)
+    process = forked.start("worker", *options, folder=folder, env=environment(**settings), stdout=True)
     try:
         assert process.stdout is not None
         assert "at a time" in process.stdout.readline()
@@ -114,7 +114,7 @@ def test_a_job_worker_exports_metrics_and_traces(tmp_path: Path, pg: Postgres) -
     ):
         collector.answer = lambda _: 200
         traced = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.address, "OTEL_SERVICE_NAME": "workers"}
-        with worker(tmp_path, {**settings, **traced, "METRICS_ADDRESS": f"127.0.0.1:{port}"}):
+        with worker(tmp_path, {**settings, **traced}, "--metrics", f"127.0.0.1:{port}"):
             files = {"files": ("a.wav", recording(1))}
             made = client.post("/jobs", files=files, data={"language": "en"}).json()["jobs"]
             assert done(client, made[0]["job_id"])["status"] == "completed"
