@@ -39,6 +39,8 @@ REMOVED = {
         ),
         "set CALLER_SHARE",
     ),
+    "MAX_WAITING_BYTES": "256 MiB, or an eighth of the machine's memory",
+    "MAX_FILE_SECONDS": "6 hours, or what MAX_FILE_SIZE holds at 192 kbit/s",
     "MAX_CONNECTIONS": "1,024, or two for each of MAX_SESSIONS",
     "MAX_ARCHIVE_SIZE": "four times MAX_FILE_SIZE",
     "JOB_EXPIRE_HOURS": "set JOB_KEEP_HOURS",
