@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-OTHERS = ("OTEL_", "TRIGGER_API_URL")
+OTHERS = ("OTEL_", "COQUI_TOS_AGREED", "TRIGGER_API_URL")
 """Names in `.env`, or their beginnings, of variables that other programs have, too."""
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]

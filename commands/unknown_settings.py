@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 PER_SESSION = (
     "TURN_DETECTION", "VAD_THRESHOLD", "PREROLL_MS", "ADAPTIVE_ENDPOINTING", "MIN_SILENCE_MS", "MAX_SILENCE_MS",
     "SPECULATE_MS", "SPECULATION_MAX_SPEECH_S", "MAX_UTTERANCE_S", "INTERRUPTIBLE", "HOLD_MS", "INTERRUPT_MS",
-    "INTERRUPT_WORDS", "BACKCHANNEL_MS", "LEAD_MS", "PARTIAL_MS", "IDLE_PROMPT_S",
+    "INTERRUPT_WORDS", "BACKCHANNEL_MS", "LEAD_MS", "PARTIAL_MS", "IDLE_PROMPT_S", "HALF_DUPLEX", "SPECULATIONS",
 )  # fmt: skip
 FIXED = (
     "PAGE_TOKEN_S", "RATE_LIMIT_OPEN", "HEADER_TIMEOUT_S",
@@ -23,7 +23,8 @@ FIXED = (
     "TOOL_SILENCE_S", "TTS_THREADS", "RESUME_SECONDS", "WORKER_NICE",
     "WORKER_START_TIMEOUT_S", "MAX_WAITING", "STT_BATCH_MS", "MAX_JOBS",
     "MAX_ARCHIVE_RATIO", "URL_TIMEOUT_S", "WEBHOOK_RETRY_S", "WS_PING_S", "JOB_RETRY_S", "MAX_ARCHIVE_FILES",
-    "JOB_ATTEMPTS", "JOB_SILENCE_S", "STT_TIMEOUT_S", "TTS_TIMEOUT_S", "LLM_FIRST_TOKEN_TIMEOUT_S", "MAX_WAIT_S",
+    "JOB_ATTEMPTS", "JOB_SILENCE_S", "WATCH_SETTLE_SECONDS",
+    "STT_TIMEOUT_S", "TTS_TIMEOUT_S", "LLM_FIRST_TOKEN_TIMEOUT_S", "MAX_WAIT_S",
 )  # fmt: skip
 REMOVED = {
     **dict.fromkeys(PER_SESSION, "clients choose it per session, docs/turn-taking.md"),
@@ -39,6 +40,10 @@ REMOVED = {
         ),
         "set CALLER_SHARE",
     ),
+    "WYOMING_ZEROCONF": "WYOMING_URI is announced unless its address is of loopback",
+    "WATCH_LANGUAGE": "set SPEECH_LANGUAGE",
+    "INSIGHT_PROMPTS": "insights.toml beside VOICES_DIR",
+    "PERSONAS_DIR": "personas beside VOICES_DIR",
     "MAX_WAITING_BYTES": "256 MiB, or an eighth of the machine's memory",
     "MAX_FILE_SECONDS": "6 hours, or what MAX_FILE_SIZE holds at 192 kbit/s",
     "MAX_CONNECTIONS": "1,024, or two for each of MAX_SESSIONS",

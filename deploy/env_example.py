@@ -93,9 +93,14 @@ OTHERS: list[tuple[str, str]] = [
     ("OTEL_RESOURCE_ATTRIBUTES", "Further attributes of the service: name=value,name=value."),
     ("OTEL_TRACES_SAMPLER", "Sampler of traces; parentbased_traceidratio keeps a share of them."),
     ("OTEL_TRACES_SAMPLER_ARG", "Share of traces to keep: 0.1."),
+    (
+        "COQUI_TOS_AGREED",
+        "1: accept the Coqui Public Model License (non-commercial) of XTTS's weights; required to download them.",
+    ),
     ("TRIGGER_API_URL", "URL of your own Trigger.dev; empty: https://api.trigger.dev."),
 ]
-"""Some of OpenTelemetry's own variables, which are read with the extra `otel`, and one of Trigger.dev's."""
+"""Some of OpenTelemetry's own variables, which are read with the extra `otel`, one of coqui-tts and one of
+Trigger.dev."""
 
 TIME_ZONE = "TZ"
 """The system's own variable; Docker Compose passes it to the containers."""
@@ -115,7 +120,6 @@ COMPOSE_FIXED = {
     "LLAMA_ENDPOINT": "http://ollama-ai:11434",
     "MODELS_DIR": "/app/models",
     "VOICES_DIR": "/app/data/voices",
-    "PERSONAS_DIR": "/app/data/personas",
     "UPLOAD_DIR": "/app/data/uploads",
     "RECORDINGS_DIR": "/app/data/recordings",
 }
@@ -192,7 +196,7 @@ def render() -> str:
     lines += [*comment(zone), f"#{TIME_ZONE}="]
     lines += [
         "",
-        "# --- OpenTelemetry's own variables (extra otel, docs/operations.md), and Trigger.dev's ---",
+        "# --- variables of other programs: OpenTelemetry (extra otel, docs/operations.md), coqui-tts, Trigger.dev ---",
     ]
     for name, text in OTHERS:
         lines += [*comment(text), f"#{name}="]

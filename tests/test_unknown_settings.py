@@ -1,6 +1,7 @@
 """Warnings about names that look like settings but have no effect."""
 
 import logging
+import os
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,17 @@ def test_known_and_empty_names_are_not_reported() -> None:
     known = dict.fromkeys([*KNOWN, *compose, *others, "COMPOSE_PROFILES"], "1")
     assert not list(without_effect(known, dict.fromkeys(KNOWN, "1")))
     assert not list(without_effect({"LEAD_MS": "", "NOTHING": None}, {"LEAD_MS": ""}))
+
+
+def test_variables_of_other_programs_can_be_in_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".env").write_text("TRIGGER_API_URL=https://trigger.example\nCOQUI_TOS_AGREED=1\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TRIGGER_API_URL", "")
+    monkeypatch.delenv("TRIGGER_API_URL")  # it is restored, too
+    monkeypatch.setenv("COQUI_TOS_AGREED", "0")
+    load_settings()
+    told = {name: os.environ[name] for name in ("TRIGGER_API_URL", "COQUI_TOS_AGREED")}
+    assert told == {"TRIGGER_API_URL": "https://trigger.example", "COQUI_TOS_AGREED": "0"}
 
 
 def test_a_name_is_reported_once() -> None:

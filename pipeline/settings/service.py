@@ -27,9 +27,8 @@ class ServiceSettings(Group):
     process uses one core and carries about 100 conversations; raise MAX_SESSIONS, too."""
     wyoming_uri: str = ""
     """Address for the Wyoming protocol, which Home Assistant uses (tcp://127.0.0.1:10300); empty: off. It has no
-    keys: every client that reaches the address has access."""
-    wyoming_zeroconf: bool = False
-    """Announce WYOMING_URI on the local network by zeroconf (mDNS), so that Home Assistant discovers it."""
+    keys: every client that reaches the address has access. An address other than loopback is announced on the network
+    (zeroconf), so that Home Assistant discovers it."""
     audiosocket_address: str = ""
     """Address for calls from Asterisk by AudioSocket (127.0.0.1:9092; docs/telephone.md); empty: off."""
     audiosocket_allowed: str = "127.0.0.1,::1"

@@ -97,8 +97,6 @@ class StageSettings(Group):
     llm_models: str = ""
     """Comma-separated models of the same server that a conversation can choose instead of the usual one; all: every one
     that the server lists. Empty: all of Ollama's, and with LLM_ENGINE=openai all if LLM_OPENAI_MODEL names none."""
-    personas_dir: Path = Path("personas")
-    """Folder of personas: a TOML file each, with a system prompt, a voice, a model (docs/getting-started.md)."""
     llm_max_tokens: int = Field(default=512, ge=1)
     """Maximum length of a reply, in tokens."""
     system_prompt: str = (
@@ -122,14 +120,15 @@ class StageSettings(Group):
     """The assistant's voice: the name of a folder or file in voices/ or audios/, without its extension; or of a voice
     of the model, or of TTS_OPENAI_URL's server."""
     speech_language: str = ""
-    """Language of the users, if it is always the same: a code of ISO 639 (pt, por), a tag (pt-BR) or an English name;
-    empty: detected in each turn. Texts in its alphabet are pronounced in it, too. (Not called LANGUAGE, because
-    desktops set that to something else.)"""
+    """Language of the users, and of recordings in WATCH_DIR, if it is always the same: a code of ISO 639 (pt, por), a
+    tag (pt-BR) or an English name; empty: detected in each. Texts in its alphabet are pronounced in it, too. (Not
+    called LANGUAGE, because desktops set that to something else.)"""
     lexicon: str = ""
     """A TOML file with the pronunciation of words: a spelling, or IPA between slashes, by language (docs/speech.md)."""
     voices_dir: Path = Path("voices")
     """Folder of your voices: a folder (voice.toml and clips) or a bare WAV each. Parley's own voices, and WAVs in
-    audios/, are voices, too."""
+    audios/, are voices, too. Beside it, the folder `personas` has a TOML file for each persona
+    (docs/getting-started.md)."""
     tts_device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device for XTTS and pocket."""
     tts_model: str = ""
@@ -140,8 +139,6 @@ class StageSettings(Group):
     tts_precision: Literal["float32", "float16", "bfloat16", "int8"] = "float32"
     """Precision of the voice's model. int8: XTTS and pocket on a CPU (XTTS is about four times faster). float16,
     bfloat16: XTTS on a GPU. Everything but float32 is unverified."""
-    coqui_tos_agreed: bool = False
-    """Accept the Coqui Public Model License (non-commercial) of XTTS's weights; required to download them."""
     tts_openai_url: str = "http://localhost:8880/v1"
     """Base URL of an OpenAI-compatible speech server, for TTS_ENGINE=openai."""
     tts_openai_key: str = ""
@@ -212,6 +209,16 @@ class StageSettings(Group):
             return language_code(value) or ""
         except BadInput as error:
             raise ValueError(error.message) from None
+
+    @property
+    def personas_dir(self) -> Path:
+        """Folder of personas, beside VOICES_DIR."""
+        return self.voices_dir.parent / "personas"
+
+    @property
+    def insights_file(self) -> Path:
+        """TOML file with the operator's instructions for insights, beside VOICES_DIR; it need not exist."""
+        return self.voices_dir.parent / "insights.toml"
 
     @property
     def keywords(self) -> tuple[str, ...]:

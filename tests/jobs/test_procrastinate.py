@@ -25,7 +25,9 @@ pytest.importorskip("procrastinate")
 
 def shared(folder: Path, pg: Postgres) -> dict[str, str]:
     """Return the settings of a service and its job workers, with a new database. They soon notice that one is gone."""
-    soon = constants({"jobs.run:SILENT_S": 5.0, "jobs.queue.procrastinate:SWEEP_S": 1.0})
+    soon = constants(
+        {"jobs.run:SILENT_S": 5.0, "jobs.queue.procrastinate:SWEEP_S": 1.0, "jobs.folders.settling:SETTLE_S": 0.5}
+    )
     return {
         **HEARS, **soon,
         "DATABASE_URL": pg.database(), "JOB_QUEUE": "procrastinate", "UPLOAD_DIR": str(folder / "up"),
@@ -148,8 +150,7 @@ def test_recordings_in_a_watched_folder_are_run_by_a_job_worker(tmp_path: Path, 
         "MODEL_HOST": "thread",
         "WATCH_DIR": str(root),
         "WATCH_FORMATS": "txt",
-        "WATCH_LANGUAGE": "en",
-        "WATCH_SETTLE_SECONDS": "0.5",
+        "SPEECH_LANGUAGE": "en",
     }
     with (
         serving(tmp_path, **settings, JOB_WORKERS="0") as service,
