@@ -27,7 +27,7 @@ OWN_TEXTS = {
     "pipeline.support.onnx_graph:tensor", "server.http.multipart:bad_form",
     "pipeline.support.installing:how_to_install",
     "server.telephone.audiosocket.server:networks", "jobs.insights.prompts:kinds_after",
-    "server.wyoming.discovery:announced", "server.sharing.redis:open_redis",
+    "server.wyoming.discovery:announced", "server.sharing.redis:open_redis", "pipeline.telemetry.prometheus:exposed",
     "pipeline.support.redis_client:open_client", "pipeline.stt.spelling:likeness",
     "pipeline.stt.recognisers:languages_named", "server.pages.assembled:assembled",
 }  # fmt: skip

@@ -29,7 +29,9 @@ class Silero:
     def __init__(self) -> None:
         graph = onnx_graph.read(_file()).graph
         weights: dict[str, Values] = {
-            one.name: onnx_graph.values(one) for one in graph.initializer if one.data_type == onnx_graph.FLOAT
+            one.name: onnx_graph.values(one).astype(np.float32)
+            for one in graph.initializer
+            if one.data_type == onnx_graph.FLOAT
         }
         self._basis = np.ascontiguousarray(weights["encoder.feature_extractor.forward_basis_buffer"][:, 0].T)
         """Cosines and sines of the bins under the window, shape (2 * HOP, 2 * BINS)."""
