@@ -59,7 +59,6 @@ ENV PATH=/opt/venv/bin:$PATH \
     UPLOAD_DIR=/app/data/uploads \
     RECORDINGS_DIR=/app/data/recordings \
     VOICES_DIR=/app/data/voices \
-    PERSONAS_DIR=/app/data/personas \
     HF_HOME=/app/models/huggingface \
     TTS_HOME=/app/models \
     NUMBA_CACHE_DIR=/tmp/numba \

@@ -46,8 +46,8 @@ async def measure() -> None:
     rows = Rows("sound", "process", "of it loop", "thread", "of it loop")
     spec = EngineSpec("length", "bench.boundary:Length", None)
     async with (
-        open_worker(spec, Settings(isolate_models=True), Serving(30)) as process,
-        open_worker(spec, Settings(isolate_models=False), Serving(30)) as thread,
+        open_worker(spec, Settings(model_host="local"), Serving(30)) as process,
+        open_worker(spec, Settings(model_host="thread"), Serving(30)) as thread,
     ):
         for seconds in SECONDS:
             clip = Clip(np.random.default_rng(0).standard_normal(int(seconds * 16_000)).astype(np.float32), 16_000)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline import tts
 from pipeline.audio.clip import Clip, Samples
 from pipeline.audio.decode import decode_blocking
 from pipeline.listening.detector import FRAME, RATE_HZ, FullBand, SileroActivity, SpeechDetector
@@ -179,7 +180,8 @@ async def spoken(models: Path, kept: Path) -> list[Utterance]:
 
 
 async def _speak(texts: list[str], models: Path, files: list[Path]) -> None:
-    settings = Settings(tts_engine="kokoro", models_dir=models, tts_timeout_s=300)
+    settings = Settings(tts_engine="kokoro", models_dir=models)
+    tts.TIMEOUT_S = 300.0
     async with kokoro.open_engine(settings, lambda progress: None) as opened:
         files[0].parent.mkdir(parents=True, exist_ok=True)
         for number, (text, file) in enumerate(zip(texts, files, strict=True)):

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from bench.newcomer import SPOKEN, TYPED
 from bench.wer_whisper import plain
+from pipeline import stt, tts
 from pipeline.assistant import open_tts
 from pipeline.audio.clip import Clip
 from pipeline.conversation import events
@@ -24,7 +25,7 @@ from pipeline.conversation.reply_options import ReplyOptions
 from pipeline.conversation.turn import Stages, Turn
 from pipeline.engines import open_named
 from pipeline.llm import ENGINES as LANGUAGE_MODELS
-from pipeline.llm import LanguageModel
+from pipeline.llm import Generation, LanguageModel
 from pipeline.settings import Settings
 from pipeline.stt import ENGINES as RECOGNISERS
 from pipeline.stt import SpeechToText, Transcript
@@ -78,7 +79,7 @@ async def heard(stt: SpeechToText, spoken: dict[str, Clip]) -> dict[str, str]:
 async def reply(llm: LanguageModel, settings: Settings, asked: Sequence[str]) -> str:
     """Return the reply to the last of these questions, asked in one conversation as the service asks them: with its
     system prompt, date and time, and functions."""
-    options = ReplyOptions(aloud=False, tools=Toolbox(basic(local_time)))
+    options = ReplyOptions(aloud=False, tools=Toolbox(basic(local_time)), generation=Generation(temperature=0.0))
     stages = Stages(ScriptedSTT(), llm, ScriptedTTS())
     turn = Turn(stages, settings, voice=VOICE, language=None, reply_options=options)
     conversation, said = Conversation(settings.system_prompt, budget_tokens=settings.history_tokens), ""
@@ -108,10 +109,8 @@ async def judge(
 
 
 async def measure(options: argparse.Namespace) -> None:
-    settings = Settings(
-        llm_temperature=0.0, llm_max_tokens=60, local_llm=options.llm, whisper_model=options.whisper,
-        tts_timeout_s=PATIENT_S, stt_timeout_s=PATIENT_S,
-    )  # fmt: skip
+    settings = Settings(llm_max_tokens=60, local_llm=options.llm, whisper_model=options.whisper)
+    stt.TIMEOUT_S = tts.TIMEOUT_S = PATIENT_S
     typed = {text: text for text in TYPED}
     spoken: dict[str, Clip] = {}
     transcripts: dict[str, dict[str, str]] = {}

@@ -1,6 +1,6 @@
 """Names that Whisper finds without and with keywords, and words that keywords make worse.
 
-    TTS_ENGINE=kokoro TTS_TIMEOUT_S=300 python -m bench.keywords FOLDER MODEL … [--unspoken-s 120] [--show]
+    TTS_ENGINE=kokoro python -m bench.keywords FOLDER MODEL … [--unspoken-s 120] [--show]
 
 FOLDER/manifest.json: as in `bench.wer_whisper`. MODEL: a folder with a CTranslate2 model.
 

@@ -24,7 +24,8 @@ import onnxruntime
 
 from bench.rows import Rows
 from pipeline.settings import HOME
-from pipeline.tts import integer_convolutions, onnx_graph
+from pipeline.support import onnx_graph
+from pipeline.tts import integer_convolutions
 from pipeline.tts.kokoro_engine import AUDIBLE
 from pipeline.tts.kokoro_model import Expected, KokoroModel
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline import tts
 from pipeline.assistant import open_tts
 from pipeline.audio.clip import Clip, Samples
 from pipeline.settings import Settings
@@ -37,7 +38,8 @@ REPLY = (
 
 
 async def _speak(wanted: Sequence[tuple[str, str]], model: Path, kept: Path) -> None:
-    settings = Settings(tts_engine="kokoro", tts_model=str(model), isolate_models=False, tts_timeout_s=600)
+    settings = Settings(tts_engine="kokoro", tts_model=str(model), model_host="thread")
+    tts.TIMEOUT_S = 600.0
     async with open_tts(settings) as running:
         voices = {voice.name: voice for voice in running.voices}
         for name, text in wanted:

@@ -23,7 +23,7 @@ from typing import Any
 import psutil
 
 from bench.rows import Rows
-from pipeline import workers
+from pipeline import stt, workers
 from pipeline.audio.clip import Clip
 from pipeline.audio.decode import decode_blocking
 from pipeline.settings import Settings
@@ -123,9 +123,9 @@ async def measure(options: argparse.Namespace, folder: Path) -> None:
     settings = Settings(
         whisper_model=str(model), whisper_device=options.device, whisper_compute_type=options.compute_type,
         whisper_threads=options.threads, whisper_context_s=options.context, stt_batch=options.batch,
-        stt_timeout_s=600, max_wait_s=600,
     )  # fmt: skip
-    workers.MAX_WAITING = 128
+    workers.MAX_WAITING, workers.MAX_WAIT_S = 128, 600.0
+    stt.TIMEOUT_S = 600.0
     rows = Rows("concurrent", "plain, with a lock", "CPU", "worker, in batches", "CPU", "ratio", "ratio of CPU")
     async with whisper.open_engine(settings, lambda progress: None) as opened:
         for concurrent in options.concurrent:

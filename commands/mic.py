@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, suppress
+from dataclasses import replace
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
@@ -179,15 +180,14 @@ def _newline(writing: bool) -> str:
     return "\n" if writing else ""
 
 
-async def converse(settings: Settings, *, voice: str, language: str, system: str) -> None:
+async def converse(settings: Settings, *, voice: str, language: str, system: str, half_duplex: bool) -> None:
     """Converse until Ctrl-C or IDLE_TIMEOUT_S of silence. Raises EngineUnavailable without a microphone."""
     sounddevice = sound_system()
     async with progress_bar() as report, open_assistant(settings, report) as assistant:
         conversation = assistant.conversation(system or None)
         chosen = assistant.voice(voice)
-        async with assistant.session(
-            LiveOptions.of(settings), conversation, voice=chosen, language=language or None
-        ) as session:
+        options = replace(LiveOptions.of(settings), half_duplex=half_duplex)
+        async with assistant.session(options, conversation, voice=chosen, language=language or None) as session:
             with Loudspeaker(sounddevice) as speaker, microphone(sounddevice, session.hear):
-                print("Speak; Ctrl-C ends. With loudspeakers instead of headphones, set HALF_DUPLEX=true.", flush=True)
+                print("Speak; Ctrl-C ends. With loudspeakers instead of headphones, use --half-duplex.", flush=True)
                 await follow(session.events, speaker)

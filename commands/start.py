@@ -32,6 +32,9 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+OTHERS = ("OTEL_", "COQUI_TOS_AGREED", "TRIGGER_API_URL")
+"""Names in `.env`, or their beginnings, of variables that other programs have, too."""
+
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 VoiceOption = Annotated[str, typer.Option(help="Voice by name; see `voices`. Default: VOICE_NAME.")]
 
@@ -51,11 +54,11 @@ LanguageOption = Annotated[
 
 
 def load_settings(**options: Any) -> Settings:
-    """Load the settings, or end the command with one line for each invalid one. Variables for OpenTelemetry in `.env`
-    are copied to the environment, which it reads itself. options: settings of the command line, which go first; None:
+    """Load the settings, or end the command with one line for each invalid one. OTHERS in `.env`
+    are copied to the environment, where they are read. options: settings of the command line, which go first; None:
     not given."""
     for name, value in env_file().items():
-        if name.startswith("OTEL_") and value:
+        if name.startswith(OTHERS) and value:
             try:
                 os.environ.setdefault(name, value)
             except ValueError as error:  # a null character

@@ -33,6 +33,9 @@ def talk(
     language: LanguageOption = "",
     system: Annotated[str, typer.Option(help="System prompt of this conversation.")] = "",
     mic: Annotated[bool, typer.Option("--mic", help="Converse with the microphone (needs the extra `mic`).")] = False,
+    half_duplex: Annotated[
+        bool, typer.Option("--half-duplex", help="With --mic: do not listen while the assistant speaks (loudspeakers).")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Ask with recorded speech (or the microphone); print the transcript, the reply, and the turn's timings."""
@@ -40,7 +43,7 @@ def talk(
     if mic:
         from commands.mic import converse
 
-        run(settings, converse(settings, voice=voice, language=language, system=system))
+        run(settings, converse(settings, voice=voice, language=language, system=system, half_duplex=half_duplex))
     elif files:
         run(settings, _talk(settings, files, output, voice, language, system, as_json))
     else:

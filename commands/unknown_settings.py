@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 
-from commands.start import env_file
+from commands.start import OTHERS, env_file
 from pipeline.settings import Settings, names
 
 log = logging.getLogger(__name__)
@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 PER_SESSION = (
     "TURN_DETECTION", "VAD_THRESHOLD", "PREROLL_MS", "ADAPTIVE_ENDPOINTING", "MIN_SILENCE_MS", "MAX_SILENCE_MS",
     "SPECULATE_MS", "SPECULATION_MAX_SPEECH_S", "MAX_UTTERANCE_S", "INTERRUPTIBLE", "HOLD_MS", "INTERRUPT_MS",
-    "INTERRUPT_WORDS", "BACKCHANNEL_MS", "LEAD_MS", "PARTIAL_MS", "IDLE_PROMPT_S",
+    "INTERRUPT_WORDS", "BACKCHANNEL_MS", "LEAD_MS", "PARTIAL_MS", "IDLE_PROMPT_S", "HALF_DUPLEX", "SPECULATIONS",
 )  # fmt: skip
 FIXED = (
     "PAGE_TOKEN_S", "RATE_LIMIT_OPEN", "HEADER_TIMEOUT_S",
@@ -23,7 +23,8 @@ FIXED = (
     "TOOL_SILENCE_S", "TTS_THREADS", "RESUME_SECONDS", "WORKER_NICE",
     "WORKER_START_TIMEOUT_S", "MAX_WAITING", "STT_BATCH_MS", "MAX_JOBS",
     "MAX_ARCHIVE_RATIO", "URL_TIMEOUT_S", "WEBHOOK_RETRY_S", "WS_PING_S", "JOB_RETRY_S", "MAX_ARCHIVE_FILES",
-    "JOB_ATTEMPTS", "JOB_SILENCE_S",
+    "JOB_ATTEMPTS", "JOB_SILENCE_S", "WATCH_SETTLE_SECONDS",
+    "STT_TIMEOUT_S", "TTS_TIMEOUT_S", "LLM_FIRST_TOKEN_TIMEOUT_S", "MAX_WAIT_S",
 )  # fmt: skip
 REMOVED = {
     **dict.fromkeys(PER_SESSION, "clients choose it per session, docs/turn-taking.md"),
@@ -39,6 +40,12 @@ REMOVED = {
         ),
         "set CALLER_SHARE",
     ),
+    "WYOMING_ZEROCONF": "WYOMING_URI is announced unless its address is of loopback",
+    "WATCH_LANGUAGE": "set SPEECH_LANGUAGE",
+    "INSIGHT_PROMPTS": "insights.toml beside VOICES_DIR",
+    "PERSONAS_DIR": "personas beside VOICES_DIR",
+    "MAX_WAITING_BYTES": "256 MiB, or an eighth of the machine's memory",
+    "MAX_FILE_SECONDS": "6 hours, or what MAX_FILE_SIZE holds at 192 kbit/s",
     "MAX_CONNECTIONS": "1,024, or two for each of MAX_SESSIONS",
     "MAX_ARCHIVE_SIZE": "four times MAX_FILE_SIZE",
     "JOB_EXPIRE_HOURS": "set JOB_KEEP_HOURS",
@@ -46,10 +53,11 @@ REMOVED = {
     "STT_FILE_BATCH": "set STT_BATCH",
     "DIARIZATION_ENGINE": "pyannote with HF_TOKEN, else resemblyzer",
     "TIME_ZONE": "set TZ in the environment",
-    "MAX_LAG_S": "a quarter of MAX_WAIT_S",
+    "MAX_LAG_S": "its value is fixed",
     "RATE_LIMIT_ADDRESS": "a quarter of RATE_LIMIT",
-    "METRICS_PORT": "set METRICS_ADDRESS=HOST:PORT",
-    "METRICS_HOST": "set METRICS_ADDRESS=HOST:PORT",
+    "METRICS_ADDRESS": "python main.py worker --metrics HOST:PORT",
+    "METRICS_PORT": "python main.py worker --metrics HOST:PORT",
+    "METRICS_HOST": "python main.py worker --metrics HOST:PORT",
     **dict.fromkeys(("XTTS_MODEL", "POCKET_MODEL", "KOKORO_MODEL", "PIPER_MODEL", "TTS_OPENAI_MODEL"), "set TTS_MODEL"),
     **dict.fromkeys(("PARAKEET_MODEL", "STT_OPENAI_MODEL"), "set STT_MODEL"),
     "AUDIOS_DIR": "set VOICES_DIR",
@@ -58,6 +66,13 @@ REMOVED = {
     "XTTS_PRECISION": "set TTS_PRECISION",
     "POCKET_INT8": "set TTS_PRECISION=int8",
     "LLAMA_CONTEXT": "set HISTORY_TOKENS",
+    "ISOLATE_MODELS": "false: set MODEL_HOST=thread",
+    "MODELS_ON_DEMAND": "false: set MODEL_MEMORY_MB=1",
+    "TTS_OPENAI_VOICE": "set VOICE_NAME",
+    "TRIGGER_URL": "set TRIGGER_API_URL, Trigger.dev's own variable",
+    "LLAMA_KEEP_ALIVE": "set MODEL_IDLE_SECONDS",
+    "LLM_TEMPERATURE": "0.7; clients and personas choose another one",
+    "MCP_SERVERS": "set TOOLS to that file",
 }
 """Former settings, and what to do instead."""
 
@@ -68,8 +83,6 @@ COMPOSE = {
     "COMPOSE_PROJECT_NAME", "TRIGGER_PROJECT_ID", "TZ", "REDIS_PASSWORD", "RAY_NODE_CPUS", "HAPROXY_IMAGE",
 }  # fmt: skip
 """Names in `.env` that only Docker Compose reads."""
-OTHERS = ("OTEL_",)
-"""Prefixes of names in `.env` that a library reads."""
 MIN_CHARS = 6
 """A shorter name in the environment is not compared: PATH is one edit from PORT, or nearly."""
 MIN_WORD_CHARS = 5

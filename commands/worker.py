@@ -3,6 +3,9 @@
 import asyncio
 import logging
 import signal
+from typing import Annotated
+
+import typer
 
 from commands.start import leave, leave_within, load_settings, progress_bar, run
 from commands.unknown_settings import warn_of_unknown
@@ -17,15 +20,24 @@ END_S = 5.0
 """Seconds for the shutdown after a worker was asked to stop."""
 
 
-def worker() -> None:
+MetricsOption = Annotated[
+    str,
+    typer.Option(
+        metavar="HOST:PORT",
+        help="Address on which to serve metrics for Prometheus, to every client that reaches it. Default: none.",
+    ),
+]
+
+
+def worker(metrics: MetricsOption = "") -> None:
     """Run transcription jobs for the services that accept them."""
     settings = load_settings()
     with tracing.exporting():
-        run(settings, _work(settings), level=logging.INFO, ends=True)
+        run(settings, _work(settings, metrics), level=logging.INFO, ends=True)
     leave()
 
 
-async def _work(settings: Settings) -> None:
+async def _work(settings: Settings, metrics: str) -> None:
     from jobs.opening import open_jobs
 
     warn_of_unknown()
@@ -40,7 +52,7 @@ async def _work(settings: Settings) -> None:
         progress_bar() as report,
         open_stt(settings, report) as hears,
         open_transcriber(settings, hears) as transcriber,
-        exposed(settings, lambda: (hears.now,)),
+        exposed(metrics, lambda: (hears.now,)),
         open_jobs(settings, transcriber),
     ):
         heard_by = f"{hears.info.engine}: {hears.info.model}"

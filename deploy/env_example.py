@@ -83,7 +83,7 @@ COMPOSE: list[tuple[str, str, str]] = [
 ]
 """Variables that only Docker Compose reads: name, default, description. More in docs/docker.md."""
 
-TRACES: list[tuple[str, str]] = [
+OTHERS: list[tuple[str, str]] = [
     (
         "OTEL_EXPORTER_OTLP_ENDPOINT",
         "URL to send traces to, by OTLP over HTTP (http://localhost:4318); empty: none.",
@@ -93,8 +93,14 @@ TRACES: list[tuple[str, str]] = [
     ("OTEL_RESOURCE_ATTRIBUTES", "Further attributes of the service: name=value,name=value."),
     ("OTEL_TRACES_SAMPLER", "Sampler of traces; parentbased_traceidratio keeps a share of them."),
     ("OTEL_TRACES_SAMPLER_ARG", "Share of traces to keep: 0.1."),
+    (
+        "COQUI_TOS_AGREED",
+        "1: accept the Coqui Public Model License (non-commercial) of XTTS's weights; required to download them.",
+    ),
+    ("TRIGGER_API_URL", "URL of your own Trigger.dev; empty: https://api.trigger.dev."),
 ]
-"""Some of OpenTelemetry's own variables; read with the extra `otel`."""
+"""Some of OpenTelemetry's own variables, which are read with the extra `otel`, one of coqui-tts and one of
+Trigger.dev."""
 
 TIME_ZONE = "TZ"
 """The system's own variable; Docker Compose passes it to the containers."""
@@ -114,7 +120,6 @@ COMPOSE_FIXED = {
     "LLAMA_ENDPOINT": "http://ollama-ai:11434",
     "MODELS_DIR": "/app/models",
     "VOICES_DIR": "/app/data/voices",
-    "PERSONAS_DIR": "/app/data/personas",
     "UPLOAD_DIR": "/app/data/uploads",
     "RECORDINGS_DIR": "/app/data/recordings",
 }
@@ -189,8 +194,11 @@ def render() -> str:
         lines += [*comment(text), f"#{name}={written(default)}"]
     zone = "Time zone (Europe/Lisbon). Without Docker Compose, set it in the environment of the service."
     lines += [*comment(zone), f"#{TIME_ZONE}="]
-    lines += ["", "# --- traces: OpenTelemetry's own variables, with the extra otel (docs/operations.md) ---"]
-    for name, text in TRACES:
+    lines += [
+        "",
+        "# --- variables of other programs: OpenTelemetry (extra otel, docs/operations.md), coqui-tts, Trigger.dev ---",
+    ]
+    for name, text in OTHERS:
         lines += [*comment(text), f"#{name}="]
     return "\n".join(lines) + "\n"
 
@@ -202,7 +210,7 @@ def compose_with_settings(text: str) -> str:
         raise ValueError(f"docker-compose.yml lacks the line {HANDED_THROUGH!r}")
     own = {"PORT", *COMPOSE_DEFAULTS, *COMPOSE_FIXED}
     listed = [name for _, fields in sections() for field in fields for name in names(field) if name not in own]
-    listed += [TIME_ZONE, *(name for name, _ in TRACES)]
+    listed += [TIME_ZONE, *(name for name, _ in OTHERS)]
     tail = re.sub(r"\A(\n +\w+:)*", "", rest)
     return head + mark + "".join(f"\n      {name}:" for name in listed) + tail
 

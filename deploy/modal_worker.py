@@ -17,7 +17,7 @@ IMAGE = (
     modal.Image.from_registry("nvidia/cuda:12.9.1-cudnn-runtime-ubuntu22.04", add_python="3.11")
     .pip_install_from_pyproject(str(PYPROJECT), optional_dependencies=["align", "speakers"])
     .pip_install("resemblyzer==0.1.4", extra_options="--no-deps")  # as deploy/install.sh does
-    .env({"WHISPER_MODEL": "large-v3", "WHISPER_DEVICE": "cuda", "MODELS_DIR": MODELS, "ISOLATE_MODELS": "false"})
+    .env({"WHISPER_MODEL": "large-v3", "WHISPER_DEVICE": "cuda", "MODELS_DIR": MODELS, "MODEL_HOST": "thread"})
     .add_local_python_source("deploy", "jobs", "pipeline")
 )
 SECRET = modal.Secret.from_name("parley", required_keys=["WEBHOOK_SECRET"])

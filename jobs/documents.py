@@ -9,7 +9,6 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -18,7 +17,7 @@ from jobs import schema
 from jobs.editing import Change, Document, Edited, Operation, applied, difference, edited
 from jobs.errors import JobNotFound, NotPossible, Refused, VersionConflict, VersionNotFound
 from jobs.job import Job
-from jobs.result import named
+from jobs.result import StoredResult, StoredSegment, named
 from jobs.schema import jobs
 from jobs.store import JobStore
 from jobs.transcript_library.passages import passages_of, replace_passages
@@ -103,7 +102,8 @@ class Documents:
                 if dict(current.speakers) == dict(names):
                     return None
                 result = await self._loaded(current)
-                before, after = {"names": dict(current.speakers)}, {"names": dict(names)}
+                before: Change = {"names": dict(current.speakers)}
+                after: Change = {"names": dict(names)}
                 made = Edited(Document(result["segments"], names), [after], [before])
                 version = result.get("version", 0)
                 try:
@@ -152,14 +152,14 @@ class Documents:
 
         return await asyncio.to_thread(told)
 
-    async def _loaded(self, job: Job) -> dict[str, Any]:
+    async def _loaded(self, job: Job) -> StoredResult:
         body = await self.body(job)
         if body is None:
             raise NotPossible(f"The job does not have a result; it is {job.status.value}.", code="no_result")
-        loaded: dict[str, Any] = await asyncio.to_thread(json.loads, body)
+        loaded: StoredResult = await asyncio.to_thread(json.loads, body)
         return loaded
 
-    async def _current(self, job: Job, version: int) -> dict[str, Any]:
+    async def _current(self, job: Job, version: int) -> StoredResult:
         """Return the current transcript. Raises VersionConflict if it is not this version."""
         result = await self._loaded(job)
         if result.get("version", 0) != version:
@@ -190,7 +190,7 @@ class Documents:
         return Document((await asyncio.to_thread(json.loads, original))["segments"], now.names)
 
     async def _save(
-        self, job: Job, version: int, before: Mapping[str, Any], made: Edited, *, author: str,
+        self, job: Job, version: int, before: StoredResult, made: Edited, *, author: str,
         operations: Sequence[str], restored: int | None = None,
     ) -> Saved:  # fmt: skip
         new, now, table = version + 1, time.time(), schema.documents
@@ -198,7 +198,7 @@ class Documents:
         if len(body) > MAX_BODY_CHARS:
             raise Refused("The transcript would be too long.", code="bad_parameter")
         passages = await asyncio.to_thread(passages_of, body)
-        changed: dict[str, Any] = {"version": jobs.c.version + 1, "updated_at": now}
+        changed: dict[str, object] = {"version": jobs.c.version + 1, "updated_at": now}
         same = [jobs.c.id == job.id, jobs.c.result_key == job.result_key]
         if made.document.names != job.speakers:
             changed["speakers"] = json.dumps(dict(made.document.names))
@@ -241,7 +241,7 @@ async def _forget_oldest(connection: AsyncConnection, job_id: str) -> None:
             return
 
 
-def _document(result: Mapping[str, Any], job: Job) -> Document:
+def _document(result: StoredResult, job: Job) -> Document:
     return Document(result["segments"], dict(job.speakers))
 
 
@@ -252,14 +252,14 @@ def _back(now: Document, undo: Sequence[str]) -> Document:
     return now
 
 
-def _written(before: Mapping[str, Any], made: Edited, version: int) -> tuple[str, str]:
+def _written(before: StoredResult, made: Edited, version: int) -> tuple[str, str]:
     """Return the body of the new version, and the changes that undo it."""
     body = _body(before, made.document.segments, version)
     return body, encodable(json.dumps(made.undo, ensure_ascii=False))
 
 
-def _body(result: Mapping[str, Any], segments: Sequence[Mapping[str, Any]], version: int) -> str:
-    told = {
+def _body(result: StoredResult, segments: Sequence[StoredSegment], version: int) -> str:
+    told: StoredResult = {
         **result,
         "text": joined(one["text"] for one in segments),
         "segments": [{**one, "id": number} for number, one in enumerate(segments)],

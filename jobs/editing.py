@@ -9,12 +9,12 @@ A change is one of three JSON objects, which the page applies to its own copy, a
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias, TypedDict, cast
 
 from pydantic import Field
 
 from jobs.errors import Refused
-from jobs.result import segment_of, stored_segment
+from jobs.result import StoredSegment, segment_of, stored_segment
 from pipeline.stt import Segment
 from pipeline.transcripts import editing
 
@@ -28,9 +28,21 @@ MAX_CHANGED, SPARE_CHARS = 2, 1_000_000
 """Limit of what one edit may replace: this many times the transcript, and this many characters."""
 WORD_CHARS, SEGMENT_CHARS, SPEAKER_CHARS = 80, 200, 20
 """Characters of a word, of a segment and of a speaker in JSON besides their texts, about."""
-Change: TypeAlias = dict[str, Any]
+Range: TypeAlias = tuple[int, int, str | None]
+"""The first and the last index of segments, and their speaker."""
 Label = Annotated[str, Field(min_length=1, max_length=MAX_LABEL_CHARS, pattern=r"^[^\x00-\x1f]+$")]
 Index = Annotated[int, Field(ge=0, lt=MAX_SEGMENTS)]
+
+
+class Change(TypedDict, total=False):
+    """One change of a document: of segments, of speakers, or of speakers' names."""
+
+    at: int
+    count: int
+    """Segments from `at` that are replaced by `segments`."""
+    segments: list[StoredSegment]
+    speakers: list[Range]
+    names: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +115,7 @@ Operation: TypeAlias = SetText | Split | Merge | SetParagraph | SetSpeaker | Mer
 class Document:
     """The editable part of a transcript."""
 
-    segments: Sequence[Mapping[str, Any]]
+    segments: Sequence[StoredSegment]
     """As `jobs.result` stores them."""
     names: Mapping[str, str]
     """Names of speakers by their labels."""
@@ -184,14 +196,14 @@ def difference(before: Document, after: Document) -> list[Change]:
     return changes
 
 
-def _ranges(speakers: Iterable[tuple[int, str | None]]) -> list[list[Any]]:
-    """Return indices with their speakers as ranges: first, last, speaker."""
-    found: list[list[Any]] = []
+def _ranges(speakers: Iterable[tuple[int, str | None]]) -> list[Range]:
+    """Return indices with their speakers as ranges."""
+    found: list[Range] = []
     for index, speaker in speakers:
-        if found and found[-1][1] == index - 1 and found[-1][2] == speaker:
-            found[-1][1] = index
+        if found and found[-1][1:] == (index - 1, speaker):
+            found[-1] = (found[-1][0], index, speaker)
         else:
-            found.append([index, index, speaker])
+            found.append((index, index, speaker))
     return found
 
 
@@ -199,12 +211,12 @@ def _labels(document: Document) -> set[str]:
     return {one["speaker"] for one in document.segments if one.get("speaker")} | document.names.keys()
 
 
-def _chars(segments: Iterable[Mapping[str, Any]]) -> int:
+def _chars(segments: Iterable[StoredSegment]) -> int:
     """Return about how many characters of JSON these segments are."""
     return sum(SEGMENT_CHARS + len(one["text"]) + WORD_CHARS * len(one.get("words", ())) for one in segments)
 
 
-def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+def _same(one: StoredSegment, other: StoredSegment) -> bool:
     return {**one, "id": 0} == {**other, "id": 0}  # ids are counted again when a document is stored
 
 
@@ -222,7 +234,7 @@ def _change(document: Document, operation: Operation) -> Change:
             old, following = _segment(document, index), _segment(document, index + 1)
             return _splice(index, 2, [_replaced(old, editing.join(segment_of(old), segment_of(following)))])
         case SetParagraph(_, index, begins):
-            others = {name: value for name, value in _segment(document, index).items() if name != "paragraph"}
+            others = _without(_segment(document, index), "paragraph")
             return _splice(index, 1, [{**others, "paragraph": True} if begins else others])
         case SetSpeaker(_, first_index, last_index, speaker):
             if first_index > last_index:
@@ -243,7 +255,7 @@ def _change(document: Document, operation: Operation) -> Change:
             return {"names": names if name is None else {**names, speaker: name}}
 
 
-def _segment(document: Document, index: int) -> Mapping[str, Any]:
+def _segment(document: Document, index: int) -> StoredSegment:
     if index >= len(document.segments):
         raise Refused(f"There is no segment {index}.", code="bad_parameter")
     return document.segments[index]
@@ -254,15 +266,19 @@ def _check(document: Document, speaker: str) -> None:
         raise Refused("No segment has this speaker.", code="bad_parameter")
 
 
-def _splice(at: int, count: int, segments: Sequence[Mapping[str, Any]]) -> Change:
+def _splice(at: int, count: int, segments: Sequence[StoredSegment]) -> Change:
     return {"at": at, "count": count, "segments": list(segments)}
 
 
-def _replaced(old: Mapping[str, Any], new: Segment) -> dict[str, Any]:
+def _replaced(old: StoredSegment, new: Segment) -> StoredSegment:
     """Return a stored segment with the text, the words and the times of another."""
-    return {**{name: value for name, value in old.items() if name != "words"}, **stored_segment(new)}
+    return {**_without(old, "words"), **stored_segment(new)}
 
 
-def _with_speaker(segment: Mapping[str, Any], speaker: str | None) -> Mapping[str, Any]:
-    others = {name: value for name, value in segment.items() if name != "speaker"}
+def _without(segment: StoredSegment, field: str) -> StoredSegment:
+    return cast("StoredSegment", {name: value for name, value in segment.items() if name != field})
+
+
+def _with_speaker(segment: StoredSegment, speaker: str | None) -> StoredSegment:
+    others = _without(segment, "speaker")
     return others if speaker is None else {**others, "speaker": speaker}

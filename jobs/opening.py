@@ -48,7 +48,7 @@ async def open_jobs(settings: Settings, transcriber: Transcriber) -> AsyncIterat
     ConfigError."""
     _check_webhook(settings)
     places = configured(settings)
-    prompts = await asyncio.to_thread(read_prompts, settings.insight_prompts)
+    prompts = await asyncio.to_thread(read_prompts, settings.insights_file)
     files = await asyncio.to_thread(FileStore, settings.upload_dir, settings.max_file_size)
     async with AsyncExitStack() as stack:
         stack.callback(files.close)

@@ -8,6 +8,7 @@ import asyncio
 import hashlib
 import hmac
 import json
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -31,6 +32,7 @@ from pipeline.telemetry import tracing
 ENGINE = "modal"
 TASK = "transcribe-recording"
 """The task of deploy/trigger/."""
+TRIGGER_URL = "https://api.trigger.dev"
 POST_S = 30.0
 LOOK_S = 5.0
 UPDATES = "/api/v1/webhooks/transcription"
@@ -85,7 +87,7 @@ class RemoteWorker:
         }
         url, headers = self._settings.modal_webhook_url, dict[str, str]()
         if self._settings.trigger_secret_key:
-            url = f"{self._settings.trigger_url.rstrip('/')}/api/v1/tasks/{TASK}/trigger"
+            url = f"{(os.environ.get('TRIGGER_API_URL') or TRIGGER_URL).rstrip('/')}/api/v1/tasks/{TASK}/trigger"
             headers["Authorization"] = f"Bearer {self._settings.trigger_secret_key}"
             told = {"payload": told, "options": {"idempotencyKey": job.lease}}
         elif self._settings.modal_token_id:

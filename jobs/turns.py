@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pipeline.errors import Overloaded
 
@@ -27,7 +27,7 @@ class Turns:
         self._most = most
         self._own: dict[str, asyncio.Semaphore] = {}
         self._there: Counter[str] = Counter()
-        self._working: set[asyncio.Task[Any]] = set()
+        self._working: set[asyncio.Task[object]] = set()
 
     @asynccontextmanager
     async def one(self, owner: str) -> AsyncIterator[None]:
@@ -44,7 +44,7 @@ class Turns:
             if not self._there[owner]:
                 del self._there[owner], self._own[owner]
 
-    async def run(self, owner: str, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    async def run(self, owner: str, work: Callable[[], Coroutine[object, object, T]]) -> T:
         """Do the work in a turn of this owner, and hold the turn until it ends: work that has begun goes on when the
         caller is cancelled, because a thread cannot be stopped. Raises Overloaded."""
         begun = False

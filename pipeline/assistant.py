@@ -71,7 +71,7 @@ class Assistant:
         transcriber: Transcriber | None = None,
         personas: Personas | None = None,
     ) -> None:
-        """personas: None: those of PERSONAS_DIR. Raises ConfigError if one has a voice that does not exist."""
+        """personas: None: those of the folder `personas`. Raises ConfigError if one has a voice that does not exist."""
         self.settings = settings
         self.stages = stages
         self.voices = voices

@@ -1,7 +1,7 @@
 """Personas: ready-made assistants, one TOML file each, and the options of a conversation that follow from a choice.
 
-PERSONAS_DIR/NAME.toml: `name`, `description`, `system_prompt`, `voice`, `language`, `llm_model`, `temperature`; all are
-optional. The files are read once, at the start, and the first mistake ends it with one sentence.
+personas/NAME.toml, beside VOICES_DIR: `name`, `description`, `system_prompt`, `voice`, `language`, `llm_model`,
+`temperature`; all are optional. The files are read once, at the start, and the first mistake ends it with one sentence.
 """
 
 import re
@@ -72,7 +72,7 @@ class Personas:
         """Read the files of a folder; a missing folder is empty. Blocks. Raises ConfigError."""
         files = sorted(folder.glob("*.toml")) if folder.is_dir() else []
         if len(files) > MAX_PERSONAS:
-            raise ConfigError(f"PERSONAS_DIR has more than {MAX_PERSONAS} personas; remove some.")
+            raise ConfigError(f"There are more than {MAX_PERSONAS} personas; remove some.")
         return cls({file.stem: _read(file) for file in files})
 
     def check(self, voices: Voices) -> None:
@@ -161,4 +161,4 @@ def _read(file: Path) -> Persona:
 
 
 def _wrong(name: str, why: str) -> ConfigError:
-    return ConfigError(f"The persona {name}.toml in PERSONAS_DIR cannot be used: {why.rstrip('.')}.")
+    return ConfigError(f"The persona {name}.toml cannot be used: {why.rstrip('.')}.")

@@ -1,13 +1,13 @@
 """Errors, forms and examples in the OpenAPI document."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from fastapi import FastAPI
 from fastapi.responses import Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from pipeline.errors import BadInput, EngineError, Overloaded, ParleyError
 from pipeline.support.storage_errors import storage_full
@@ -99,9 +99,9 @@ def one_of(*values: str) -> Any:
     return Field(json_schema_extra={"enum": [*values]})
 
 
-def like(*examples: dict[str, Any]) -> ConfigDict:
+def like(*examples: Mapping[str, object]) -> ConfigDict:
     """Return a `model_config` with examples of the model."""
-    return ConfigDict(json_schema_extra={"examples": list(examples)})
+    return ConfigDict(json_schema_extra={"examples": cast("list[JsonValue]", list(examples))})
 
 
 def event_stream(example: str, *fields: str) -> dict[str, object]:
@@ -158,25 +158,25 @@ def errors(*statuses: int, form: str = OPENAI) -> dict[int | str, dict[str, obje
 
 
 def form_body(
-    model: type[BaseModel], *files: str, several: bool = False, example: dict[str, Any] | None = None
-) -> dict[str, Any]:
+    model: type[BaseModel], *files: str, several: bool = False, example: Mapping[str, object] | None = None
+) -> dict[str, object]:
     """Return a multipart form for `openapi_extra=`, with the fields of `model` and these files; the first file is
     required. several: each name can have one or more files."""
     schema = model.model_json_schema(by_alias=True)
     schema = _inlined(schema, schema.pop("$defs", {}))
-    binary: dict[str, Any] = {"type": "string", "format": "binary"}
+    binary: dict[str, object] = {"type": "string", "format": "binary"}
     if several:
         binary = {"type": "array", "items": binary, "minItems": 1}
     schema["properties"] = {**dict.fromkeys(files, binary), **schema.get("properties", {})}
     schema["required"] = [*files[:1], *schema.get("required", [])]
-    content: dict[str, Any] = {"schema": schema}
+    content: dict[str, object] = {"schema": schema}
     if example:
         sent = ["talk.mp3"] if several else "talk.mp3"
         content["example"] = {**dict.fromkeys(files[:1], sent), **example}
     return {"requestBody": {"required": True, "content": {"multipart/form-data": content}}}
 
 
-def json_body(model: type[BaseModel]) -> dict[str, Any]:
+def json_body(model: type[BaseModel]) -> dict[str, object]:
     """Return a JSON body for `openapi_extra=`, for a route that reads it itself."""
     schema = model.model_json_schema()
     schema = _inlined(schema, schema.pop("$defs", {}))

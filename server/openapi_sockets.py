@@ -33,7 +33,9 @@ SYSTEM = Parameter("system", "System prompt of this conversation.", {"type": "st
 PERSONA = Parameter("persona", "Id of a persona (`/personas`); other parameters change it.", TEXT)
 LLM_MODEL = Parameter("llm_model", "A language model of `/llm-models`; by default the deployment's.", TEXT)
 TEMPERATURE = Parameter(
-    "temperature", "Sampling temperature; by default LLM_TEMPERATURE.", {"type": "number", "minimum": 0, "maximum": 2}
+    "temperature",
+    "Sampling temperature; by default that of the persona, or 0.7.",
+    {"type": "number", "minimum": 0, "maximum": 2},
 )
 RECORD = Parameter(
     "record", "0: do not record this conversation, if the service records.", {"type": "string", "enum": ["0", "1"]}

@@ -14,7 +14,7 @@ from tests import forked, quick_migrations
 from tests.in_forks import InForks
 from tests.reach import starts_a_service
 from tests.real_models import converted_llm, real_engines
-from tests.server_process import CONSTANTS, NO_CERTIFICATES, PATIENT, ServerProcess, serving
+from tests.server_process import CONSTANTS, NO_CERTIFICATES, ServerProcess, serving
 from tests.stt.recordings import TRAINED
 
 # What is imported stays: a garbage collection would find nothing in it.
@@ -33,9 +33,6 @@ os.environ.setdefault("MODEL_SOURCES", "hub")
 # No test speaks TLS, and httpx would read 300 certificates for each client.
 os.environ.pop("SSL_CERT_FILE", None)
 os.environ["SSL_CERT_DIR"] = NO_CERTIFICATES
-# On a busy machine a slow model must not be mistaken for one that hangs.
-for limit in PATIENT:
-    os.environ.setdefault(limit, PATIENT[limit])
 for place, value in CONSTANTS.items():
     module, _, constant = place.partition(":")
     setattr(importlib.import_module(module), constant, value)

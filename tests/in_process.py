@@ -61,7 +61,7 @@ def in_process(folder: Path, *, heard: str | ScriptedSTT = "hello", **settings: 
     root, service = logging.getLogger(), Service()
     handler, level = _Log(service.output), root.level
     paths = {name: value.format(folder) for name, value in FOLDERS.items()}
-    own = {"llm_engine": "builtin", "isolate_models": "false"}
+    own = {"llm_engine": "builtin", "model_host": "thread"}
     values: dict[str, Any] = {**paths, **own, **{name.lower(): value for name, value in settings.items()}}
     port, changed = int(values.pop("port", "0")), json.loads(values.pop("test_constants", "{}"))
     values.pop("pythonpath", None)

@@ -35,7 +35,7 @@ from pipeline.support.encodable import encodable
 from pipeline.tools import ToolError, basic
 from pipeline.transcripts import line_breaks, subtitles
 from pipeline.transcripts.alignment import ctc
-from pipeline.transcripts.exports import document
+from pipeline.transcripts.exports import document, pdf
 from pipeline.transcripts.speakers import SpeakerTurn, assigning
 from pipeline.translation.clauses import ClauseCutter
 from pipeline.tts import common, silence, xtts
@@ -261,6 +261,7 @@ CASES: dict[str, Callable[[str], object]] = {
     "pipeline.languages:plain_code": languages.plain_code,
     "pipeline.transcripts.exports.document:printable": document.printable,
     "pipeline.transcripts.exports.document:right_to_left": document.right_to_left,
+    "pipeline.transcripts.exports.pdf:laid_out": pdf.laid_out,
     "pipeline.transcripts.subtitles:render": lambda text: [
         subtitles.render("vtt", [segment(text)], layout=LAYOUT),
         subtitles.render("srt", [without_times(text)], layout=LAYOUT),

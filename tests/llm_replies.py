@@ -18,7 +18,6 @@ from tests.waiting import WAIT_S
 ASKED = [Message("system", "Be brief."), Message("user", "Who are you?")]
 REPLY = "I am a small model. I run here."
 LIGHT = Tool("light", "Switch the light", {"type": "object", "properties": {"on": {"type": "boolean"}}})
-HASTY = {"llm_first_token_timeout_s": 0.3}
 Open = Callable[[Settings, Report], AbstractAsyncContextManager[Opened[Any]]]
 
 
@@ -49,8 +48,8 @@ async def failure(open_engine: Open, settings: Settings) -> EngineError:
 
 
 async def check_that_silence_is_given_up(open_engine: Open, settings: Settings, server: Server) -> None:
-    """settings: must include HASTY."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(streaming, "FIRST_TOKEN_TIMEOUT_S", 0.3)
         patch.setattr(streaming, "TOKEN_TIMEOUT_S", 0.3)
         error = await failure(open_engine, settings)
     assert error.code == "timeout"

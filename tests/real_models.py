@@ -65,9 +65,9 @@ def real_engines(llm: Path, tts: str) -> dict[str, str]:
     }[tts]
     return {
         **real_whisper(),
-        "LLM_ENGINE": "local", "LOCAL_LLM": str(llm), "LLM_TEMPERATURE": "0", "LLM_MAX_TOKENS": "32",
+        "LLM_ENGINE": "local", "LOCAL_LLM": str(llm), "LLM_MAX_TOKENS": "32",
         "TTS_ENGINE": tts, **speaks,
-        **constants({"pipeline.workers:NICENESS": 0}, by_default=False),
+        **constants({"pipeline.workers:NICENESS": 0, "pipeline.llm:TEMPERATURE": 0.0}, by_default=False),
     }  # fmt: skip
 
 

@@ -30,11 +30,11 @@ READY_S = 180.0
 """Generous, like the other limits, because the machine can be busy."""
 TURN_S = 180.0
 END_S = 60.0
-PATIENT = dict.fromkeys(("STT_TIMEOUT_S", "TTS_TIMEOUT_S", "MAX_WAIT_S"), "300")
-"""Limits of the service that are not reached even on a busy machine."""
+PATIENT = dict.fromkeys(("pipeline.stt:TIMEOUT_S", "pipeline.tts:TIMEOUT_S", "pipeline.workers:MAX_WAIT_S"), 300.0)
+"""Constants with which a slow model on a busy machine does not count as one that hangs."""
 CONSTANTS: dict[str, Any] = {
     "pipeline.stt.whisper:PACK": False, "pipeline.workers:NICENESS": 0, "server.http.shutdown:FAREWELL_S": 10,
-    "server.http.websocket_session:GOODBYE_S": 4.0,
+    "server.http.websocket_session:GOODBYE_S": 4.0, **PATIENT,
 }  # fmt: skip
 """Constants of the services that tests start. PACK is off because the small Whisper of the tests was trained on one
 utterance at a time. NICENESS is 0 because niced workers would starve on a shared machine. On such a machine a
@@ -45,10 +45,8 @@ EMBEDDED = {
     "TTS_ENGINE": "espeak",
     "HF_HUB_OFFLINE": "true",
     "MODEL_SOURCES": "hub",
-    **PATIENT,
 }
-"""Engines that run anywhere, with the same result each time. The limits are PATIENT because a slow model on a busy
-machine does not hang."""
+"""Engines that run anywhere, with the same result each time."""
 
 NO_CERTIFICATES = str(HOME / "tests" / "constants")
 """A folder without certificates, as SSL_CERT_DIR."""
@@ -56,8 +54,8 @@ NO_CERTIFICATES = str(HOME / "tests" / "constants")
 
 def constants(changed: dict[str, Any], *, by_default: bool = True) -> dict[str, str]:
     """Return settings for `serving` and its like that change constants ("module:NAME") of the service. by_default:
-    whether CONSTANTS also apply."""
-    chosen = {**(CONSTANTS if by_default else {}), **changed}
+    whether all of CONSTANTS also apply, and not only PATIENT."""
+    chosen = {**(CONSTANTS if by_default else PATIENT), **changed}
     return {"TEST_CONSTANTS": json.dumps(chosen), "PYTHONPATH": str(HOME / "tests" / "constants")}
 
 

@@ -141,7 +141,7 @@ async def test_broken_model_keeps_recogniser_times_and_is_logged_once(
     tmp_path: Path, model: Path, caplog: pytest.LogCaptureFixture, how: str
 ) -> None:
     broken = damaged(model, tmp_path / "broken", how)
-    aligners = Aligners(Settings(align_model=str(broken), isolate_models=False))
+    aligners = Aligners(Settings(align_model=str(broken), model_host="thread"))
     for _ in range(3):
         assert await aligners.aligned([HEARD], sound, "en") == [HEARD]
     await aligners.close()

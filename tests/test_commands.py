@@ -258,7 +258,7 @@ def test_application_under_plain_uvicorn_keeps_limits_and_shutdown(tmp_path: Pat
         port = listening.getsockname()[1]
         process = subprocess.Popen(
             [sys.executable, "-m", "uvicorn", "main:app", "--app-dir", HOME, "--fd", str(listening.fileno())],
-            cwd=tmp_path, env=environment(**TRAINED, ISOLATE_MODELS="false"), pass_fds=[listening.fileno()],
+            cwd=tmp_path, env=environment(**TRAINED, MODEL_HOST="thread"), pass_fds=[listening.fileno()],
             stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         try:

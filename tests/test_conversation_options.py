@@ -46,7 +46,7 @@ def service(ollama: FakeOllama, tmp_path_factory: pytest.TempPathFactory) -> Ite
     (folder / "personas" / "teacher.toml").write_text(TEACHER)
     (folder / "personas" / "lost.toml").write_text('llm_model = "not-installed"')
     with start_blocking_portal() as portal, portal.wrap_async_context_manager(running(ollama.app())) as url:
-        settings = {"LLM_ENGINE": "ollama", "LLAMA_ENDPOINT": url, "PERSONAS_DIR": str(folder / "personas")}
+        settings = {"LLM_ENGINE": "ollama", "LLAMA_ENDPOINT": url, "VOICES_DIR": str(folder / "voices")}
         with in_process(folder, SYSTEM_PROMPT="You are Parley.", **settings) as started:
             yield started
 
@@ -255,7 +255,7 @@ def test_settings_without_a_language_keep_that_of_the_deployment(tmp_path: Path)
         {"language": "de"},
         {},
     ]
-    settings = {"SPEECH_LANGUAGE": "pt", "PERSONAS_DIR": str(tmp_path)}
+    settings = {"SPEECH_LANGUAGE": "pt", "VOICES_DIR": str(tmp_path / "voices")}
     with in_process(tmp_path, heard=stt, **settings) as service, Live(service, LIVE) as live:
         for change in changes:
             live.tell("configure", **change)
@@ -271,7 +271,7 @@ def test_the_lists_need_a_key_unless_they_are_public(tmp_path: Path) -> None:
     personas = tmp_path / "personas"
     personas.mkdir()
     (personas / "teacher.toml").write_text('system_prompt = "A secret."')
-    keys = {"API_KEYS": f"talker:talk:{'t' * 40},files:transcribe:{'f' * 40}", "PERSONAS_DIR": str(personas)}
+    keys = {"API_KEYS": f"talker:talk:{'t' * 40},files:transcribe:{'f' * 40}", "VOICES_DIR": str(tmp_path / "voices")}
     with in_process(tmp_path, **keys) as service:
         for path in ("/personas", "/llm-models"):
             assert httpx.get(service.url + path).status_code == 401

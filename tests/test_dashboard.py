@@ -94,7 +94,7 @@ def test_prometheus_scrapes_the_service_and_job_workers() -> None:
     [found] = workers["dns_sd_configs"]
     assert found["names"] == ["worker"]
     # In its container, 127.0.0.1 would be unreachable for Prometheus.
-    assert COMPOSE["services"]["worker"]["environment"]["METRICS_ADDRESS"] == f"0.0.0.0:{found['port']}"
+    assert COMPOSE["services"]["worker"]["command"][-2:] == ["--metrics", f"0.0.0.0:{found['port']}"]
     assert job["metrics_path"] == "/metrics"
     script = COMPOSE["services"]["prometheus"]["command"][0]
     [target] = job["static_configs"][0]["targets"]

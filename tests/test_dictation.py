@@ -41,9 +41,7 @@ def test_audio_of_a_speculative_transcript_counts_towards_the_budget() -> None:
 
     async def write() -> None:
         conversation = Conversation("sys", budget_tokens=4000)
-        dictation = Dictation(
-            conversation, transcribe=heard, start=asyncio.create_task, emit=told.append, limit_s=60.0, room=room
-        )
+        dictation = Dictation(conversation, transcribe=heard, start=asyncio.create_task, emit=told.append, room=room)
         dictation.read(CLIP)
         dictation.write(CLIP, conversation.place().id, read=True)
         assert room.held == 2 * SIZE

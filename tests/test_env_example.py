@@ -12,8 +12,8 @@ from deploy.env_example import (
     COMPOSE,
     COMPOSE_DEFAULTS,
     COMPOSE_FIXED,
+    OTHERS,
     TIME_ZONE,
-    TRACES,
     compose_with_settings,
     render,
 )
@@ -95,7 +95,7 @@ def test_compose_passes_every_setting_to_the_container() -> None:
     environment = yaml.safe_load(text)["services"]["api"]["environment"]
     assert set(environment) == {name for field in Settings.model_fields for name in names(field)} | {
         TIME_ZONE,
-        *(name for name, _ in TRACES),
+        *(name for name, _ in OTHERS),
     }
     assert {name for name, value in environment.items() if value is not None} == {
         "PORT", *COMPOSE_DEFAULTS, *COMPOSE_FIXED
@@ -134,7 +134,6 @@ def test_team_env_matches_the_compose_file() -> None:
     assert added["REDIS_URL"] == "redis://redis:6379"
     worker, api = services["worker"], services["api"]
     assert (worker["image"], worker["build"]) == (api["image"], api["build"])
-    its_own = dict.fromkeys(("JOB_WORKERS", "METRICS_ADDRESS"))
-    assert {**worker["environment"], **its_own} == api["environment"]
+    assert {**worker["environment"], "JOB_WORKERS": None} == api["environment"]
     assert set(worker["volumes"]) <= set(api["volumes"])
     assert not {"ports"} & (set(worker) | set(services["postgres"]) | set(services["redis"]))

@@ -12,8 +12,10 @@ from pipeline.errors import BadInput
 from pipeline.stt import Segment
 from pipeline.transcripts.exports import as_document, document_of
 from pipeline.transcripts.exports.document import Document
+from pipeline.transcripts.exports.pdf import laid_out
 from pipeline.transcripts.subtitles import Layout
 from pipeline.transcripts.ttml import as_ttml
+from tests.adversarial import slow
 
 SEGMENTS = [
     Segment(0.5, 3.0, " Good morning, <everybody> & *all*.", speaker="Ana"),
@@ -61,6 +63,32 @@ def test_the_pdf_has_the_letters_of_many_scripts() -> None:
     maps = b"".join(text for one in streams if b"beginbfchar" in (text := _inflated(one)))
     codes = {int(code, 16) for code in re.findall(rb"<([0-9A-Fa-f]{4})>\s*$", maps.replace(b"\r", b""), re.MULTILINE)}
     assert {ord(letter) for letter in "çŁΕиש"} <= codes
+
+
+MANY_SIGNS = "(" * 1_500
+"""More characters in a row than Python's recursion may be deep."""
+
+
+@pytest.mark.parametrize(
+    "unit",
+    ["a" + "\u0301" * 50, "ب" + "\u064b" * 50, "\u200b", "a\u200d\u200d", "\u202b", "\u05d0\u2067"],
+    ids=["accents", "Arabic marks", "zero-width spaces", "joiners", "embeddings", "isolates"],
+)
+def test_a_pdf_of_characters_without_width_takes_linear_time(unit: str) -> None:
+    def pdf(text: str) -> None:
+        as_document("pdf", document(Segment(0.0, 1.0, f"\u05d0 {text}")))
+
+    whole = unit * (8_000 // len(unit))
+    assert slow(pdf, whole[:2_000], whole) == ""
+
+
+def test_a_pdf_has_hebrew_beside_many_signs() -> None:
+    assert as_document("pdf", document(Segment(0.0, 1.0, f"\u05d0{MANY_SIGNS} a {MANY_SIGNS}\u05d0")))
+
+
+def test_letters_keep_their_marks_in_a_pdf() -> None:
+    whole = "\u05d1\u05bc\u05b0\u0591 \u0915\u094d\u200d\u0937 \u1eed a\u0302\u0301"
+    assert laid_out(whole) == whole
 
 
 def _inflated(stream: bytes) -> bytes:

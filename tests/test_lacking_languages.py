@@ -35,8 +35,9 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 def english(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A service with Whisper tiny.en for conversations, and a persona in Portuguese."""
     folder = tmp_path_factory.mktemp("english")
-    (folder / "teacher.toml").write_text('language = "pt"\n')
-    with in_process(folder, **real_whisper(), PERSONAS_DIR=str(folder), TWILIO_AUTH_TOKEN=TOKEN) as service:
+    (folder / "personas").mkdir()
+    (folder / "personas" / "teacher.toml").write_text('language = "pt"\n')
+    with in_process(folder, **real_whisper(), VOICES_DIR=str(folder / "voices"), TWILIO_AUTH_TOKEN=TOKEN) as service:
         yield service
 
 
@@ -114,7 +115,7 @@ def test_a_streamed_recording_is_refused_before_it_is_sent(service: Service) -> 
 
 def test_a_watched_folder_says_it_before_it_begins_a_file(tmp_path: Path) -> None:
     english = ScriptedSTT("hello", languages=("en",))
-    with watching(tmp_path, heard=english, WATCH_LANGUAGE="de", WATCH_FORMATS="txt") as watched:
+    with watching(tmp_path, heard=english, SPEECH_LANGUAGE="de", WATCH_FORMATS="txt") as watched:
         watched.put("talk.wav")
         until(lambda: watched.shown()["status"] == "blocked")
         assert "understands English only" in watched.shown()["message"]

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, closing
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from pipeline import llm
 from pipeline.engines import Opened, open_named
 from pipeline.errors import EngineUnavailable
 from pipeline.llm import ENGINES, Generation, Message, Tool
@@ -24,7 +25,7 @@ from pipeline.settings import Settings
 from pipeline.settings.stages import SYSTEM_TOKENS
 from pipeline.workers import EngineSpec, Serving, Worker, open_worker
 from tests.llm_replies import quiet
-from tests.server_process import ServerProcess, serving
+from tests.server_process import ServerProcess, constants, serving
 from tests.servers.running import closed_port
 
 SYSTEM = (
@@ -36,7 +37,14 @@ STORY = [Message("system", SYSTEM), Message("user", "Tell me a long story about 
 
 
 def settings(folder: Path, **changes: Any) -> Settings:
-    return Settings(local_llm=str(folder), llm_temperature=0.0, **changes)
+    return Settings(local_llm=str(folder), **changes)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def certain() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(llm, "TEMPERATURE", 0.0)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -248,7 +256,7 @@ async def test_special_tokens_in_a_message_cannot_end_it(worker: Worker) -> None
 
 
 def test_service_answers_after_another_caller_hung_up_in_a_story(smollm: Path, tmp_path: Path) -> None:
-    short = {"LLM_TEMPERATURE": "0", "LLM_MAX_TOKENS": "32"}
+    short = {"LLM_MAX_TOKENS": "32", **constants({"pipeline.llm:TEMPERATURE": 0.0})}
     with serving(tmp_path, LLM_ENGINE="local", LOCAL_LLM=str(smollm), **short) as server:
         assert "too few to be trusted" in server.text
         health = httpx.get(f"{server.url}/health").raise_for_status().json()

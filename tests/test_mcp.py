@@ -88,7 +88,7 @@ def garden(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Garden]:
 @asynccontextmanager
 async def opened(folder: Path, servers: dict[str, Any]) -> AsyncIterator[Toolbox]:
     (folder / "mcp.json").write_text(json.dumps({"mcpServers": servers}))
-    async with open_tools(Settings(mcp_servers=str(folder / "mcp.json"))) as toolbox:
+    async with open_tools(Settings(tools=folder / "mcp.json")) as toolbox:
         yield toolbox
 
 
@@ -132,5 +132,5 @@ async def test_missing_server_fails_its_calls_and_other_tools_work(garden: Garde
 async def test_invalid_server_file_is_rejected(tmp_path: Path, text: str) -> None:
     (tmp_path / "mcp.json").write_text(text)
     with pytest.raises(ConfigError):
-        async with open_tools(Settings(mcp_servers=str(tmp_path / "mcp.json"))):
+        async with open_tools(Settings(tools=tmp_path / "mcp.json")):
             pass

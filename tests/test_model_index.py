@@ -58,7 +58,7 @@ def settings(folder: Path, **changes: str) -> Settings:
         "model_sources": "hub,index",
         **changes,
     }
-    return Settings(_env_file=None, isolate_models=False, **given)  # type: ignore[call-arg]
+    return Settings(_env_file=None, model_host="thread", **given)  # type: ignore[call-arg]
 
 
 def ignore(progress: Progress) -> None:

@@ -9,14 +9,13 @@ from typing import Any
 import pytest
 
 from pipeline.errors import EngineError, EngineUnavailable
-from pipeline.llm import CLOCK, Generation, Message, Tool, Usage
+from pipeline.llm import CLOCK, Generation, Message, Tool, Usage, streaming
 from pipeline.llm.ollama import installed, open_engine, probe
 from pipeline.settings import Settings
 from pipeline.support.json_types import JsonObject
 from pipeline.support.progress import Progress
 from tests.llm_replies import (
     ASKED,
-    HASTY,
     LIGHT,
     REPLY,
     check_a_server_that_goes_away,
@@ -57,14 +56,14 @@ async def test_reply_streams_and_ends_with_its_usage(address: str, server: FakeO
 
 
 async def test_model_is_warmed_up_and_asked_not_to_think(address: str, server: FakeOllama) -> None:
-    changes = {"llama_keep_alive": "-1", "history_tokens": 1414, "llm_temperature": 0.2, "llm_max_tokens": 50}
+    changes = {"model_idle_seconds": 90, "history_tokens": 1414, "llm_max_tokens": 50}
     async with open_engine(settings(address, **changes), quiet) as opened:
         (warm_up,) = server.requests
         await said(opened.engine)
     request = server.requests[1]
     assert warm_up["messages"] == []
-    assert warm_up["options"] == request["options"] == {"num_ctx": 2048, "temperature": 0.2, "num_predict": 50}
-    assert warm_up["keep_alive"] == request["keep_alive"] == -1
+    assert warm_up["options"] == request["options"] == {"num_ctx": 2048, "temperature": 0.7, "num_predict": 50}
+    assert warm_up["keep_alive"] == request["keep_alive"] == 90
     assert request["think"] is False
     assert not request.get("tools")
 
@@ -168,13 +167,14 @@ async def test_text_before_a_failure_is_delivered(address: str, server: FakeOlla
 @pytest.mark.parametrize("traps", [Traps(first_token_s=5), Traps(stall_after=2)])
 async def test_silent_model_times_out_and_is_disconnected(address: str, server: FakeOllama, traps: Traps) -> None:
     server.traps = traps
-    await check_that_silence_is_given_up(open_engine, settings(address, **HASTY), server)
+    await check_that_silence_is_given_up(open_engine, settings(address), server)
 
 
-async def test_endless_thinking_times_out(address: str, server: FakeOllama) -> None:
+async def test_endless_thinking_times_out(address: str, server: FakeOllama, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming, "FIRST_TOKEN_TIMEOUT_S", 0.5)
     server.traps = Traps(think_in_content="so " * 100)
     server.tokens_per_second = 20
-    error = await failure(open_engine, settings(address, llm_first_token_timeout_s=0.5))
+    error = await failure(open_engine, settings(address))
     assert error.code == "timeout"
 
 

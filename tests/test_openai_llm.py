@@ -12,7 +12,6 @@ from pipeline.llm.openai import open_engine, probe
 from pipeline.settings import Settings
 from tests.llm_replies import (
     ASKED,
-    HASTY,
     LIGHT,
     REPLY,
     check_a_server_that_goes_away,
@@ -41,13 +40,13 @@ async def address(server: FakeChat) -> AsyncIterator[str]:
 
 
 async def test_reply_streams_and_ends_with_its_usage(address: str, server: FakeChat) -> None:
-    async with open_engine(settings(address, llm_temperature=0.1, llm_max_tokens=9), quiet) as opened:
+    async with open_engine(settings(address, llm_max_tokens=9), quiet) as opened:
         deltas = [delta async for delta in opened.engine.reply(ASKED)]
     assert "".join(delta.text for delta in deltas) == REPLY
     assert len(deltas) > 5
     assert [delta.usage for delta in deltas if delta.usage] == [deltas[-1].usage] == [Usage(7, 8)]
     (request,) = server.requests
-    assert (request["temperature"], request["max_tokens"], request["stream"]) == (0.1, 9, True)
+    assert (request["temperature"], request["max_tokens"], request["stream"]) == (0.7, 9, True)
     assert request["messages"] == [{"role": m.role, "content": m.content} for m in ASKED]
 
 
@@ -133,7 +132,7 @@ async def test_each_failure_is_one_helpful_sentence(
 @pytest.mark.parametrize("traps", [ChatTraps(first_token_s=5), ChatTraps(stall_after=2)])
 async def test_silent_model_times_out_and_is_disconnected(address: str, server: FakeChat, traps: ChatTraps) -> None:
     server.traps = traps
-    await check_that_silence_is_given_up(open_engine, settings(address, **HASTY), server)
+    await check_that_silence_is_given_up(open_engine, settings(address), server)
 
 
 async def test_closing_the_reply_closes_the_connection(address: str, server: FakeChat) -> None:

@@ -52,7 +52,7 @@ def test_a_file_is_a_persona(tmp_path: Path) -> None:
 )
 def test_a_wrong_file_is_one_sentence(tmp_path: Path, content: str, why: str) -> None:
     (tmp_path / "teacher.toml").write_text(content)
-    with pytest.raises(ConfigError, match=rf"^The persona teacher\.toml in PERSONAS_DIR cannot be used: {why}\.$"):
+    with pytest.raises(ConfigError, match=rf"^The persona teacher\.toml cannot be used: {why}\.$"):
         Personas.load(tmp_path)
 
 
@@ -69,7 +69,7 @@ def test_names_and_their_number_are_limited(tmp_path: Path) -> None:
 
 def test_a_folder_in_place_of_a_file_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "teacher.toml").mkdir()
-    with pytest.raises(ConfigError, match=r"teacher\.toml in PERSONAS_DIR cannot be used: the file cannot be read"):
+    with pytest.raises(ConfigError, match=r"teacher\.toml cannot be used: the file cannot be read"):
         Personas.load(tmp_path)
 
 

@@ -109,7 +109,7 @@ def test_the_page_answers_and_the_rest_is_refused_until_it_is_ready(tmp_path: Pa
 async def test_each_stage_shows_its_step_until_its_engine_is_open() -> None:
     seen: list[list[Progress]] = []
     start = Start(lambda step: seen.append(start.steps))
-    async with open_stt(Settings(_env_file=None, stt_engine="sphinx", isolate_models=False), start.report):  # type: ignore[call-arg]
+    async with open_stt(Settings(_env_file=None, stt_engine="sphinx", model_host="thread"), start.report):  # type: ignore[call-arg]
         assert [[(one.step, one.model, one.stage) for one in steps] for steps in seen] == [
             [("load", "sphinx", "stt")],
             [],

@@ -10,6 +10,8 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
+from pipeline import stt as stt_module
+from pipeline import tts as tts_module
 from pipeline.audio.clip import Clip
 from pipeline.conversation import events, history
 from pipeline.conversation import turn as turn_module
@@ -62,9 +64,7 @@ def play(
 
     async def run() -> Heard:
         stages = Stages(stt or ScriptedSTT(), llm or ScriptedLLM(), tts or ScriptedTTS())
-        turn = Turn(
-            stages, Settings(**{"stt_timeout_s": 60, "tts_timeout_s": 60} | settings), voice=VOICE, language=language
-        )
+        turn = Turn(stages, Settings(**settings), voice=VOICE, language=language)
         heard, start = Heard(), asyncio.get_running_loop().time()
         async for event in turn.run(UTTERANCE, conversation or Conversation("sys", budget_tokens=1000)):
             heard.at.append((asyncio.get_running_loop().time() - start, event))
@@ -72,6 +72,8 @@ def play(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(turn_module, "TURN_TIMEOUT_S", turn_s)
+        patch.setattr(stt_module, "TIMEOUT_S", 60.0)
+        patch.setattr(tts_module, "TIMEOUT_S", 60.0)
         return virtual_time.run(run())
 
 

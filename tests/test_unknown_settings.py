@@ -1,6 +1,7 @@
 """Warnings about names that look like settings but have no effect."""
 
 import logging
+import os
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ KNOWN = {name for field in Settings.model_fields for name in names(field)}
         ("XTTS_PRECISION", "XTTS_PRECISION is no longer a setting (set TTS_PRECISION)"),
         ("KOKORO_MODEL", "KOKORO_MODEL is no longer a setting (set TTS_MODEL)"),
         ("JOB_ENGINE", "JOB_ENGINE is no longer a setting (MODAL_WEBHOOK_URL is enough)"),
-        ("MAX_LAG_S", "MAX_LAG_S is no longer a setting (a quarter of MAX_WAIT_S)"),
+        ("MAX_LAG_S", "MAX_LAG_S is no longer a setting (its value is fixed)"),
     ],
 )
 def test_unknown_names_in_env_are_reported_with_the_nearest(name: str, told: str) -> None:
@@ -54,10 +55,21 @@ def test_former_settings_in_the_environment_are_reported() -> None:
 
 def test_known_and_empty_names_are_not_reported() -> None:
     compose = [name for name, _, _ in env_example.COMPOSE]
-    others = [name for name, _ in env_example.TRACES]
+    others = [name for name, _ in env_example.OTHERS]
     known = dict.fromkeys([*KNOWN, *compose, *others, "COMPOSE_PROFILES"], "1")
     assert not list(without_effect(known, dict.fromkeys(KNOWN, "1")))
     assert not list(without_effect({"LEAD_MS": "", "NOTHING": None}, {"LEAD_MS": ""}))
+
+
+def test_variables_of_other_programs_can_be_in_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".env").write_text("TRIGGER_API_URL=https://trigger.example\nCOQUI_TOS_AGREED=1\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TRIGGER_API_URL", "")
+    monkeypatch.delenv("TRIGGER_API_URL")  # it is restored, too
+    monkeypatch.setenv("COQUI_TOS_AGREED", "0")
+    load_settings()
+    told = {name: os.environ[name] for name in ("TRIGGER_API_URL", "COQUI_TOS_AGREED")}
+    assert told == {"TRIGGER_API_URL": "https://trigger.example", "COQUI_TOS_AGREED": "0"}
 
 
 def test_a_name_is_reported_once() -> None:

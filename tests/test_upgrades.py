@@ -108,5 +108,7 @@ def test_with_keys_only_an_admin_installs(tmp_path: Path, offered: None) -> None
 
 
 def test_the_limits_of_uploads_are_in_health(tmp_path: Path) -> None:
-    with in_process(tmp_path, MAX_FILE_SIZE="2MB", MAX_FILE_SECONDS="60") as service:
-        assert httpx.get(f"{service.url}/health").json()["limits"] == {"file_bytes": 2 << 20, "file_seconds": 60.0}
+    for size, size_bytes, seconds in (("2MB", 2 << 20, 21_600.0), ("2GB", 2 << 30, (2 << 30) / 24_000)):
+        with in_process(tmp_path, MAX_FILE_SIZE=size) as service:
+            limits = httpx.get(f"{service.url}/health").json()["limits"]
+        assert limits == {"file_bytes": size_bytes, "file_seconds": seconds}

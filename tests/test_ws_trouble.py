@@ -80,12 +80,14 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Remote]:
         server = stack.enter_context(
             in_process(
                 tmp_path_factory.mktemp("remote"), MAX_MESSAGE_BYTES=str(MOST_WAITING),
-                STT_ENGINE="openai", STT_OPENAI_URL=hears.url, STT_TIMEOUT_S=str(HEARING_S),
+                STT_ENGINE="openai", STT_OPENAI_URL=hears.url,
                 LLM_ENGINE="ollama", LLAMA_ENDPOINT=ollama,
-                LLM_FIRST_TOKEN_TIMEOUT_S=str(PATIENCE_S),
-                TTS_ENGINE="openai", TTS_OPENAI_URL=speaks.url, TTS_TIMEOUT_S=str(PATIENCE_S),
+                TTS_ENGINE="openai", TTS_OPENAI_URL=speaks.url,
                 **constants({
+                    "pipeline.stt:TIMEOUT_S": HEARING_S,
+                    "pipeline.llm.streaming:FIRST_TOKEN_TIMEOUT_S": PATIENCE_S,
                     "pipeline.llm.streaming:TOKEN_TIMEOUT_S": PATIENCE_S,
+                    "pipeline.tts:TIMEOUT_S": PATIENCE_S,
                 }),
             )
         )  # fmt: skip

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 from bench.waiting import STAGES_VARIABLE
+from pipeline import stt
 from pipeline.audio.clip import Clip
 from pipeline.engines import Opened
 from pipeline.settings import Settings
@@ -53,6 +54,6 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
     """Start the engine in its worker."""
     seconds = json.loads(os.environ[STAGES_VARIABLE])["stt_s"]
     spec = EngineSpec("waiting-stt", "bench.waiting.stt:Ears", seconds)
-    async with open_worker(spec, settings, Serving(settings.stt_timeout_s, settings.stt_replicas or 1)) as worker:
-        front = WorkerFront(worker, "waiting", settings.stt_timeout_s)
+    async with open_worker(spec, settings, Serving(stt.TIMEOUT_S, settings.stt_replicas or 1)) as worker:
+        front = WorkerFront(worker, "waiting")
         yield Opened(front, "waiting", "cpu", worker.load, ["en"])

@@ -9,6 +9,7 @@ import numpy as np
 
 from bench.waiting import STAGES_VARIABLE
 from bench.waiting.stt import waiting
+from pipeline import tts
 from pipeline.audio.clip import Clip
 from pipeline.engines import Opened
 from pipeline.settings import Settings
@@ -54,5 +55,5 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
     """Start the engine in its worker."""
     seconds = json.loads(os.environ[STAGES_VARIABLE])["first_audio_s"]
     spec = EngineSpec("waiting-tts", "bench.waiting.tts:Mouth", seconds)
-    async with open_worker(spec, settings, Serving(settings.tts_timeout_s, settings.tts_replicas)) as worker:
-        yield Opened(WaitingSpeech(worker, "waiting", settings.tts_timeout_s), "waiting", "cpu", worker.load, ["en"])
+    async with open_worker(spec, settings, Serving(tts.TIMEOUT_S, settings.tts_replicas)) as worker:
+        yield Opened(WaitingSpeech(worker, "waiting"), "waiting", "cpu", worker.load, ["en"])

@@ -5,8 +5,7 @@ from pathlib import Path
 from jobs.folders.folder import Place, Wanted
 from jobs.job import Options
 from jobs.result import FORMATS
-from pipeline.errors import BadInput, ConfigError
-from pipeline.languages import language_code
+from pipeline.errors import ConfigError
 from pipeline.settings import Settings
 
 
@@ -31,12 +30,10 @@ def _wanted(settings: Settings) -> Wanted:
     formats = tuple(dict.fromkeys(one.strip().lower() for one in settings.watch_formats.split(",") if one.strip()))
     if not formats or not set(formats) <= FORMATS.keys():
         raise ConfigError(f"WATCH_FORMATS must have one or more of {', '.join(FORMATS)}.")
-    try:
-        language = language_code(settings.watch_language or None)
-    except BadInput as error:
-        raise ConfigError(f"WATCH_LANGUAGE: {error.message}") from None
-    options = Options(language=language, diarize=settings.watch_diarize, keywords=tuple(settings.keywords))
-    return Wanted(formats, options, settings.watch_settle_seconds)
+    options = Options(
+        language=settings.speech_language or None, diarize=settings.watch_diarize, keywords=tuple(settings.keywords)
+    )
+    return Wanted(formats, options)
 
 
 def _check_apart(roots: list[Path], uploads: Path) -> None:

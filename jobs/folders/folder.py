@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from jobs.database import Database
 from jobs.files import FileStore
@@ -30,7 +30,6 @@ class Wanted:
 
     formats: tuple[str, ...]
     options: Options
-    settle_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +65,7 @@ class Doors:
     check: Callable[[Options], Awaitable[None]]
     """Raises BadInput or EngineUnavailable if no job can have these options."""
     submit: Callable[[Submission, Recorder], Awaitable[None]]
-    render: Callable[[Job, str], Coroutine[Any, Any, str | bytes]]
+    render: Callable[[Job, str], Coroutine[object, object, str | bytes]]
     """Returns the transcript in a format. Raises NotPossible, Overloaded."""
 
 
@@ -83,7 +82,7 @@ class Folder:
         # Its own thread: a drive that hangs must not occupy one that others share.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="folder")
 
-    async def io(self, work: Callable[..., T], *args: Any) -> T:
+    async def io(self, work: Callable[..., T], *args: object) -> T:
         """Do work on the folder in its thread. While the folder does not answer, wait for it and start nothing else."""
         step = asyncio.get_running_loop().run_in_executor(self._thread, work, *args)
         try:

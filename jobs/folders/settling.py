@@ -9,6 +9,9 @@ from dataclasses import dataclass
 
 from jobs.folders.looking import Stamp
 
+SETTLE_S = 10.0
+"""Time for which a complete file has not changed, in seconds: longer than the pauses of a copy over a network."""
+
 
 @dataclass(slots=True)
 class _File:
@@ -21,9 +24,7 @@ class _File:
 class Settling:
     """The files of one folder, as the last looks have shown them."""
 
-    def __init__(self, settle_s: float) -> None:
-        """settle_s: time in seconds for which a complete file has not changed."""
-        self._settle_s = settle_s
+    def __init__(self) -> None:
         self._files: dict[str, _File] = {}
 
     def seen(self, found: Mapping[str, Stamp], now: float) -> None:
@@ -39,7 +40,7 @@ class Settling:
         ready = [
             (file.stamp.mtime_ns, path)
             for path, file in self._files.items()
-            if not file.done and now - file.since >= self._settle_s
+            if not file.done and now - file.since >= SETTLE_S
         ]
         return [(path, self._files[path].stamp) for _, path in sorted(ready)]
 

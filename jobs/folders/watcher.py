@@ -51,7 +51,7 @@ class Watcher:
 
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
-        self._settling = Settling(folder.wanted.settle_s)
+        self._settling = Settling()
         self._writer = ResultWriter(folder)
 
     async def run(self) -> None:

@@ -47,22 +47,22 @@ def kinds_after(setting: str) -> tuple[str, ...]:
     return kinds
 
 
-def read_prompts(path: Path | None) -> Mapping[str, str]:
-    """Return the instruction of each kind: those of INSIGHT_PROMPTS, and PROMPTS for the other kinds. Blocks. Raises
-    ConfigError."""
-    if path is None:
-        return PROMPTS
+def read_prompts(file: Path) -> Mapping[str, str]:
+    """Return the instruction of each kind: those of the operator's file, if it exists, and PROMPTS for the other kinds.
+    Blocks. Raises ConfigError."""
     try:
-        found = tomllib.loads(path.read_text("utf-8"))
+        found = tomllib.loads(file.read_text("utf-8"))
+    except FileNotFoundError:
+        return PROMPTS
     except OSError as error:
-        raise ConfigError(f"INSIGHT_PROMPTS cannot be read: {error.strerror}.") from None
+        raise ConfigError(f"{file} cannot be read: {error.strerror}.") from None
     except ValueError as error:
-        raise ConfigError(f"INSIGHT_PROMPTS is not valid TOML: {error}.") from None
+        raise ConfigError(f"{file} is not valid TOML: {error}.") from None
     for kind, told in found.items():
         if kind not in PROMPTS:
-            raise ConfigError(f"INSIGHT_PROMPTS: {kind[:60]!r} is not one of {', '.join(PROMPTS)}.")
+            raise ConfigError(f"{file}: {kind[:60]!r} is not one of {', '.join(PROMPTS)}.")
         if not isinstance(told, str) or not told.strip() or len(told) > MAX_PROMPT_CHARS:
-            raise ConfigError(f"INSIGHT_PROMPTS: {kind} must be a text of at most {MAX_PROMPT_CHARS} characters.")
+            raise ConfigError(f"{file}: {kind} must be a text of at most {MAX_PROMPT_CHARS} characters.")
     return {**PROMPTS, **found}
 
 

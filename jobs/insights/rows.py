@@ -54,7 +54,7 @@ class Insight:
         return Insight(**dict(row))
 
 
-def _row(job_id: str, kind: str, prompt: str, language: str | None, question: str | None) -> dict[str, Any]:
+def _row(job_id: str, kind: str, prompt: str, language: str | None, question: str | None) -> dict[str, object]:
     now = time.time()
     return {
         "id": new_id(), "job_id": job_id, "kind": kind, "status": "queued", "prompt": prompt, "language": language,
@@ -161,7 +161,7 @@ class InsightStore:
             del self._served[next(iter(self._served))]
         return begins
 
-    async def change(self, insight: Insight, **values: Any) -> bool:
+    async def change(self, insight: Insight, **values: object) -> bool:
         """Change an insight that the caller writes, and renew its heartbeat; return False if the lease is lost."""
         mine = (insights.c.id == insight.id, insights.c.lease == insight.lease, insights.c.status == "running")
         async with self._database.writing() as connection:
@@ -180,7 +180,7 @@ class InsightStore:
 
     async def again(self, insight: Insight, code: str, message: str, *, in_s: float, counted: bool = True) -> bool:
         """Queue for a retry; return False if the lease is lost. counted: whether this attempt counts."""
-        values: dict[str, Any] = {"error_code": code, "error_message": message, "due_at": time.time() + in_s}
+        values: dict[str, object] = {"error_code": code, "error_message": message, "due_at": time.time() + in_s}
         if not counted:
             values["attempts"] = insights.c.attempts - 1
         return await self.change(insight, status="queued", **values)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Protocol, TypeVar
 
+from pipeline import stt
 from pipeline.audio.clip import Clip
 from pipeline.conversation import events
 from pipeline.conversation.events import Event
@@ -34,16 +35,14 @@ class Dictation:
         transcribe: Callable[[Clip], Coroutine[object, object, Transcript]],
         start: Start,
         emit: Callable[[Event], None],
-        limit_s: float,
         room: Room,
     ) -> None:
         """transcribe: transcribes one utterance. start: starts a task of the conversation. emit: receives
-        UtteranceTranscribed and UtteranceFailed, in the order of the utterances. limit_s: timeout for one transcript.
-        room: budget for the audio until its transcript is written; an utterance beyond the budget fails."""
+        UtteranceTranscribed and UtteranceFailed, in the order of the utterances. room: budget for the audio until
+        its transcript is written; an utterance beyond the budget fails."""
         self._conversation = conversation
         self._transcribe, self._start = transcribe, start
         self._emit = emit
-        self._limit_s = limit_s
         self._room = room
         self._pending: list[asyncio.Task[None]] = []
         self._read: asyncio.Task[Transcript] | None = None
@@ -116,7 +115,7 @@ class Dictation:
         """after: the earlier utterances, whose transcripts are emitted first. reading: the speculative transcript, if
         one was started; if it fails, the utterance is transcribed again."""
         try:
-            async with asyncio.timeout(self._limit_s):
+            async with asyncio.timeout(stt.TIMEOUT_S):
                 if reading is not None:
                     await asyncio.wait([reading])
                 heard = _heard(reading) or await self._transcribe(clip)

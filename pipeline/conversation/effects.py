@@ -119,7 +119,6 @@ class Effects(ABC):
             transcribe=self._transcribe,
             start=self._tasks.start,
             emit=self._out.emit,
-            limit_s=settings.stt_timeout_s,
             room=room or Unlimited(),
         )
         self.announcements = Announcements(
@@ -336,7 +335,6 @@ class Effects(ABC):
                 language=self.language or self.reply_options.languages or None,
                 prompt=self.reply_options.hint,
                 words=self.reply_options.words,
-                limit_s=self._settings.stt_timeout_s,
             )
 
     async def _transcribe_after(self, before: Sequence[asyncio.Task[Transcript]], clip: Clip) -> Transcript:

@@ -5,6 +5,7 @@ import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, nullcontext
 
+from pipeline import tts
 from pipeline.audio.clip import Clip
 from pipeline.audio.speed import Tempo
 from pipeline.conversation import events
@@ -33,14 +34,12 @@ class SpokenReply:
         tts: TextToSpeech,
         voice: Voice,
         options: ReplyOptions,
-        timeout_s: float,
         *,
         fixed_language: bool,
         unread: Unread | None,
     ) -> None:
-        """timeout_s: longest wait for the next audio of a clause. fixed_language: see
-        `pipeline.speech.language.text_language`. unread: see `Turn`."""
-        self._tts, self._voice, self._options, self._timeout_s = tts, voice, options, timeout_s
+        """fixed_language: see `pipeline.speech.language.text_language`. unread: see `Turn`."""
+        self._tts, self._voice, self._options = tts, voice, options
         self._fixed_language = fixed_language
         self._unread = unread
 
@@ -104,7 +103,7 @@ class SpokenReply:
             async with aclosing(self._tts.speak(text, voice=self._voice, language=language)) as clips:
                 while True:
                     try:
-                        async with asyncio.timeout(self._timeout_s):
+                        async with asyncio.timeout(tts.TIMEOUT_S):
                             clip = await anext(clips)
                     except StopAsyncIteration:
                         return

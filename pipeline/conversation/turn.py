@@ -204,7 +204,6 @@ class Turn:
             self._stages.tts,
             self._voice,
             self._options,
-            self._settings.tts_timeout_s,
             fixed_language=bool(self._settings.speech_language),
             unread=self._unread,
         )
@@ -237,7 +236,6 @@ class Turn:
                     utterance,
                     language=self._language or self._options.languages or None,
                     prompt=self._options.hint,
-                    limit_s=self._settings.stt_timeout_s,
                     words=self._options.words,
                 )
             metrics.TRANSCRIBED.inc(utterance.seconds)

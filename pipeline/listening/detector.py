@@ -7,6 +7,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from pipeline.audio.clip import Samples
+from pipeline.listening.silero import CONTEXT, STATE, Silero
 
 RATE_HZ = 16_000
 FRAME = 512
@@ -100,41 +101,34 @@ class SpeechDetector:
 
 
 class SileroActivity:
-    """Silero VAD v6, the ONNX model inside faster-whisper: shared weights, own state (LSTM and 64 samples of context).
+    """Silero VAD v6 (`silero`): shared weights, own state (the LSTM's, and CONTEXT samples).
 
-    Some 60 to 90 µs per frame: cheap enough to run on the event loop.
+    Some 60 µs per frame: cheap enough to run on the event loop.
     """
 
     def __init__(self) -> None:
-        from faster_whisper.vad import get_vad_model  # 0.2 s, once per process
-
-        self._session = get_vad_model().session
+        self._network = _network()
         self.reset()
 
     def reset(self) -> None:
-        self._h = np.zeros((1, 1, 128), np.float32)
-        self._c = np.zeros((1, 1, 128), np.float32)
-        self._input = np.zeros((1, 64 + FRAME), np.float32)
-        """The last 64 samples, and room for a frame: used again, because most calls have one frame."""
+        self._hidden, self._cell = np.zeros((2, STATE), np.float32)
+        self._before = np.zeros((1, CONTEXT), np.float32)
 
     def probability(self, frame: Samples) -> float:
-        self._input[0, 64:] = frame
-        return self._run(self._input)[0]
+        return self.probabilities(frame[None])[0]
 
     def probabilities(self, frames: Samples) -> Sequence[float]:
-        """See `ManyFrames`. Returns exactly the values of single calls, in two thirds of the time, without other
-        threads in the interpreter in between."""
+        """See `ManyFrames`. Returns the values of single calls, up to rounding, in half of the time."""
         if not len(frames):
             return []
-        before = np.concatenate([self._input[:, :64], frames[:-1, -64:]])
-        return self._run(np.concatenate([before, frames], axis=1))
+        before = np.concatenate([self._before, frames[:-1, -CONTEXT:]])
+        self._before = frames[-1:, -CONTEXT:]
+        inputs = np.concatenate([before, frames], axis=1)
+        found, self._hidden, self._cell = self._network.run(inputs, self._hidden, self._cell)
+        return found
 
-    def _run(self, inputs: Samples) -> list[float]:
-        """Return the probabilities. inputs: the frames, each with the 64 samples before it."""
-        found, self._h, self._c = self._session.run(None, {"input": inputs, "h": self._h, "c": self._c})
-        self._input[0, :64] = inputs[-1, -64:]
-        probabilities: list[float] = found.ravel().tolist()
-        return probabilities
+
+_network = cache(Silero)
 
 
 class FullBand:

@@ -58,6 +58,19 @@ _SUBORDINATE = {
 SUBORDINATE_WORDS = 5
 """Number of words, without a comma, up to which such a text lacks its main clause."""
 
+_ADDRESSES = {
+    language: re.compile(address)
+    for language, address in {
+        "en": r"(?:(?:and|but|so|now|well|okay|ok) )*(?:ladies and gentlemen|my friends|"
+        r"(?:dear|my (?:fellow|dear|good)) \w+|(?:hey|hi|okay|ok) (?:parley|computer|assistant)|parley|hey)",
+        "pt": r"(?:(?:e|mas|então|bem|bom) )*(?:senhoras e senhores|meus amigos|(?:(?:meus )?(?:caros|queridos)) \w+|"
+        r"(?:ei|olá|oi) (?:parley|computador|assistente)|parley|ei)",
+        "es": r"(?:(?:y|pero|entonces|bueno|pues) )*(?:señoras y señores|mis amigos|(?:(?:mis )?queridos) \w+|"
+        r"(?:oye|hola|eh) (?:parley|computadora|ordenador|asistente)|parley|oye)",
+    }.items()
+}
+"""Forms of address: after one that stands alone, the user is about to say more."""
+
 _ENDINGS = {
     "en": "think so|hope so|guess so|suppose so|a while|as well",
     "pt": "e você|acho que não|acho que sim|se faz favor",
@@ -147,7 +160,7 @@ def completeness(text: str, language: str | None) -> float:
 
 
 def _hangs(text: str, said: str, words: list[str], language: str) -> bool:
-    if said in STARTS[language]:
+    if said in STARTS[language] or _ADDRESSES[language].fullmatch(said):
         return True
     if said.endswith(ENDINGS[language]):
         return False

@@ -83,6 +83,8 @@ class Generation:
 CLOCK = "current_time"
 """Name of the function that tells a model the time."""
 
+TEMPERATURE = 0.7
+"""Sampling temperature of a reply whose client and persona choose none."""
 AS_SET = Generation()
 """The deployment's own settings."""
 

@@ -6,7 +6,6 @@ import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import replace
-from typing import Any
 
 from pipeline.engines import Opened
 from pipeline.errors import EngineError, EngineUnavailable, ParleyError
@@ -22,7 +21,7 @@ log = logging.getLogger(__name__)
 RECHECK_S = 5.0
 """Interval between two checks of a dead server, in seconds."""
 
-Open = Callable[[Settings, Report], AbstractAsyncContextManager[Opened[Any]]]
+Open = Callable[[Settings, Report], AbstractAsyncContextManager[Opened[LanguageModel]]]
 Probe = Callable[[Settings], Awaitable[None]]
 
 
@@ -49,7 +48,7 @@ async def _error(probe: Probe, server: Settings) -> ParleyError | None:
 @asynccontextmanager
 async def open_servers(
     servers: Sequence[Settings], open_one: Open, probe: Probe, report: Report
-) -> AsyncIterator[Opened[Any]]:
+) -> AsyncIterator[Opened[LanguageModel]]:
     """Open the model on each server that responds. Raises the error of the first one if none does."""
     if len(servers) == 1:
         async with open_one(servers[0], report) as opened:

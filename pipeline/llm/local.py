@@ -9,9 +9,10 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
+from pipeline import llm
 from pipeline.engines import Opened
 from pipeline.errors import EngineUnavailable
-from pipeline.llm import Generation, Message, Tool
+from pipeline.llm import Generation, Message, Tool, streaming
 from pipeline.llm.chat_message import ChatMessage
 from pipeline.llm.local_config import TOO_SMALL, WANTED, Chunk, LocalConfig, check, parameters
 from pipeline.llm.reading import read_arguments
@@ -73,7 +74,7 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
     size = await asyncio.to_thread(parameters, folder)
     config = _config(settings, folder, size, await models_hardware(settings))
     spec = EngineSpec("local", "pipeline.llm.local_engine:LocalModel", config)
-    async with open_worker(spec, settings, Serving(settings.llm_first_token_timeout_s)) as worker:
+    async with open_worker(spec, settings, Serving(streaming.FIRST_TOKEN_TIMEOUT_S)) as worker:
         about = await worker.call("describe")
         name = folder.name
         kind = str(about["compute_type"]).removesuffix("_float32")
@@ -102,7 +103,7 @@ def _config(settings: Settings, folder: Path, size: int, hardware: Hardware) -> 
         threads=max(1, min(MOST_THREADS, hardware.cores)),
         context=settings.context_tokens,
         max_tokens=settings.llm_max_tokens,
-        temperature=settings.llm_temperature,
+        temperature=llm.TEMPERATURE,
         repetition_penalty=SMALL_PENALTY if size < TOO_SMALL else 1.0,
     )
 

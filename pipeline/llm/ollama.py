@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import httpx
 from ollama import AsyncClient, ProgressResponse, ResponseError
 
+from pipeline import llm
 from pipeline.engines import Opened
 from pipeline.errors import EngineError, EngineUnavailable
 from pipeline.llm import Generation, LanguageModel, Message, Tool
@@ -41,6 +42,9 @@ ADDRESS = "llama_endpoint"
 # Errors that can end a stream, in addition to Ollama's own. The last three mean that it is not Ollama's protocol.
 _BROKEN = (ResponseError, httpx.HTTPError, ConnectionError, ValueError, AttributeError, TypeError)
 
+KEEP_ALIVE_S = 1800.0
+"""Time without a reply after which Ollama unloads the model, in seconds, if MODEL_IDLE_SECONDS is 0: its own 5 minutes
+are shorter than the pauses in which users come back, and other programs may need the memory later."""
 START_TIMEOUT_S = 120.0
 """Timeout for loading a model in Ollama, and for each step of pulling it, in seconds."""
 
@@ -179,12 +183,10 @@ class OllamaModel(ServedModel):
         self._chats = chats
         self._think: bool | None = False
         self._calls_tools = True
-        keep_alive = settings.llama_keep_alive
-        # A bare number means seconds; Ollama would refuse it as a string.
-        self._keep_alive: str | float = float(keep_alive) if keep_alive.lstrip("-").isdecimal() else keep_alive
+        self._keep_alive = settings.model_idle_seconds or KEEP_ALIVE_S
         self._options = {
             "num_ctx": settings.context_tokens,
-            "temperature": settings.llm_temperature,
+            "temperature": llm.TEMPERATURE,
             "num_predict": settings.llm_max_tokens,
         }
 

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from pipeline import llm
 from pipeline.engines import Opened
 from pipeline.errors import ConfigError, EngineError, EngineUnavailable
 from pipeline.llm import Generation, LanguageModel, Message, Tool, ToolCall
@@ -127,7 +128,7 @@ class OpenAIModel(ServedModel):
         body: JsonObject = {
             "model": self._model,
             "messages": [_message(message) for message in self._dated(messages, tools)],
-            "temperature": self._settings.llm_temperature,
+            "temperature": llm.TEMPERATURE,
             "max_tokens": generation.max_tokens,
             "stream": True,
         }

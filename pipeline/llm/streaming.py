@@ -22,6 +22,8 @@ T = TypeVar("T")
 
 CONNECT_TIMEOUT_S = 3.0
 """Timeout for connecting to the language model, in seconds; it is usually near."""
+FIRST_TOKEN_TIMEOUT_S = 60.0
+"""Timeout from the request to the first token, in seconds: a cold model loads in this time."""
 TOKEN_TIMEOUT_S = 15.0
 """Timeout between two tokens, in seconds: a longer pause in a spoken reply is a failure."""
 MAX_TOKEN_BYTES = 8
@@ -137,7 +139,7 @@ class ServedModel(ABC):
         most = self._settings.llm_max_tokens
         limited = replace(generation, max_tokens=min(most, generation.max_tokens or most))
         deltas = self._deltas(messages, tools, must_call, limited)
-        return in_time(deltas, server=self._server, settings=self._settings)
+        return in_time(deltas, server=self._server)
 
     async def _deltas(
         self, messages: Sequence[Message], tools: Sequence[Tool], must_call: bool, generation: Generation
@@ -275,14 +277,12 @@ async def with_deadlines(
             yield chunk
 
 
-async def in_time(
-    deltas: AsyncGenerator[ReplyDelta, None], *, server: str, settings: "Settings"
-) -> AsyncGenerator[ReplyDelta, None]:
-    """Yield the deltas that contain something, within the timeouts of the settings. Raises like `with_deadlines`."""
+async def in_time(deltas: AsyncGenerator[ReplyDelta, None], *, server: str) -> AsyncGenerator[ReplyDelta, None]:
+    """Yield the deltas that contain something, within the timeouts. Raises like `with_deadlines`."""
     timed = with_deadlines(
         deltas,
         server=server,
-        first_s=settings.llm_first_token_timeout_s,
+        first_s=FIRST_TOKEN_TIMEOUT_S,
         between_s=TOKEN_TIMEOUT_S,
         speaks=lambda delta: bool(delta.text or delta.calls),
     )

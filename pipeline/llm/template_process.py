@@ -42,7 +42,7 @@ class TemplateProcess:
         self._made = [source, dict(special), list(tokens)]
         self._process = self._start()
 
-    def render(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]]) -> str:
+    def render(self, messages: Sequence[Mapping[str, object]], tools: Sequence[Mapping[str, object]]) -> str:
         """Return the prompt; see `ChatTemplate.render`. Raises EngineError, also when the template exceeds a limit."""
         if self._process.poll() is not None:
             self._process = self._start()

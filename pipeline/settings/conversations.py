@@ -14,10 +14,6 @@ class ConversationSettings(Group):
     # --- live conversation ---
     silence_ms: int = Field(default=500, ge=100)
     """Silence after which a turn is over, in ms."""
-    speculations: int = Field(default=3, ge=0)
-    """Maximum number of speculative replies for an utterance; 0 disables speculation."""
-    half_duplex: bool = False
-    """Ignore the microphone while the assistant speaks: for loudspeakers without echo cancellation."""
     noise_reduction: float = Field(default=0.0, ge=0, le=1)
     """Reduce noise before the voice activity detection where the client does not choose, as on the telephone: the share
     of filtered sound, 0 to 1; 0: off. Needs the extra `noise`."""

@@ -32,9 +32,7 @@ class JobSettings(Group):
     pinned the job; 0: never."""
     after_transcription: str = ""
     """Comma-separated insights that the language model writes about each completed job: title, summary, actions,
-    chapters."""
-    insight_prompts: Path | None = None
-    """TOML file with instructions in place of Parley's: title, summary, actions, chapters, translation, answer."""
+    chapters (docs/jobs.md#what-the-language-model-adds: instructions of your own)."""
 
     # --- watched folders ---
     watch_dir: str = ""
@@ -44,12 +42,8 @@ class JobSettings(Group):
     """Folder for the results; empty: beside each recording."""
     watch_formats: str = "txt,srt"
     """Comma-separated formats of the results: txt, json, srt, vtt, ttml, md, docx, pdf."""
-    watch_language: str = ""
-    """Language of the recordings (ISO 639-1); empty: detected."""
     watch_diarize: bool = False
     """Identify the speakers (needs the extra `speakers`)."""
-    watch_settle_seconds: float = Field(default=10.0, ge=0.5, le=86_400)
-    """A file is complete when it has not changed for this time. Set more if files arrive over a network that pauses."""
 
     # --- job inputs ---
     url_allow: str = ""
@@ -68,8 +62,6 @@ class JobSettings(Group):
     trigger_secret_key: str = ""
     """Trigger.dev's key. When set, jobs for MODAL_WEBHOOK_URL go to the task of deploy/trigger/, which passes them on
     and retries by its own rules."""
-    trigger_url: str = "https://api.trigger.dev"
-    """Trigger.dev's URL, or your own."""
 
     # --- webhooks ---
     webhook_url: str = ""

@@ -6,6 +6,10 @@ from pydantic import Field, field_validator
 
 from pipeline.settings.group import Group
 
+LONGEST_S = 21_600.0
+"""Longest recording to transcribe, in seconds, or what MAX_FILE_SIZE holds at BYTES_A_SECOND if that is more."""
+BYTES_A_SECOND = 24_000
+"""192 kbit/s, at which 500 MB are 6 hours."""
 MIN_CONNECTIONS = 1024
 """Connections that the service accepts, or two for each of MAX_SESSIONS if that is more."""
 
@@ -23,9 +27,8 @@ class ServiceSettings(Group):
     process uses one core and carries about 100 conversations; raise MAX_SESSIONS, too."""
     wyoming_uri: str = ""
     """Address for the Wyoming protocol, which Home Assistant uses (tcp://127.0.0.1:10300); empty: off. It has no
-    keys: every client that reaches the address has access."""
-    wyoming_zeroconf: bool = False
-    """Announce WYOMING_URI on the local network by zeroconf (mDNS), so that Home Assistant discovers it."""
+    keys: every client that reaches the address has access. An address other than loopback is announced on the network
+    (zeroconf), so that Home Assistant discovers it."""
     audiosocket_address: str = ""
     """Address for calls from Asterisk by AudioSocket (127.0.0.1:9092; docs/telephone.md); empty: off."""
     audiosocket_allowed: str = "127.0.0.1,::1"
@@ -58,9 +61,6 @@ class ServiceSettings(Group):
     """Detailed logs, including transcripts and replies."""
     log_format: Literal["console", "json"] = "console"
     """Log format: lines for people, or one JSON object a line with session, turn and trace_id."""
-    metrics_address: str = ""
-    """Address on which `python main.py worker` serves its metrics for Prometheus (127.0.0.1:9464); empty: none. It
-    needs no key: every client that reaches it can read them. The service has its own on PORT, under /metrics."""
 
     # --- access ---
     api_keys: str = ""
@@ -86,10 +86,6 @@ class ServiceSettings(Group):
     # --- limits ---
     max_message_bytes: int = Field(default=26_214_400, ge=1024)
     """Largest WebSocket message, in bytes; a larger one closes the connection with 1009."""
-    max_waiting_bytes: int = Field(default=268_435_456, ge=1024)
-    """Memory budget shared by all connections, in bytes: for messages and requests while they are received, wait, and
-    are parsed or decoded, and for sound that waits for its transcript. One caller can use half of it. Data beyond the
-    budget is refused with `overloaded`."""
     max_audio_seconds: float = Field(default=120.0, gt=0)
     """Longest utterance, in seconds."""
     max_sessions: int = Field(default=64, ge=1)
@@ -104,9 +100,8 @@ class ServiceSettings(Group):
     "none" for no limit. Counted in Redis if REDIS_URL is set."""
     max_file_size: int = Field(default=524_288_000, ge=1024)
     """Largest file that is uploaded or fetched, in bytes or with a unit (500MB; a KB is 1024 bytes). A zip can unpack
-    to four times as much, and to 500 files."""
-    max_file_seconds: float = Field(default=21_600.0, gt=0)
-    """Longest recording to transcribe, in seconds."""
+    to four times as much, and to 500 files. A recording can be as long as this size holds at 192 kbit/s, and in any
+    case 6 hours."""
     max_files: int = Field(default=8, ge=1)
     """Maximum number of recordings transcribed at the same time; further ones are refused with 503 and Retry-After.
     Four times as many uploads can be in progress."""
@@ -117,6 +112,11 @@ class ServiceSettings(Group):
         if 0 < len(value) < 32:
             raise ValueError("must have 32 characters or more (openssl rand -hex 32)")
         return value
+
+    @property
+    def max_file_seconds(self) -> float:
+        """Longest recording to transcribe, in seconds, whatever its size is."""
+        return max(LONGEST_S, self.max_file_size / BYTES_A_SECOND)
 
     @property
     def max_connections(self) -> int:

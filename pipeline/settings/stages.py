@@ -48,8 +48,6 @@ class StageSettings(Group):
     """Minimum length of sound that Whisper encodes, in seconds, from 10 to 30; it was trained on 30, and 10 takes a
     quarter of the time on a CPU. 0: 30 on CUDA; 10 on a CPU, and 30 there for a model that proves less exact at 10 when
     it is loaded."""
-    stt_timeout_s: float = Field(default=60.0, gt=0)
-    """Timeout for the transcript of one utterance, in seconds."""
     stt_model: str = ""
     """Model of STT_ENGINE=parakeet: a hub name (owner/name) or a folder with Parakeet or Canary in onnx-asr's layout;
     empty: istupakov/parakeet-tdt-0.6b-v3-onnx. Of STT_ENGINE=openai: a name on that server; empty: whisper-1. Whisper's
@@ -86,8 +84,6 @@ class StageSettings(Group):
     """Ollama's address; several, separated by commas, share the replies, without those that do not respond."""
     llama_pull: bool = False
     """Pull LLAMA_MODEL at start if Ollama does not have it."""
-    llama_keep_alive: str = "30m"
-    """How long Ollama keeps the model loaded after a turn ("30m"; "-1": forever)."""
     llm_openai_url: str = "http://localhost:8080/v1"
     """Base URL of an OpenAI-compatible chat server (vLLM, llama.cpp), for LLM_ENGINE=openai; several, separated by
     commas, share the replies, without those that do not respond."""
@@ -101,24 +97,17 @@ class StageSettings(Group):
     llm_models: str = ""
     """Comma-separated models of the same server that a conversation can choose instead of the usual one; all: every one
     that the server lists. Empty: all of Ollama's, and with LLM_ENGINE=openai all if LLM_OPENAI_MODEL names none."""
-    personas_dir: Path = Path("personas")
-    """Folder of personas: a TOML file each, with a system prompt, a voice, a model (docs/getting-started.md)."""
-    llm_temperature: float = Field(default=0.7, ge=0.0, le=2.0)
-    """Sampling temperature of the reply."""
     llm_max_tokens: int = Field(default=512, ge=1)
     """Maximum length of a reply, in tokens."""
-    llm_first_token_timeout_s: float = Field(default=60.0, gt=0)
-    """Timeout from the request to the first token, in seconds (a cold model loads in this time)."""
     system_prompt: str = (
         "You are Parley, a friendly voice assistant. Your reply is spoken aloud: answer in one to three short "
         "sentences of plain text, without Markdown, lists, emoji or code."
     )
     """Instructions for the language model before the conversation; `?system=` replaces them for one connection."""
-    tools: bool = True
-    """Offer functions (docs/tools.md) to the language model; a small model can be better without them."""
-    mcp_servers: str = ""
-    """A JSON file with MCP servers whose functions the language model can call ("mcpServers", in the format of other
-    programs); needs the extra `mcp`."""
+    tools: bool | Path = Field(default=True, union_mode="left_to_right")
+    """Functions for the language model (docs/tools.md): true: Parley's own and those of installed packages; a JSON file
+    with MCP servers ("mcpServers", in the format of other programs; needs the extra `mcp`): theirs, too; false: none,
+    with which a small model can be better."""
     history_tokens: int = Field(default=3000, ge=256)
     """How much of a conversation is sent to the language model, in tokens (estimated); older turns are left out.
     The context window of Ollama and of LOCAL_LLM is this, LLM_MAX_TOKENS and 584 more."""
@@ -128,18 +117,18 @@ class StageSettings(Group):
     """auto: xtts or pocket if installed and their weights are here, kokoro if its weights are here and the machine
     speaks with it in real time, else espeak."""
     voice_name: str = "man"
-    """The assistant's voice: the name of a folder or file in voices/ or audios/, without its extension."""
+    """The assistant's voice: the name of a folder or file in voices/ or audios/, without its extension; or of a voice
+    of the model, or of TTS_OPENAI_URL's server."""
     speech_language: str = ""
-    """Language of the users, if it is always the same: a code of ISO 639 (pt, por), a tag (pt-BR) or an English name;
-    empty: detected in each turn. Texts in its alphabet are pronounced in it, too. (Not called LANGUAGE, because
-    desktops set that to something else.)"""
+    """Language of the users, and of recordings in WATCH_DIR, if it is always the same: a code of ISO 639 (pt, por), a
+    tag (pt-BR) or an English name; empty: detected in each. Texts in its alphabet are pronounced in it, too. (Not
+    called LANGUAGE, because desktops set that to something else.)"""
     lexicon: str = ""
     """A TOML file with the pronunciation of words: a spelling, or IPA between slashes, by language (docs/speech.md)."""
     voices_dir: Path = Path("voices")
     """Folder of your voices: a folder (voice.toml and clips) or a bare WAV each. Parley's own voices, and WAVs in
-    audios/, are voices, too."""
-    tts_timeout_s: float = Field(default=30.0, gt=0)
-    """Timeout from a clause to its first sound, and between two chunks, in seconds."""
+    audios/, are voices, too. Beside it, the folder `personas` has a TOML file for each persona
+    (docs/getting-started.md)."""
     tts_device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device for XTTS and pocket."""
     tts_model: str = ""
@@ -150,18 +139,15 @@ class StageSettings(Group):
     tts_precision: Literal["float32", "float16", "bfloat16", "int8"] = "float32"
     """Precision of the voice's model. int8: XTTS and pocket on a CPU (XTTS is about four times faster). float16,
     bfloat16: XTTS on a GPU. Everything but float32 is unverified."""
-    coqui_tos_agreed: bool = False
-    """Accept the Coqui Public Model License (non-commercial) of XTTS's weights; required to download them."""
     tts_openai_url: str = "http://localhost:8880/v1"
     """Base URL of an OpenAI-compatible speech server, for TTS_ENGINE=openai."""
     tts_openai_key: str = ""
     """Key for that server."""
-    tts_openai_voice: str = ""
-    """Voice on that server, regardless of VOICE_NAME; empty: the one in the description of the voice."""
 
     # --- local models ---
-    model_host: Literal["local", "ray"] = "local"
-    """local: local models run on this machine. ray: on a Ray cluster (docs/scaling.md); needs the extra `ray`."""
+    model_host: Literal["local", "thread", "ray"] = "local"
+    """local: each local model runs in a process of its own, which is restarted after a crash. thread: in a thread of
+    the service, which saves memory. ray: on a Ray cluster (docs/scaling.md); needs the extra `ray`."""
     ray_address: str = ""
     """HOST:PORT of an existing Ray cluster, for MODEL_HOST=ray; this machine must be one of its nodes. Empty: start a
     cluster of this machine alone."""
@@ -177,12 +163,6 @@ class StageSettings(Group):
     ray_max_replicas: int = Field(default=0, ge=0, le=1024)
     """Maximum number of replicas of a model on Ray: while calls wait, more are started than STT_REPLICAS or
     TTS_REPLICAS, and ended when they are idle; with MODEL_IDLE_SECONDS the last one, too. 0: their number is fixed."""
-    isolate_models: bool = True
-    """Run each local model in a separate process that is restarted after a crash; false: in a thread."""
-    max_wait_s: float = Field(default=20.0, gt=0)
-    """Maximum time that a conversation's call waits for a model, in seconds. A call that is expected to wait longer is
-    refused at once; one that has waited this long is refused then, because the user has probably left. Files are not
-    refused. While calls wait longer than a quarter of it, new conversations are refused with 503."""
     stt_replicas: int = Field(default=0, ge=0, le=64)
     """Copies of the recogniser that work in parallel, each with its own memory. 0: for Whisper on a CPU one for each
     core if it is tiny or base, else one for each 8 cores, at most 4, within a quarter of the memory; else one."""
@@ -192,15 +172,14 @@ class StageSettings(Group):
     """Maximum number of short utterances of several users, or of windows of recordings, that Whisper decodes together;
     1: each alone. 0: chosen for this machine (utterances: 16 on CUDA; on a CPU 8 with a shorter WHISPER_CONTEXT_S, else
     1. Windows: 16 on CUDA; on a CPU 4, or 8 for a model loaded for recordings, and 1 while conversations use it)."""
-    models_on_demand: bool = True
-    """Load Whisper models other than WHISPER_MODEL when a request names one (docs/files.md), downloading them if
-    necessary. false: use only the loaded one."""
     model_memory_mb: int = Field(default=0, ge=0)
-    """Memory that all Whisper models together can use, in MB (estimated); unused models are unloaded to make room. 0:
-    four fifths of the GPU's memory, or half of the machine's."""
+    """Memory that all Whisper models together can use, in MB (estimated): others than WHISPER_MODEL are loaded when a
+    request names one (docs/files.md), downloaded if necessary, and unloaded to make room. 0: four fifths of the GPU's
+    memory, or half of the machine's; 1: only WHISPER_MODEL."""
     model_idle_seconds: float = Field(default=0.0, ge=0)
     """Time without use after which a local model is unloaded, in seconds: its process ends and frees its memory; the
-    next call waits until it is loaded again. 0: never."""
+    next call waits until it is loaded again. Ollama unloads its model then, too. 0: never; in Ollama after 30
+    minutes."""
 
     @field_validator("whisper_context_s")
     @classmethod
@@ -230,6 +209,16 @@ class StageSettings(Group):
             return language_code(value) or ""
         except BadInput as error:
             raise ValueError(error.message) from None
+
+    @property
+    def personas_dir(self) -> Path:
+        """Folder of personas, beside VOICES_DIR."""
+        return self.voices_dir.parent / "personas"
+
+    @property
+    def insights_file(self) -> Path:
+        """TOML file with the operator's instructions for insights, beside VOICES_DIR; it need not exist."""
+        return self.voices_dir.parent / "insights.toml"
 
     @property
     def keywords(self) -> tuple[str, ...]:

@@ -175,13 +175,17 @@ class TellsLanguage(Protocol):
         ...
 
 
+TIMEOUT_S = 60.0
+"""Timeout for the transcript of one utterance, and for each step of a recording's, in seconds: longer than the slowest
+supported model takes for MAX_AUDIO_SECONDS. A worker that gives nothing for this time hangs, and is ended."""
+
+
 async def in_time(
-    stt: SpeechToText, clip: Clip, *, language: Spoken, prompt: Hinted, limit_s: float, words: bool = False
+    stt: SpeechToText, clip: Clip, *, language: Spoken, prompt: Hinted, words: bool = False
 ) -> Transcript:
-    """Transcribe a whole utterance within a time limit. Raises the errors of `transcribe`, and StageFailed
-    (timeout)."""
+    """Transcribe a whole utterance within TIMEOUT_S. Raises the errors of `transcribe`, and StageFailed (timeout)."""
     try:
-        async with asyncio.timeout(limit_s):
+        async with asyncio.timeout(TIMEOUT_S):
             return await stt.transcribe(clip, language=language, prompt=prompt, words=words)
     except TimeoutError:
         raise StageFailed("Speech recognition took too long.", code="timeout") from None

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from pipeline import stt
 from pipeline.audio.clip import Clip, encode_wav
 from pipeline.engines import Opened
 from pipeline.errors import EngineError, EngineUnavailable
@@ -42,15 +43,12 @@ class OpenAITranscriber:
     limits = WindowLimits(max_s=120.0)
     """Servers split audio that is too long for their model; this is short enough to show progress."""
 
-    def __init__(
-        self, client: "AsyncOpenAI", model: str, timeout_s: float, host: str, keywords: Sequence[str] = ()
-    ) -> None:
+    def __init__(self, client: "AsyncOpenAI", model: str, host: str, keywords: Sequence[str] = ()) -> None:
         """keywords: names and words that may be spoken in any call."""
         self._client = client
         self._model = model
         self._keywords = tuple(keywords)
         self._takes_keywords = known_as(model, TAKES_KEYWORDS) is not None
-        self._timeout_s = timeout_s
         self._host = host
         self._verbose = True
 
@@ -62,10 +60,10 @@ class OpenAITranscriber:
         wav = await asyncio.to_thread(lambda: encode_wav(clip.at(RATE_HZ)))
         fields = self._hints(request)
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(stt.TIMEOUT_S):
                 response = await self._ask(wav, fields, words)
         except TimeoutError:
-            raise EngineError(f"{self._host} returned no text in {self._timeout_s:g} s.", code="timeout") from None
+            raise EngineError(f"{self._host} returned no text in {stt.TIMEOUT_S:g} s.", code="timeout") from None
         return _transcript(response, request.language, clip.seconds)
 
     async def segments(self, window: Clip, request: FileRequest) -> AsyncGenerator[Segment, None]:
@@ -75,10 +73,10 @@ class OpenAITranscriber:
         if request.temperature:
             fields["temperature"] = request.temperature
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(stt.TIMEOUT_S):
                 response = await self._ask(wav, fields, request.words, translate=request.translate)
         except TimeoutError:
-            raise EngineError(f"{self._host} returned no text in {self._timeout_s:g} s.", code="timeout") from None
+            raise EngineError(f"{self._host} returned no text in {stt.TIMEOUT_S:g} s.", code="timeout") from None
         for segment in _segments(response, request, window.seconds):
             yield segment
 
@@ -208,8 +206,8 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
     async with openai.AsyncOpenAI(
         base_url=settings.stt_openai_url,
         api_key=settings.stt_openai_key or "none",  # the client requires one; servers without keys ignore it
-        timeout=settings.stt_timeout_s,
+        timeout=stt.TIMEOUT_S,
         max_retries=1,
     ) as client:
         model = settings.stt_model or DEFAULT_MODEL
-        yield Opened(OpenAITranscriber(client, model, settings.stt_timeout_s, host, settings.keywords), model, host)
+        yield Opened(OpenAITranscriber(client, model, host, settings.keywords), model, host)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline import stt
 from pipeline.audio.clip import Clip, Samples
 from pipeline.engines import Opened
 from pipeline.errors import EngineError, EngineUnavailable
@@ -276,7 +277,7 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
     threads = max(1, min(MOST_THREADS, hardware.cores // replicas))
     batch = settings.stt_batch or 1
     serving = Serving(
-        settings.stt_timeout_s,
+        stt.TIMEOUT_S,
         replicas,
         batched=frozenset({"transcribe", "segments"}),
         batch=batch,
@@ -290,5 +291,5 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
     name = weights.model_name(settings).rstrip("/").rpartition("/")[2]
     async with open_worker(spec, settings, serving) as worker:
         front_of = TellingFront if len(languages) == 1 else WorkerFront
-        front = front_of(worker, "parakeet", settings.stt_timeout_s, WindowLimits(WINDOW_S, batch=batch))
+        front = front_of(worker, "parakeet", WindowLimits(WINDOW_S, batch=batch))
         yield Opened(front, f"{name} ({kind})", "cpu", worker.load, languages, name, kind, translates=translates)

@@ -65,14 +65,15 @@ class Recognisers:
         # A driver that does not report its memory leaves the decision to the loading.
         room_mb = (hardware.gpu_memory_mb or 1_000_000) * 4 // 5 if on_gpu else hardware.memory_mb // 2
         kept_mb = self._own_mb() if own.info.engine == "whisper" else 0
-        self.residents: Residents[Running[SpeechToText]] = Residents(
-            settings.model_memory_mb or room_mb, kept_mb, RETRY_S
-        )
+        most_mb = settings.model_memory_mb or room_mb
+        self.residents: Residents[Running[SpeechToText]] = Residents(most_mb, kept_mb, RETRY_S)
+        self._alone = most_mb - kept_mb < self._mb("tiny")
+        """Whether no other model fits."""
 
     @property
     def runnable(self) -> Sequence[Runnable]:
         """The models of the table (`pipeline.stt.models`) that can be requested."""
-        if not self._settings.models_on_demand:
+        if self._alone:
             return ()
         # With WHISPER_DEVICE=cpu the GPU is left to other programs.
         return runnable(replace(self.hardware, gpus=()) if self._settings.whisper_device == "cpu" else self.hardware)
@@ -93,7 +94,7 @@ class Recognisers:
 
     def here(self) -> list[str]:
         """Sizes whose weights are on this machine, and the folders in MODELS_DIR. Looks at the disk."""
-        if not self._settings.models_on_demand:
+        if self._alone:
             return []
         return [*(size for size in weights.sizes() if self._here(size)), *weights.folders(self._settings)]
 
@@ -106,7 +107,7 @@ class Recognisers:
         asked = (name or "").strip()
         if not asked or asked.lower() in {own.lower() for own in self.own_names()}:
             return Model(self._own.info.model, None)
-        model = self._other(asked) if self._settings.models_on_demand else None
+        model = None if self._alone else self._other(asked)
         if model is None and openai_names.known_as(asked, self.own_names()):
             return Model(self._own.info.model, None)
         if model is None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipeline import tts
 from pipeline.audio.clip import Clip
 from pipeline.errors import EngineError, EngineUnavailable
 from pipeline.workers import EngineSpec, Serving, open_worker
@@ -45,7 +46,7 @@ async def known_clip(settings: "Settings") -> Known | None:
     parts: list[Clip] = []
     try:
         async with (
-            open_worker(spec, settings, Serving(settings.tts_timeout_s, 1)) as worker,
+            open_worker(spec, settings, Serving(tts.TIMEOUT_S, 1)) as worker,
             aclosing(worker.stream("speak", SENTENCE, "en-us+f2", 165, 50)) as clips,
         ):
             async for clip in clips:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipeline import stt
 from pipeline.audio.clip import Clip
 from pipeline.engines import Opened
 from pipeline.errors import EngineError, EngineUnavailable
@@ -202,7 +203,7 @@ async def open_engine(settings: "Settings", report: Report) -> AsyncIterator[Ope
 
     await probe(settings)
     spec = EngineSpec("sphinx", "pipeline.stt.sphinx:SphinxEngine", SphinxConfig(grammar()))
-    serving = Serving(settings.stt_timeout_s, settings.stt_replicas or 1)
+    serving = Serving(stt.TIMEOUT_S, settings.stt_replicas or 1)
     async with open_worker(spec, settings, serving) as worker:
-        front = TellingFront(worker, "sphinx", settings.stt_timeout_s, LIMITS)
+        front = TellingFront(worker, "sphinx", LIMITS)
         yield Opened(front, "en-us", "cpu", worker.load, ["en"])

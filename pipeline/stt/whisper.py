@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
+from pipeline import stt
 from pipeline.engines import Opened
 from pipeline.errors import EngineUnavailable
 from pipeline.languages import NAMES
@@ -108,7 +109,7 @@ async def _open(choice: weights.Choice, report: Report) -> AsyncIterator[Opened[
     identity = (config.folder, config.beam, config.keywords, *asked)
     spec = EngineSpec("whisper", "pipeline.stt.whisper_engine:WhisperEngine", config, identity=identity)
     serving = Serving(
-        settings.stt_timeout_s,
+        stt.TIMEOUT_S,
         planned.replicas,
         batched=frozenset({"transcribe", "segments"}),
         batch=planned.batch,
@@ -122,7 +123,7 @@ async def _open(choice: weights.Choice, report: Report) -> AsyncIterator[Opened[
         limits = WindowLimits(
             window_s(loaded.context_s), batch=planned.file_batch, parallel=planned.replicas, pack=PACK
         )
-        front = TellingFront(worker, "whisper", settings.stt_timeout_s, limits)
+        front = TellingFront(worker, "whisper", limits)
         languages = list(NAMES) if loaded.multilingual else ["en"]
         kind = loaded.compute_type
         yield Opened(

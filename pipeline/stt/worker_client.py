@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from typing import TypeVar
 
+from pipeline import stt
 from pipeline.audio.clip import Clip
 from pipeline.errors import EngineError
 from pipeline.stt import FileRequest, Hinted, Segment, Spoken, Transcript, WindowLimits
@@ -27,10 +28,9 @@ class WorkerFront:
     yields None as soon as its turn comes, and then Segments.
     """
 
-    def __init__(self, worker: Worker, name: str, timeout_s: float, limits: WindowLimits | None = None) -> None:
+    def __init__(self, worker: Worker, name: str, limits: WindowLimits | None = None) -> None:
         self._worker = worker
         self._name = name
-        self._timeout_s = timeout_s
         self.limits = limits or WindowLimits()
 
     async def segments(self, window: Clip, request: FileRequest) -> AsyncGenerator[Segment, None]:
@@ -46,20 +46,20 @@ class WorkerFront:
                     return
                 except TimeoutError:
                     raise EngineError(f"{self._name} returned no text in {deadline_s:g} s.", code="timeout") from None
-                deadline_s = self._timeout_s
+                deadline_s = stt.TIMEOUT_S
                 if step is not None:
                     yield step
 
     async def transcribe(self, clip: Clip, *, language: Spoken, prompt: Hinted, words: bool) -> Transcript:
         """See the Protocol. Raises EngineError (timeout) when waiting and decoding together take too long."""
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(stt.TIMEOUT_S):
                 async with aclosing(self._worker.stream("transcribe", clip, language, prompt, words)) as steps:
                     async for step in steps:
                         if isinstance(step, Transcript):
                             return step
         except TimeoutError:
-            raise EngineError(f"{self._name} returned no text in {self._timeout_s:g} s.", code="timeout") from None
+            raise EngineError(f"{self._name} returned no text in {stt.TIMEOUT_S:g} s.", code="timeout") from None
         raise AssertionError("an engine ends with its transcript")
 
 

@@ -12,14 +12,13 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 import pipeline.telemetry.metrics  # noqa: F401  # registers the metrics before the first scrape
 from pipeline.errors import ConfigError
-from pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from pipeline.engines import EngineInfo
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # they would double the number of series
 
-NOT_AN_ADDRESS = "METRICS_ADDRESS must be a host and a port, such as 127.0.0.1:9464."
+NOT_AN_ADDRESS = "The address for metrics must be a host and a port, such as 127.0.0.1:9464."
 CALLS = ("waiting", "running")
 REPLICAS = ("loaded", "unloaded")
 CLOSE_S = 0.1
@@ -62,18 +61,18 @@ def engine_metrics(engines: Sequence["EngineInfo"]) -> Iterator[Metric]:
 
 
 @asynccontextmanager
-async def exposed(settings: Settings, engines: Callable[[], Sequence["EngineInfo"]]) -> AsyncIterator[None]:
-    """Serve metrics on METRICS_ADDRESS, by plain HTTP and without a key, while the block runs; not at all if it is
-    empty. Raises ConfigError if it is not an address, or cannot be listened on."""
-    if not settings.metrics_address:
+async def exposed(address: str, engines: Callable[[], Sequence["EngineInfo"]]) -> AsyncIterator[None]:
+    """Serve metrics on an address (HOST:PORT), by plain HTTP and without a key, while the block runs; not at all if it
+    is empty. Raises ConfigError if it is not an address, or cannot be listened on."""
+    if not address:
         yield
         return
     here = Collected(lambda: engine_metrics(engines()))
-    host, port = _address(settings.metrics_address)
+    host, port = _address(address)
     try:
         server, thread = start_http_server(port, host)
     except OSError as error:
-        raise ConfigError(f"Cannot listen on METRICS_ADDRESS={settings.metrics_address}: {error.strerror}.") from None
+        raise ConfigError(f"Cannot listen on {address} for metrics: {error.strerror}.") from None
     REGISTRY.register(here)
     try:
         yield
@@ -85,7 +84,7 @@ async def exposed(settings: Settings, engines: Callable[[], Sequence["EngineInfo
 
 
 def _address(text: str) -> tuple[str, int]:
-    """Return the host and the port of METRICS_ADDRESS. Raises ConfigError."""
+    """Return the host and the port of an address. Raises ConfigError."""
     try:
         found = urlsplit(f"//{text}")
         host, port = found.hostname, found.port

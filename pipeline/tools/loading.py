@@ -5,6 +5,7 @@ import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from importlib.metadata import entry_points
+from pathlib import Path
 from types import ModuleType
 
 from pipeline.errors import EngineUnavailable
@@ -23,23 +24,23 @@ GROUP = "parley.tools"
 async def open_tools(settings: Settings) -> AsyncIterator[Toolbox]:
     """Yield all functions of the deployment, and keep the connections to MCP servers open meanwhile.
 
-    Raises ConfigError or EngineUnavailable when MCP_SERVERS cannot be used at all. A server that cannot be reached
-    only causes a warning: the assistant works without it.
+    Raises ConfigError or EngineUnavailable when the file in TOOLS cannot be used at all. A server that cannot be
+    reached only causes a warning: the assistant works without it.
     """
     if not settings.tools:
         yield Toolbox()
         return
     functions = {**basic(local_time), **installed()}
-    if not settings.mcp_servers:
+    if not isinstance(settings.tools, Path):
         yield Toolbox(functions)
         return
     try:
         mcp = importlib.import_module("pipeline.tools.mcp_servers")
     except ModuleNotFoundError as error:
         raise EngineUnavailable(
-            "MCP_SERVERS is set, but the package mcp is not installed.", remedy='Run: pip install "parley[mcp]"'
+            "TOOLS names MCP servers, but the package mcp is not installed.", remedy='Run: pip install "parley[mcp]"'
         ) from error
-    async with mcp.open_servers(settings) as more:
+    async with mcp.open_servers(settings.tools) as more:
         yield Toolbox({**functions, **more})
 
 

@@ -23,7 +23,6 @@ from mcp.client.streamable_http import streamable_http_client
 
 from pipeline.errors import ConfigError, cause_of
 from pipeline.llm import Tool
-from pipeline.settings import Settings
 from pipeline.support.on_demand import OnDemand
 from pipeline.tools import Company, Function, ToolError
 
@@ -37,9 +36,9 @@ _NAME = re.compile(r"[^A-Za-z0-9_-]+")
 
 
 @asynccontextmanager
-async def open_servers(settings: Settings) -> AsyncIterator[Mapping[str, Function]]:
-    """Yield the functions of all reachable servers, by name. Raises ConfigError for an invalid file."""
-    servers = [Server(name, config) for name, config in _read(Path(settings.mcp_servers)).items()]
+async def open_servers(file: Path) -> AsyncIterator[Mapping[str, Function]]:
+    """Yield the functions of all reachable servers that the file names. Raises ConfigError for an invalid one."""
+    servers = [Server(name, config) for name, config in _read(file).items()]
     try:
         functions: dict[str, Function] = {}
         opened = await asyncio.gather(*(server.open() for server in servers), return_exceptions=True)
@@ -57,9 +56,9 @@ def _read(path: Path) -> dict[str, dict[str, object]]:
     try:
         servers = json.loads(path.read_text(encoding="utf-8"))["mcpServers"]
     except (OSError, ValueError, KeyError, TypeError):
-        raise ConfigError('MCP_SERVERS must name a JSON file with an object "mcpServers".') from None
+        raise ConfigError('TOOLS must be true, false, or a JSON file with an object "mcpServers".') from None
     if not isinstance(servers, dict):
-        raise ConfigError('"mcpServers" in the file of MCP_SERVERS must be an object.')
+        raise ConfigError('"mcpServers" in the file of TOOLS must be an object.')
     for name, server in servers.items():
         if not isinstance(server, dict) or not (server.get("command") or server.get("url")):
             raise ConfigError(f'The MCP server {name[:40]!r} needs a "command" or a "url".')

@@ -13,7 +13,7 @@ from pipeline.transcripts.line_breaks import by_characters
 from pipeline.workers.caller import Urgency, less_urgent
 
 
-async def spoken_words(recogniser: SpeechToText, clip: Clip, text: str, language: str, *, limit_s: float) -> list[Word]:
+async def spoken_words(recogniser: SpeechToText, clip: Clip, text: str, language: str) -> list[Word]:
     """Return the words of a clause with their times from the start of its clip. Words that are heard differently ("3"
     and "three") share the time between those around them; in a language that the recogniser does not know, all do.
     language: ISO 639-1, a region can follow. Raises EngineError, Overloaded, StageFailed (timeout)."""
@@ -21,7 +21,7 @@ async def spoken_words(recogniser: SpeechToText, clip: Clip, text: str, language
     code, heard = language.partition("-")[0], list[Word]()
     try:
         with less_urgent(Urgency.LATER):
-            found = await stt.in_time(recogniser, clip, language=code, prompt=None, words=True, limit_s=limit_s)
+            found = await stt.in_time(recogniser, clip, language=code, prompt=None, words=True)
             heard += found.words
     except EngineError as error:
         if error.code != "unsupported_language":

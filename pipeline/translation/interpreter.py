@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 
+from pipeline import tts
 from pipeline.audio.clip import Clip, Samples
 from pipeline.errors import EngineError, ParleyError, StageFailed
 from pipeline.listening.detector import VoiceActivity
@@ -79,7 +80,6 @@ class Interpreter:
         self.language = language
         """The target language; a change applies to the clauses that are not being translated yet."""
         self._tts, self._voice, self._emit = tts, voice, emit
-        self._timeout_s = settings.tts_timeout_s
         self._sound: Channel[Samples] = Channel(SOUND_AHEAD)
         self._backlog = Backlog()
         self._sayable: Channel[Sayable] = Channel(TEXTS_AHEAD)
@@ -93,7 +93,6 @@ class Interpreter:
             stt,
             activity=activity,
             language=settings.speech_language or None,
-            timeout_s=settings.stt_timeout_s,
             emit=emit,
             release=self._backlog.put,
         )
@@ -184,7 +183,7 @@ class Interpreter:
         async with aclosing(clips_of(speech)) as clips:
             while True:
                 try:
-                    async with asyncio.timeout(self._timeout_s):
+                    async with asyncio.timeout(tts.TIMEOUT_S):
                         clip = await anext(clips, None)
                 except TimeoutError:
                     raise StageFailed("Speech synthesis took too long.", code="timeout") from None

@@ -63,13 +63,12 @@ class Listener:
         *,
         activity: VoiceActivity,
         language: str | None,
-        timeout_s: float,
         emit: Callable[[SourceDelta | Failed], Awaitable[None]],
         release: Callable[[SourceClause], Awaitable[None]],
     ) -> None:
-        """language: ISO 639-1 of the speech; None: detected. timeout_s: for one transcript. emit: receives the words.
+        """language: ISO 639-1 of the speech; None: detected. emit: receives the words.
         release: receives the clauses; both are awaited, which stops the listening."""
-        self._engine, self._language, self._timeout_s = engine, language, timeout_s
+        self._engine, self._language = engine, language
         self._emit, self._release = emit, release
         max_s = min(MAX_WINDOW_S, engine.limits.max_s)
         self._windows = Windows(activity, Cutting(max_s=max_s, pause_s=LONG_PAUSE_S, pad_s=PAD_S))
@@ -209,7 +208,7 @@ class Listener:
     async def _transcribe(self, window: Window) -> Transcript:
         clip = Clip(window.samples, RATE_HZ)
         with metrics.stage("stt"):
-            heard = await stt.in_time(self._engine, clip, language=self._language, prompt=None, limit_s=self._timeout_s)
+            heard = await stt.in_time(self._engine, clip, language=self._language, prompt=None)
         metrics.TRANSCRIBED.inc(clip.seconds)
         return Transcript(encodable(heard.text), heard.language, heard.duration_s, heard.language_probability)
 

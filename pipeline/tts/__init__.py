@@ -33,6 +33,10 @@ class TextToSpeech(Protocol):
         ...
 
 
+TIMEOUT_S = 30.0
+"""Timeout from a clause to its first sound, and between two chunks, in seconds. A worker that gives nothing for this
+time hangs, and is ended."""
+
 ENGINES: dict[str, str] = {
     "xtts": "pipeline.tts.xtts",
     "pocket": "pipeline.tts.pocket",

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TypeVar
 
+from pipeline import tts
 from pipeline.audio.clip import Clip
 from pipeline.errors import EngineError
 from pipeline.voices.catalogue import Voice
@@ -59,11 +60,10 @@ class WorkerSpeech(ABC):
     follows_instructions = False
     reads_ipa = False
 
-    def __init__(self, worker: Worker, name: str, timeout_s: float) -> None:
-        """name: of the engine, for errors. timeout_s: longest wait for the next sound."""
+    def __init__(self, worker: Worker, name: str) -> None:
+        """name: of the engine, for errors."""
         self._worker = worker
         self._name = name
-        self._timeout_s = timeout_s
 
     @abstractmethod
     async def _request(self, said: str, voice: Voice, language: str | None) -> tuple[object, ...]:
@@ -79,6 +79,6 @@ class WorkerSpeech(ABC):
         Overloaded."""
         if said := clean(text):
             stream = self._worker.stream("speak", *await self._request(said, voice, language))
-            async with aclosing(within(sounding(stream), self._timeout_s, self._name)) as clips:
+            async with aclosing(within(sounding(stream), tts.TIMEOUT_S, self._name)) as clips:
                 async for clip in clips:
                     yield clip

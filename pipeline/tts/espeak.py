@@ -7,6 +7,7 @@ import importlib.util
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
+from pipeline import tts
 from pipeline.engines import Opened
 from pipeline.errors import EngineError, EngineUnavailable
 from pipeline.settings import Settings
@@ -38,19 +39,19 @@ def spec() -> EngineSpec:
 async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opened["EspeakSpeech"]]:
     """Start eSpeak in its worker. Raises EngineUnavailable, or EngineError when the library does not start."""
     await probe(settings)
-    serving = Serving(settings.tts_timeout_s, settings.tts_replicas)
+    serving = Serving(tts.TIMEOUT_S, settings.tts_replicas)
     async with open_worker(spec(), settings, serving) as worker:
         codes, version = await worker.call("describe")
-        speech = EspeakSpeech(worker, codes, settings.tts_timeout_s)
+        speech = EspeakSpeech(worker, codes)
         yield Opened(speech, f"eSpeak NG {version}", "cpu", worker.load, sorted(codes))
 
 
 class EspeakSpeech(WorkerSpeech):
     """See `pipeline.tts.TextToSpeech`. 22,050 Hz."""
 
-    def __init__(self, worker: Worker, codes: Mapping[str, str], timeout_s: float) -> None:
+    def __init__(self, worker: Worker, codes: Mapping[str, str]) -> None:
         """codes: each language code that eSpeak knows → the name of its voice."""
-        super().__init__(worker, "eSpeak", timeout_s)
+        super().__init__(worker, "eSpeak")
         self._codes = codes
 
     async def _request(self, said: str, voice: Voice, language: str | None) -> tuple[object, ...]:

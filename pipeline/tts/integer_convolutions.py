@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from pipeline.tts.onnx_graph import TYPES, attributes, node, tensor, values
+from pipeline.support.onnx_graph import TYPES, attributes, node, tensor, values
 
 END = np.iinfo(np.int64).max
 
@@ -42,7 +43,7 @@ def speed_up(model: Any) -> int:
     return replaced
 
 
-def _weights(old: Any, constants: dict[str, Any]) -> np.ndarray[Any, Any] | None:
+def _weights(old: Any, constants: dict[str, Any]) -> NDArray[np.generic] | None:
     """Return the weights of a convolution without their zero point, int8, shape (outputs, inputs, taps); None if it
     cannot be replaced."""
     if old.op_type != "ConvInteger" or attributes(old).get("group", [1]) != [1]:
@@ -55,11 +56,11 @@ def _weights(old: Any, constants: dict[str, Any]) -> np.ndarray[Any, Any] | None
     weights = values(stored).astype(np.int16) - values(zero).astype(np.int16)
     if weights.min() < -128 or weights.max() > 127:
         return None
-    small: np.ndarray[Any, Any] = weights.astype(np.int8)
+    small: NDArray[np.generic] = weights.astype(np.int8)
     return small
 
 
-def _product(old: Any, weights: np.ndarray[Any, Any]) -> Iterator[Any]:
+def _product(old: Any, weights: NDArray[np.generic]) -> Iterator[Any]:
     """Yield the nodes and constants that replace a convolution: each time step becomes a row with the inputs of all
     taps, multiplied by the weights."""
     outputs, inputs, taps = weights.shape

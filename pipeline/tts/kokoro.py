@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from pipeline import tts
 from pipeline.engines import Opened
 from pipeline.errors import EngineError, EngineUnavailable
 from pipeline.settings import HOME, Settings
@@ -72,11 +73,11 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
         raise EngineUnavailable("Kokoro has no voices.", remedy=f"Put its voices (NAME.bin) into {folder / 'voices'}.")
     config = KokoroConfig(str(folder.resolve()), str(next(iter(files.values())).resolve()))
     spec = EngineSpec("kokoro", "pipeline.tts.kokoro_engine:Kokoro", config)
-    serving = Serving(settings.tts_timeout_s, settings.tts_replicas)
+    serving = Serving(tts.TIMEOUT_S, settings.tts_replicas)
     async with open_phonemes(settings) as phonemes, open_worker(spec, settings, serving) as worker:
         if settings.tts_engine == "auto":
             await _check_speed(worker, settings.models_dir, folder / "model.onnx")
-        speech = KokoroSpeech(worker, phonemes, files, settings.tts_timeout_s)
+        speech = KokoroSpeech(worker, phonemes, files)
         yield Opened(
             speech, "Kokoro-82M", "cpu", worker.load, list(LANGUAGES), voices=built_in(files), source=origin.source,
             licence=origin.licence,
@@ -113,9 +114,9 @@ class KokoroSpeech(WorkerSpeech):
 
     reads_ipa = True
 
-    def __init__(self, worker: Worker, phonemes: Phonemes, files: Mapping[str, Path], timeout_s: float) -> None:
+    def __init__(self, worker: Worker, phonemes: Phonemes, files: Mapping[str, Path]) -> None:
         """files: voice of the model → its file, not empty."""
-        super().__init__(worker, "Kokoro", timeout_s)
+        super().__init__(worker, "Kokoro")
         self._phonemes = phonemes
         self._files = files
 

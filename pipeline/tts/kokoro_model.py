@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from pipeline.audio.clip import Samples
 from pipeline.errors import EngineError
-from pipeline.tts import integer_convolutions, onnx_graph
+from pipeline.support import onnx_graph
+from pipeline.tts import integer_convolutions
 from pipeline.tts.onnx_session import loading, run, run_all, session
 
 FEATURES, SOURCE = "/decoder/decoder/generator/LeakyRelu_1_output_0", "/decoder/decoder/generator/Concat_3_output_0"

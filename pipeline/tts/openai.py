@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from pipeline import tts
 from pipeline.audio.clip import Clip
 from pipeline.engines import Opened
 from pipeline.errors import EngineError, EngineUnavailable
@@ -59,13 +60,13 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
     client = AsyncOpenAI(
         base_url=settings.tts_openai_url,
         api_key=settings.tts_openai_key or "none",
-        timeout=Timeout(settings.tts_timeout_s, connect=CONNECT_TIMEOUT_S),
+        timeout=Timeout(tts.TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
         max_retries=0,  # a retry would come too late for a conversation
     )
     async with client:
         model = settings.tts_model or DEFAULT_MODEL
-        speech = OpenAiSpeech(client, model, settings.tts_openai_voice, settings.tts_timeout_s)
-        yield Opened(speech, model, _host(settings))
+        named = Voice(settings.voice_name, engines={"openai": {"voice": settings.voice_name}})
+        yield Opened(OpenAiSpeech(client, model), model, _host(settings), voices=[named])
 
 
 class OpenAiSpeech:
@@ -75,12 +76,9 @@ class OpenAiSpeech:
     """Instructions are passed on; a server whose model follows none ignores them."""
     reads_ipa = False
 
-    def __init__(self, client: "AsyncOpenAI", model: str, voice: str, timeout_s: float) -> None:
-        """voice: name of a voice on the server that replaces the one in each voice's description; "": not replaced."""
+    def __init__(self, client: "AsyncOpenAI", model: str) -> None:
         self._client = client
         self._model = model
-        self._voice = voice
-        self._timeout_s = timeout_s
         self._format: Literal["pcm", "wav"] = "pcm"
 
     async def speak(self, text: str, *, voice: Voice, language: str | None) -> AsyncGenerator[Clip, None]:
@@ -89,9 +87,9 @@ class OpenAiSpeech:
         if not said:
             return
         own = voice.engines.get("openai", {})
-        name = self._voice or str(own.get(voice.language(language), own.get("voice", DEFAULT_VOICE)))
+        name = str(own.get(voice.language(language), own.get("voice", DEFAULT_VOICE)))
         stream = self._stream(said, name, voice.instructions)
-        async with aclosing(within(stream, self._timeout_s, "The speech server")) as clips:
+        async with aclosing(within(stream, tts.TIMEOUT_S, "The speech server")) as clips:
             async for clip in clips:
                 yield clip
 

@@ -5,6 +5,7 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from pipeline import tts
 from pipeline.errors import EngineError
 from pipeline.settings import Settings
 from pipeline.tts.espeak import spec
@@ -22,21 +23,20 @@ def as_ipa(phonemes: str) -> str:
 class Phonemes:
     """Turns text into phonemes."""
 
-    def __init__(self, worker: Worker, timeout_s: float) -> None:
+    def __init__(self, worker: Worker) -> None:
         self._worker = worker
-        self._timeout_s = timeout_s
 
     async def of(self, text: str, voice: str) -> str:
         """Return the phonemes of a text as IPA, punctuation and marked IPA kept. voice: eSpeak's ("en-us", "pt-br").
         Raises EngineError, Overloaded."""
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(tts.TIMEOUT_S):
                 parts = _MARKED.split(text)  # text and IPA in turn
                 for index in range(0, len(parts), 2):
                     parts[index] = await self._phonemes(parts[index], voice)
                 return "".join(parts)
         except TimeoutError:
-            raise EngineError(f"eSpeak returned no phonemes for {self._timeout_s:g} s.", code="timeout") from None
+            raise EngineError(f"eSpeak returned no phonemes for {tts.TIMEOUT_S:g} s.", code="timeout") from None
 
     async def _phonemes(self, text: str, voice: str) -> str:
         """Return the phonemes of a text, with the spaces around it."""
@@ -51,5 +51,5 @@ class Phonemes:
 async def open_phonemes(settings: Settings) -> AsyncIterator[Phonemes]:
     """Start eSpeak NG in its worker. Raises EngineError."""
     # On this machine also with MODEL_HOST=ray: it takes less time than a call of another machine.
-    async with open_worker(spec(), settings, Serving(settings.tts_timeout_s), here=True) as worker:
-        yield Phonemes(worker, settings.tts_timeout_s)
+    async with open_worker(spec(), settings, Serving(tts.TIMEOUT_S), here=True) as worker:
+        yield Phonemes(worker)

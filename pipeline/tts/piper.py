@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from pipeline import tts
 from pipeline.engines import Opened
 from pipeline.errors import EngineError, EngineUnavailable
 from pipeline.settings import Settings
@@ -35,9 +36,9 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
     await espeak.probe(settings)
     config, reader = await asyncio.to_thread(_read, settings)
     spec = EngineSpec("piper", "pipeline.tts.piper_engine:Piper", config)
-    serving = Serving(settings.tts_timeout_s, settings.tts_replicas)
+    serving = Serving(tts.TIMEOUT_S, settings.tts_replicas)
     async with open_phonemes(settings) as phonemes, open_worker(spec, settings, serving) as worker:
-        speech = PiperSpeech(worker, phonemes, reader, config.speakers, settings.tts_timeout_s)
+        speech = PiperSpeech(worker, phonemes, reader, config.speakers)
         yield Opened(speech, Path(config.model).stem, "cpu", worker.load, [_plain(reader)])
 
 
@@ -46,9 +47,9 @@ class PiperSpeech(WorkerSpeech):
 
     reads_ipa = True
 
-    def __init__(self, worker: Worker, phonemes: Phonemes, reader: str, speakers: int, timeout_s: float) -> None:
+    def __init__(self, worker: Worker, phonemes: Phonemes, reader: str, speakers: int) -> None:
         """reader: the eSpeak voice that gives the phonemes. speakers: how many the model has."""
-        super().__init__(worker, "Piper", timeout_s)
+        super().__init__(worker, "Piper")
         self._phonemes = phonemes
         self._reader = reader
         self._speakers = speakers

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import httpx
 
+from pipeline import tts
 from pipeline.engines import Opened
 from pipeline.errors import EngineError, EngineUnavailable
 from pipeline.settings import Settings
@@ -69,12 +70,11 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
     languages = [] if config.config else await asyncio.to_thread(_available, settings)
     spec = EngineSpec("pocket", "pipeline.tts.pocket_engine:Pocket", config, downloads=True)
     # A model call can include loading the model of another language.
-    serving = Serving(max(settings.tts_timeout_s, START_TIMEOUT_S), settings.tts_replicas)
+    serving = Serving(max(tts.TIMEOUT_S, START_TIMEOUT_S), settings.tts_replicas)
     async with open_worker(spec, settings, serving) as worker:
         speech = PocketSpeech(
             worker,
             config.first,
-            settings.tts_timeout_s,
             START_TIMEOUT_S,
             languages=languages,
         )
@@ -87,12 +87,10 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
 class PocketSpeech(WorkerSpeech):
     """See `pipeline.tts.TextToSpeech`. 24 kHz."""
 
-    def __init__(
-        self, worker: Worker, first: str, timeout_s: float, load_timeout_s: float, *, languages: Sequence[str]
-    ) -> None:
+    def __init__(self, worker: Worker, first: str, load_timeout_s: float, *, languages: Sequence[str]) -> None:
         """first: the language that is loaded. languages: those with weights here or on the hub; empty: one model speaks
         all languages."""
-        super().__init__(worker, "pocket-tts", timeout_s)
+        super().__init__(worker, "pocket-tts")
         self._first = first
         self._loaded = {first}
         self._load_timeout_s = load_timeout_s

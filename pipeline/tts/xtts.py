@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from pipeline import tts
 from pipeline.engines import Opened
 from pipeline.errors import EngineError, EngineUnavailable
 from pipeline.settings import Settings
@@ -40,21 +41,21 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
     await probe(settings)
     config = _config(settings, await xtts_weights.fetch(settings, report))
     spec = EngineSpec("xtts", "pipeline.tts.xtts_engine:Xtts", config)
-    serving = Serving(settings.tts_timeout_s, settings.tts_replicas)
+    serving = Serving(tts.TIMEOUT_S, settings.tts_replicas)
     async with open_worker(spec, settings, serving) as worker:
         about = await worker.call("describe")
         kind = "int8" if about["int8"] else ""
         model = "XTTS v2 (int8)" if kind else "XTTS v2"
-        speech = XttsSpeech(worker, about["languages"], settings.tts_timeout_s)
+        speech = XttsSpeech(worker, about["languages"])
         yield Opened(speech, model, about["device"], worker.load, about["languages"], "XTTS v2", kind)
 
 
 class XttsSpeech(WorkerSpeech):
     """See `pipeline.tts.TextToSpeech`. 24 kHz."""
 
-    def __init__(self, worker: Worker, languages: Sequence[str], timeout_s: float) -> None:
+    def __init__(self, worker: Worker, languages: Sequence[str]) -> None:
         """languages: codes of the model's languages, as XTTS writes them."""
-        super().__init__(worker, "XTTS", timeout_s)
+        super().__init__(worker, "XTTS")
         self._languages = languages
 
     async def _request(self, said: str, voice: Voice, language: str | None) -> tuple[object, ...]:

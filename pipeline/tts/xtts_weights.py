@@ -1,6 +1,7 @@
 """Finds the weights of XTTS v2: in TTS_MODEL, in an earlier download, or on the hub once their licence is accepted."""
 
 import asyncio
+import os
 from pathlib import Path
 
 from pipeline.errors import EngineUnavailable
@@ -10,6 +11,8 @@ from pipeline.support.progress import Report
 
 REPOSITORY = "tts-hub/XTTS-v2"
 """Repository that coqui-tts itself uses."""
+AGREED = "COQUI_TOS_AGREED"
+"""coqui-tts's own variable: whether the operator accepts the licence of the weights."""
 NEEDED = ("config.json", "vocab.json", "model.pth")
 WANTED = (*NEEDED, "speakers_xtts.pth")
 """Files to download. The last one has the built-in speakers; fine-tuned models can lack it."""
@@ -31,7 +34,7 @@ def find(settings: Settings) -> Path | None:
 async def check(settings: Settings) -> None:
     """Raise EngineUnavailable when the weights are missing and cannot be downloaded. Takes at most 2 s."""
     if await asyncio.to_thread(find, settings) is None:
-        _need_licence(settings)
+        _need_licence()
         await Hub.of(settings).check(REPOSITORY)
 
 
@@ -40,7 +43,7 @@ async def fetch(settings: Settings, report: Report) -> Path:
     folder = await asyncio.to_thread(find, settings)
     if folder is not None:
         return folder
-    _need_licence(settings)
+    _need_licence()
     hub = Hub.of(settings)
     files = await hub.files(REPOSITORY, lambda name: name in WANTED)
     await hub.fetch(REPOSITORY, files, _store(settings), report)
@@ -56,8 +59,8 @@ def _store(settings: Settings) -> Path:
     return settings.models_dir / "xtts_v2"
 
 
-def _need_licence(settings: Settings) -> None:
-    if not settings.coqui_tos_agreed:
+def _need_licence() -> None:
+    if os.environ.get(AGREED, "").lower() not in ("1", "true", "yes", "on"):
         raise EngineUnavailable(
             "XTTS's weights are missing, and their licence was not accepted.",
             remedy="Read the Coqui Public Model License (non-commercial), then set COQUI_TOS_AGREED=1 to download "

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 START_TIMEOUT_S = 120.0
 """Timeout for loading a local model, in seconds, without downloads."""
+MAX_WAIT_S = 20.0
+"""Maximum time that a conversation's call waits for a model, in seconds: after it, the user has probably left. A call
+that is expected to wait longer is refused at once. Files wait without a limit."""
 MAX_WAITING = 32
 """Calls that can wait for one model; further ones are refused at once."""
 
@@ -101,7 +104,7 @@ class Load:
     lag_s: float = 0.0
     """Recent waiting time of calls that a user waits for in silence, in seconds."""
     host: str = "local"
-    """Place of the replicas (MODEL_HOST): local or ray. On Ray, calls and waits are those of this process."""
+    """Place of the replicas: local or ray. On Ray, calls and waits are those of this process."""
 
 
 class Worker(Protocol):
@@ -148,7 +151,7 @@ def open_worker(
 
 def hosting_of(settings: "Settings") -> Hosting:
     """Return how the replicas of this machine run."""
-    return Hosting(settings.isolate_models, settings.max_wait_s, settings.model_idle_seconds)
+    return Hosting(settings.model_host != "thread", MAX_WAIT_S, settings.model_idle_seconds)
 
 
 def open_here(spec: EngineSpec, serving: Serving, hosting: Hosting) -> AbstractAsyncContextManager["Pool"]:

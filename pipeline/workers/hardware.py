@@ -96,7 +96,7 @@ def detect(*, cuda: bool = True) -> Hardware:
     return Hardware(
         cpu=model or platform.machine(),
         cores=CORES,
-        memory_mb=_memory_mb(),
+        memory_mb=machine_memory_mb(),
         cpu_features=features,
         cpu_compute_types=tuple(sorted(ctranslate2.get_supported_compute_types("cpu"))),
         gpus=tuple(gpus),
@@ -140,7 +140,7 @@ def _cpu(file: Path) -> tuple[str, tuple[str, ...]]:
     return entries.get("model name", ""), tuple(name for name in CPU_FEATURES if name in flags)
 
 
-def _memory_mb(limit: Path = Path("/sys/fs/cgroup/memory.max")) -> int:
+def machine_memory_mb(limit: Path = Path("/sys/fs/cgroup/memory.max")) -> int:
     """Memory that this process can use, within the container's limit (cgroup v2)."""
     try:
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

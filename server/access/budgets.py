@@ -5,11 +5,16 @@ from collections.abc import Mapping
 from starlette.requests import HTTPConnection
 
 from pipeline.settings import Settings
+from pipeline.workers.hardware import machine_memory_mb
 from server.access.limits import AtMost, Budget, share
 from server.access.slots import Slots
 from server.sharing.opening import Shared
 from server.state import state_of
 
+MEMORY_BYTES = 256 * 2**20
+"""Memory that all connections share, in bytes, of which one caller can use half."""
+MEMORY_SHARE = 8
+"""On a small machine they share this part of its memory (one eighth) instead."""
 UPLOADS_PER_FILE = 4
 """Uploads for each recording that can be transcribed (MAX_FILES): most of an upload's time is its transfer."""
 EVENT_STREAMS = 256
@@ -21,7 +26,7 @@ class Budgets:
     without a key count in the totals only."""
 
     def __init__(self, settings: Settings) -> None:
-        self.memory = Budget(settings.max_waiting_bytes)
+        self.memory = Budget(min(MEMORY_BYTES, machine_memory_mb() * 2**20 // MEMORY_SHARE or MEMORY_BYTES))
         """Bytes of messages while they arrive, wait and are decoded; of texts while they are parsed; of form fields;
         and of sound that waits for its transcript. A connection's share is `held_of(connection)`."""
         self.conversations = Slots(settings)

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from pipeline import workers
 from pipeline.errors import Overloaded
 from pipeline.settings import Settings
 from server.access.callers import Caller
@@ -37,7 +38,7 @@ class Slots:
         self._most = settings.max_sessions
         self._most_of_key = share(settings.max_sessions, settings.caller_share)
         self._most_at_address = at_address or share(settings.max_sessions, settings.caller_share or 1.0)
-        self._max_lag_s = LAG_SHARE * settings.max_wait_s
+        self._max_lag_s = LAG_SHARE * workers.MAX_WAIT_S
         self.lag_s: Callable[[], float] = lambda: 0.0
         """Callable that returns how far the models lag behind the open conversations, in seconds; set by the code that
         opens them."""

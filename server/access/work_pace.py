@@ -107,21 +107,21 @@ async def paced() -> None:
         await charge.pause()
 
 
-class _Charged(Coroutine[Any, Any, T], Awaitable[T]):
+class _Charged(Coroutine[object, object, T], Awaitable[T]):
     """A coroutine whose steps on the event loop are counted: by the clock, because reading a thread's CPU time takes as
     long as a short step."""
 
-    def __init__(self, work: Coroutine[Any, Any, T], charge: Charge) -> None:
+    def __init__(self, work: Coroutine[object, object, T], charge: Charge) -> None:
         self._work, self._charge = work, charge
 
-    def send(self, value: Any, /) -> Any:
+    def send(self, value: object, /) -> object:
         self._charge.begin_step()
         try:
             return self._work.send(value)
         finally:
             self._charge.count_step()
 
-    def throw(self, *error: Any) -> Any:
+    def throw(self, *error: Any) -> object:
         self._charge.begin_step()
         try:
             return self._work.throw(*error)
@@ -131,7 +131,7 @@ class _Charged(Coroutine[Any, Any, T], Awaitable[T]):
     def close(self) -> None:
         self._work.close()
 
-    def __await__(self) -> Generator[Any, Any, T]:
+    def __await__(self) -> Generator[object, object, T]:
         step, given = self.send, None
         while True:
             try:
@@ -143,7 +143,7 @@ class _Charged(Coroutine[Any, Any, T], Awaitable[T]):
             except BaseException as error:  # to be raised where the work waits
                 step, given = self.throw, error
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         return getattr(self._work, name)  # anyio looks at the state of a task's coroutine
 
 

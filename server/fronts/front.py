@@ -8,7 +8,7 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 import uvicorn
 
@@ -24,6 +24,8 @@ from server.http.hatch import HTTP, Hatch
 from server.http.shutdown import Server
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 @asynccontextmanager
@@ -109,22 +111,22 @@ class FrontServer(Server):
         return protocol
 
 
-class _Counted(set[Any]):
+class _Counted(set[T]):
     """A set that tells its size when it changes."""
 
     def __init__(self, tell: Callable[[int], None]) -> None:
         super().__init__()
         self._tell = tell
 
-    def add(self, element: Any) -> None:
+    def add(self, element: T) -> None:
         super().add(element)
         self._tell(len(self))
 
-    def discard(self, element: Any) -> None:
+    def discard(self, element: object) -> None:
         super().discard(element)
         self._tell(len(self))
 
-    def remove(self, element: Any) -> None:
+    def remove(self, element: T) -> None:
         super().remove(element)
         self._tell(len(self))
 

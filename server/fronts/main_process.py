@@ -39,7 +39,7 @@ CLOSE_S = 2.0
 """Timeout for unloading the models, in seconds. Their processes end with this one."""
 FRONT = "commands.front"
 """Module of a front's process."""
-KEPT = ("processes", "host", "port", "isolate_models", "max_wait_s", "model_idle_seconds")
+KEPT = ("processes", "host", "port", "model_host", "model_idle_seconds")
 """Settings of the main process itself, which SIGHUP does not change."""
 
 

@@ -153,8 +153,7 @@ async def speech(request: Request, wanted: SpeechRequest) -> Response:
 
 async def timed_words(assistant: Assistant, clip: Clip, last: Said) -> list[Word]:
     """Return the words of a clause with their times. last: its last sound."""
-    recogniser, limit_s = assistant.stages.stt, assistant.settings.stt_timeout_s
-    return await spoken_words(recogniser, clip, last.clause.text, last.language, limit_s=limit_s)
+    return await spoken_words(assistant.stages.stt, clip, last.clause.text, last.language)
 
 
 async def _audible(all_said: AsyncGenerator[Said, None]) -> AsyncGenerator[Clip, None]:

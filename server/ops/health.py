@@ -49,7 +49,7 @@ class ServiceLimits(ResponseModel):
     file_bytes: int
     """Largest file (MAX_FILE_SIZE)."""
     file_seconds: float
-    """Longest recording (MAX_FILE_SECONDS)."""
+    """Longest recording: 6 hours, or what MAX_FILE_SIZE holds at 192 kbit/s."""
 
 
 class Refinement(ResponseModel):

@@ -54,7 +54,7 @@ def _service(state: State, numbers: Numbers) -> Iterator[Metric]:
     yield gauge("parley_event_streams", "Open event streams of jobs.", budgets.streams.total)
     yield gauge(
         "parley_held_bytes",
-        "Bytes of waiting messages, texts and sound: see MAX_WAITING_BYTES.",
+        "Bytes of waiting messages, texts and sound: at most 256 MiB, or an eighth of the memory.",
         numbers.sums["held_bytes"],
     )
     yield gauge("parley_tasks", "Tasks of the event loop; steady growth means a leak.", numbers.sums["tasks"])

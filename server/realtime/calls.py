@@ -56,7 +56,9 @@ async def call(
     speaker_lock: Annotated[str | None, Query(description="Hear one voice only: docs/turn-taking.md.")] = None,
     persona: Annotated[str, Query(max_length=60, description="Id of a persona (`/personas`).")] = "",
     llm_model: Annotated[str, Query(max_length=MAX_MODEL_CHARS, description="A model of `/llm-models`.")] = "",
-    temperature: Annotated[float | None, Query(ge=0, le=2, description="By default LLM_TEMPERATURE.")] = None,
+    temperature: Annotated[
+        float | None, Query(ge=0, le=2, description="By default that of the persona, or 0.7.")
+    ] = None,
 ) -> Response:
     """Open a session over WebRTC: send the SDP offer, as `application/sdp` or as the form fields `sdp` and `session`;
     the response is the SDP answer, and its `Location` names the call."""

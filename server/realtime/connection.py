@@ -20,6 +20,11 @@ from server.realtime.initial import begin_with
 from server.realtime.parsing import read
 from server.realtime.session import RealtimeSession
 
+CALL_AFTER_S = 0.05
+"""Shortest time from `speech_stopped` to a call of the client's function, in seconds. A reply is prepared before the
+user's turn has ended, so without it the call comes in the same millisecond, as it cannot from OpenAI's server: pipecat
+1.14 then has the result before its own end of the turn, and never requests the response to it."""
+
 
 class Connection(WebSocketSession):
     """One connection."""
@@ -76,7 +81,13 @@ class Connection(WebSocketSession):
 
     async def work(self) -> None:
         """Write the server events. Raises the reason with which the session has ended."""
+        clock = asyncio.get_running_loop().time
+        call_from_s = 0.0
         async for event in self.session.outbox:
+            if event["type"] == "input_audio_buffer.speech_stopped":
+                call_from_s = clock() + CALL_AFTER_S
+            elif event["type"] == "response.function_call_arguments.done":
+                await asyncio.sleep(call_from_s - clock())
             await self.send(event)
 
     async def send(self, message: Mapping[str, object] | bytes) -> None:

@@ -41,7 +41,8 @@ class PersonasResponse(ResponseModel):
 
 @router.get("/personas", tags=["voices"], summary="List personas", responses=errors(401, 403, form="plain"))
 async def personas(request: Request) -> PersonasResponse:
-    """List the personas of PERSONAS_DIR, without their system prompts. `?persona=ID` begins a conversation with one."""
+    """List the personas of the deployment, without their system prompts. `?persona=ID` begins a conversation with
+    one."""
     found = [
         PersonaResponse(
             id=one.id, name=one.name, description=one.description, voice=one.voice, language=one.language,

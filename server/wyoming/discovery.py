@@ -45,14 +45,14 @@ async def _announce(host: str, port: int, draining: Draining, lock: Path) -> Non
     try:
         file = await asyncio.to_thread(open_lock, lock)
     except OSError as error:
-        log.warning("Wyoming cannot be announced on the network (WYOMING_ZEROCONF): %s", error)
+        log.warning("Wyoming cannot be announced on the network: %s", error)
         return
     with file:
         try:
             while not locked(file):  # noqa: ASYNC110  # nothing tells of it
                 await asyncio.sleep(LOOK_S)
         except OSError as error:
-            log.warning("Wyoming cannot be announced on the network (WYOMING_ZEROCONF): %s", error)
+            log.warning("Wyoming cannot be announced on the network: %s", error)
             return
         await _registered(host, port, draining)
 
@@ -62,7 +62,7 @@ async def _registered(host: str, port: int, draining: Draining) -> None:
     try:
         await asyncio.to_thread(importlib.import_module, "zeroconf.asyncio")  # takes a while
     except ImportError as error:
-        log.warning("Wyoming cannot be announced on the network (WYOMING_ZEROCONF): %s", error)
+        log.warning("Wyoming cannot be announced on the network: %s", error)
         return
     import zeroconf
     from zeroconf.asyncio import AsyncServiceInfo
@@ -78,7 +78,7 @@ async def _registered(host: str, port: int, draining: Draining) -> None:
             await draining.begun.wait()
     except (OSError, TimeoutError, zeroconf.Error) as error:
         reason = str(error) or type(error).__name__
-        log.warning("Wyoming cannot be announced on the network (WYOMING_ZEROCONF): %s", reason)
+        log.warning("Wyoming cannot be announced on the network: %s", reason)
 
 
 @asynccontextmanager

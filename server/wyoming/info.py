@@ -1,5 +1,7 @@
 """Wyoming's `info`: the programs, models, voices and languages of this deployment."""
 
+from pathlib import Path
+
 from wyoming.info import (
     AsrModel,
     AsrProgram,
@@ -64,5 +66,5 @@ def _handle(assistant: Assistant, engine: EngineInfo) -> HandleProgram:
     model = HandleModel(engine.model, OURS, True, engine.model, VERSION, languages)
     return HandleProgram(
         "parley", OURS, True, f"Parley ({engine.engine})", VERSION, [model], supports_handled_streaming=True,
-        supports_home_control=bool(assistant.settings.mcp_servers),
+        supports_home_control=isinstance(assistant.settings.tools, Path),
     )  # fmt: skip

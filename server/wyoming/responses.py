@@ -124,7 +124,6 @@ class Responses:
             sound.end(),
             language=self.heard_language(asked),
             prompt=_hints(asked),
-            limit_s=self._assistant.settings.stt_timeout_s,
         )
 
     def heard_language(self, asked: Transcribe) -> str | None:

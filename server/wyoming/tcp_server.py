@@ -1,6 +1,7 @@
 """The TCP server of the Wyoming protocol, beside the HTTP one."""
 
 import asyncio
+import ipaddress
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
@@ -62,7 +63,8 @@ async def open_wyoming(
     ) as address:
         log.info("Wyoming listens on tcp://%s:%d", *address)
         lock = settings.upload_dir / "wyoming.lock"
-        async with announced(*address, draining, lock) if settings.wyoming_zeroconf else nullcontext():
+        own = ipaddress.ip_address(address[0].partition("%")[0]).is_loopback
+        async with nullcontext() if own else announced(*address, draining, lock):
             yield
 
 

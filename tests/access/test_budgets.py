@@ -26,8 +26,11 @@ HELD_BYTES = 8 << 20
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     with serving(
         tmp_path_factory.mktemp("budgets"),
-        MAX_WAITING_BYTES=str(HELD_BYTES), MAX_FILES="1",
-        **constants({"server.access.budgets:UPLOADS_PER_FILE": UPLOADS, "server.http.stalling:STALL_TIMEOUT_S": 20.0}),
+        MAX_FILES="1",
+        **constants({
+            "server.access.budgets:MEMORY_BYTES": HELD_BYTES, "server.access.budgets:UPLOADS_PER_FILE": UPLOADS,
+            "server.http.stalling:STALL_TIMEOUT_S": 20.0,
+        }),
     ) as running:  # fmt: skip
         yield running
 

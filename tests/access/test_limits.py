@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from pipeline import workers
 from pipeline.errors import ConfigError, Overloaded
 from pipeline.settings import Settings
 from pipeline.workers.lag import HALF_S, Lag
@@ -56,8 +57,7 @@ def test_slots_are_limited_in_total_per_caller() -> None:
     assert not slots._taken, "callers who have left are forgotten"
 
 
-def test_new_conversations_are_refused_while_the_models_lag() -> None:
-
+def test_new_conversations_are_refused_while_the_models_lag(monkeypatch: pytest.MonkeyPatch) -> None:
     class Clock:
         now = 0.0
 
@@ -66,7 +66,8 @@ def test_new_conversations_are_refused_while_the_models_lag() -> None:
 
     clock = Clock()
     lag = Lag(clock)
-    slots = Slots(Settings(max_wait_s=8))
+    monkeypatch.setattr(workers, "MAX_WAIT_S", 8.0)
+    slots = Slots(Settings())
     slots.lag_s = lambda: lag.seconds
     for _ in range(20):
         lag.note(1.5)

@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from pipeline.errors import Overloaded
 from pipeline.settings import Settings
-from server.access import Access, AccessMiddleware, work_pace
+from server.access import Access, AccessMiddleware, budgets, work_pace
 from server.access.callers import Caller
 from server.access.limits import Budget, Share
 from server.access.responses import CHUNK_BYTES
@@ -51,7 +51,9 @@ async def nothing() -> dict[str, Any]:
 
 def service(make: Callable[[], Response], most: int) -> tuple[AccessMiddleware, Access]:
     """Return an application behind the access check whose every response is made by `make`."""
-    access = Access(Settings(api_keys=f"anna:transcribe:{ANNA},ben:transcribe:{BEN}", max_waiting_bytes=most))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(budgets, "MEMORY_BYTES", most)
+        access = Access(Settings(api_keys=f"anna:transcribe:{ANNA},ben:transcribe:{BEN}"))
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await make()(scope, receive, send)

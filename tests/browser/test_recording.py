@@ -14,7 +14,7 @@ from tests.browser.conftest import SHARED_TAB, Visit, Visitor, said
 from tests.browser.test_transcribe import PAGE, fits, give, row
 from tests.in_process import in_process
 from tests.jobs.conftest import recording
-from tests.server_process import Service
+from tests.server_process import Service, constants
 from tests.servers import package_index
 from tests.servers.package_index import packed
 from tests.test_model_index import known
@@ -125,7 +125,8 @@ def test_the_services_limits_and_types_count_before_an_upload(visit: Visit, tmp_
 
 
 def test_a_recording_ends_at_the_services_time_limit(visit: Visit, tmp_path: Path) -> None:
-    with in_process(tmp_path, MAX_FILE_SECONDS="4") as service:
+    limit = {"pipeline.settings.service:LONGEST_S": 4.0, "pipeline.settings.service:BYTES_A_SECOND": 2**30}
+    with in_process(tmp_path, **constants(limit)) as service:
         visitor = visit(service.url + PAGE, microphone=said("what_time_is_it", 60.0))
         page = visitor.page
         visitor.until("import('/web/app.js').then(({ transcribe }) => transcribe.limits.file_seconds === 4)")

@@ -29,12 +29,14 @@ def ollama() -> FakeOllama:
 @pytest.fixture(scope="module")
 def service(ollama: FakeOllama, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("talks")
-    (folder / "teacher.toml").write_text('name = "Ms. Teacher"\nsystem_prompt = "You teach."\nvoice = "woman"')
+    personas = folder / "personas"
+    personas.mkdir()
+    (personas / "teacher.toml").write_text('name = "Ms. Teacher"\nsystem_prompt = "You teach."\nvoice = "woman"')
     with start_blocking_portal() as portal, portal.wrap_async_context_manager(running(ollama.app())) as url:
         settings = {
             "LLM_ENGINE": "ollama",
             "LLAMA_ENDPOINT": url,
-            "PERSONAS_DIR": str(folder),
+            "VOICES_DIR": str(folder / "voices"),
             "SYSTEM_PROMPT": "Usual.",
         }
         recorded = {"RECORD": "true", "RECORDINGS_DIR": str(folder / "recordings")}

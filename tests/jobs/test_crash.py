@@ -14,7 +14,7 @@ from tests.server_process import killed, serving
 from tests.servers import web as servers
 from tests.waiting import until
 
-THREADED = {**HEARS, "ISOLATE_MODELS": "false"}
+THREADED = {**HEARS, "MODEL_HOST": "thread"}
 """The model in the process that is killed, which starts twice as fast."""
 POINTS_S = [0.0, 0.8]
 """Delays between the acceptance of the jobs and the kill."""

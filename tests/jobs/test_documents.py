@@ -30,7 +30,7 @@ from jobs.editing import (
 )
 from jobs.errors import JobNotFound, NotPossible, Refused, VersionConflict, VersionNotFound
 from jobs.job import Job
-from jobs.result import download, store_form, stored_segment
+from jobs.result import StoredWord, download, store_form, stored_segment
 from jobs.store import JobStore
 from jobs.transcript_library.search import search
 from pipeline.errors import BadInput
@@ -115,7 +115,7 @@ def test_an_edit_of_all_speakers_is_small_and_too_many_are_refused() -> None:
     long = Document([{**one, "speaker": "AB"[not number % 1000]} for number in range(2_000)], {})
     both: list[Operation] = [SetSpeaker("speaker", 0, 1_999, "AB"[number % 2]) for number in range(20)]
     made = edited(long, both)
-    assert made.changes[1] == {"speakers": [[0, 1_999, "B"]]}
+    assert made.changes[1] == {"speakers": [(0, 1_999, "B")]}
     assert len(json.dumps([made.changes, made.undo])) < 10_000
     assert after(made.document, made.undo) == long
     for wrong in (
@@ -123,7 +123,8 @@ def test_an_edit_of_all_speakers_is_small_and_too_many_are_refused() -> None:
         [SetParagraph("paragraph", 0, True)] * 100,
         [SetSpeaker("speaker", 0, 199, "AB"[number % 2]) for number in range(10_000)],
     ):
-        whole = Document([{**one, "words": [{"word": "a"}] * 100_000}, *long.segments[1:200]], {})
+        words: list[StoredWord] = [{"word": "a", "start": 0.0, "end": 1.0}] * 100_000
+        whole = Document([{**one, "words": words}, *long.segments[1:200]], {})
         with pytest.raises(Refused, match=r"at most 100 speakers|too much"):
             edited(whole, wrong)
 

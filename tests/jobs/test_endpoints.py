@@ -34,9 +34,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def service(folder: Path) -> Iterator[ServerProcess]:
-    limits = {"MAX_FILE_SIZE": "2MB", "MAX_FILE_SECONDS": "600"}
     with serving(
-        folder, **HEARS, **limits, **constants({"jobs.archives:MAX_ARCHIVE_FILES": 5, "jobs.archives:FILE_SIZES": 1})
+        folder,
+        MAX_FILE_SIZE="2MB",
+        **HEARS,
+        **constants(
+            {
+                "pipeline.settings.service:LONGEST_S": 600.0,
+                "jobs.archives:MAX_ARCHIVE_FILES": 5,
+                "jobs.archives:FILE_SIZES": 1,
+            }
+        ),
     ) as running:
         yield running
 

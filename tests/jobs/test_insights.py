@@ -246,12 +246,10 @@ async def test_a_deployment_has_instructions_of_its_own(tmp_path: Path) -> None:
         ('title = " "', "title must be a text of at most 2000 characters"),
         ("title = 3", "title must be a text"),
         (f'title = "{"x" * 2001}"', "title must be a text"),
-        (None, "INSIGHT_PROMPTS cannot be read: No such file"),
     ],
 )
-def test_wrong_instructions_end_the_start(text: str | None, says: str, tmp_path: Path) -> None:
+def test_wrong_instructions_end_the_start(text: str, says: str, tmp_path: Path) -> None:
     path = tmp_path / "prompts.toml"
-    if text is not None:
-        path.write_text(text)
+    path.write_text(text)
     with pytest.raises(ConfigError, match=says):
         read_prompts(path)

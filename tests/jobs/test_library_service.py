@@ -38,8 +38,8 @@ def service(model: FakeChat, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     with start_blocking_portal() as portal, portal.wrap_async_context_manager(running(model.app())) as url:
         settings = {"LLM_ENGINE": "openai", "LLM_OPENAI_URL": f"{url}/v1", "AFTER_TRANSCRIPTION": "title"}
         folder = tmp_path_factory.mktemp("library")
-        (folder / "prompts.toml").write_text('title = "Name this call."')
-        settings["INSIGHT_PROMPTS"] = str(folder / "prompts.toml")
+        (folder / "insights.toml").write_text('title = "Name this call."')
+        settings["VOICES_DIR"] = str(folder / "voices")
         with in_process(folder, heard=SAID, API_KEYS=API_KEYS, JOB_KEEP_HOURS="48", **settings) as started:
             yield started
 
@@ -134,7 +134,7 @@ def test_the_language_model_writes_about_a_transcript(anna: httpx.Client, model:
     [title] = insights(anna, job_id)  # AFTER_TRANSCRIPTION
     assert (title["kind"], title["status"], title["model"]) == ("title", "completed", "openai: tiny")
     assert SAID in title["text"]
-    assert "Name this call." in title["text"], "INSIGHT_PROMPTS"
+    assert "Name this call." in title["text"], "insights.toml"
     like(InsightResponse, anna.post(f"/jobs/{job_id}/insights", json={"kind": "summary", "prompt": "Rhyme."}))
     anna.post(f"/jobs/{job_id}/insights", json={"kind": "answer", "question": "Who waits?"}).raise_for_status()
     anna.post(f"/jobs/{job_id}/insights", json={"kind": "translation", "language": "pt"}).raise_for_status()

@@ -25,7 +25,9 @@ pytest.importorskip("procrastinate")
 
 def shared(folder: Path, pg: Postgres) -> dict[str, str]:
     """Return the settings of a service and its job workers, with a new database. They soon notice that one is gone."""
-    soon = constants({"jobs.run:SILENT_S": 5.0, "jobs.queue.procrastinate:SWEEP_S": 1.0})
+    soon = constants(
+        {"jobs.run:SILENT_S": 5.0, "jobs.queue.procrastinate:SWEEP_S": 1.0, "jobs.folders.settling:SETTLE_S": 0.5}
+    )
     return {
         **HEARS, **soon,
         "DATABASE_URL": pg.database(), "JOB_QUEUE": "procrastinate", "UPLOAD_DIR": str(folder / "up"),
@@ -33,9 +35,9 @@ def shared(folder: Path, pg: Postgres) -> dict[str, str]:
 
 
 @contextmanager
-def worker(folder: Path, settings: dict[str, str]) -> Iterator[forked.Process]:
+def worker(folder: Path, settings: dict[str, str], *options: str) -> Iterator[forked.Process]:
     """A running `python main.py worker`."""
-    process = forked.start("worker", folder=folder, env=environment(**settings), stdout=True)
+    process = forked.start("worker", *options, folder=folder, env=environment(**settings), stdout=True)
     try:
         assert process.stdout is not None
         assert "at a time" in process.stdout.readline()
@@ -80,7 +82,7 @@ def test_all_jobs_survive_kills_of_workers_and_database(tmp_path: Path, pg: Post
 
 
 def test_two_workers_share_jobs_and_one_takes_over_from_the_other(tmp_path: Path, pg: Postgres) -> None:
-    settings = {**shared(tmp_path, pg), "ISOLATE_MODELS": "false"}
+    settings = {**shared(tmp_path, pg), "MODEL_HOST": "thread"}
     with (
         servers.serving() as web,
         serving(tmp_path, **settings, JOB_WORKERS="0") as service,
@@ -114,7 +116,7 @@ def test_a_job_worker_exports_metrics_and_traces(tmp_path: Path, pg: Postgres) -
     ):
         collector.answer = lambda _: 200
         traced = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.address, "OTEL_SERVICE_NAME": "workers"}
-        with worker(tmp_path, {**settings, **traced, "METRICS_ADDRESS": f"127.0.0.1:{port}"}):
+        with worker(tmp_path, {**settings, **traced}, "--metrics", f"127.0.0.1:{port}"):
             files = {"files": ("a.wav", recording(1))}
             made = client.post("/jobs", files=files, data={"language": "en"}).json()["jobs"]
             assert done(client, made[0]["job_id"])["status"] == "completed"
@@ -145,11 +147,10 @@ def test_recordings_in_a_watched_folder_are_run_by_a_job_worker(tmp_path: Path, 
     root.mkdir()
     settings = {
         **shared(tmp_path, pg),
-        "ISOLATE_MODELS": "false",
+        "MODEL_HOST": "thread",
         "WATCH_DIR": str(root),
         "WATCH_FORMATS": "txt",
-        "WATCH_LANGUAGE": "en",
-        "WATCH_SETTLE_SECONDS": "0.5",
+        "SPEECH_LANGUAGE": "en",
     }
     with (
         serving(tmp_path, **settings, JOB_WORKERS="0") as service,

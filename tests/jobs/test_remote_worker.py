@@ -223,7 +223,7 @@ class Heard(Worker):
     """A remote worker that transcribes with Parley's own recognisers, as the one on Modal does."""
 
     async def work(self, job: dict[str, Any]) -> str:
-        settings = Settings(stt_engine="whisper", whisper_model=str(MODEL), isolate_models=False)
+        settings = Settings(stt_engine="whisper", whisper_model=str(MODEL), model_host="thread")
         async with open_recogniser(settings) as transcribe:
             return await work(job, SECRET, transcribe)
 
@@ -240,3 +240,20 @@ def test_requested_options_are_done_by_real_recognisers(place: tuple[Service, ht
     assert (unknown["status"], unknown["error"]["code"]) == ("failed", "model_not_found")
     no_sound = done(client, submit(client, b"no audio at all", language="en"))
     assert (no_sound["status"], no_sound["error"]["code"]) == ("failed", "bad_audio")
+
+
+def test_a_job_goes_to_the_operators_own_trigger_dev(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with servers.serving() as web:
+        monkeypatch.setenv("TRIGGER_API_URL", f"{web.address}/")
+        web.answer = lambda _: 200
+        settings = {"MODAL_WEBHOOK_URL": "https://worker.example", "APP_URL": "https://parley.example"}
+        with (
+            in_process(tmp_path, TRIGGER_SECRET_KEY="tr_dev_1", **settings) as running,
+            httpx.Client(base_url=running.url, timeout=30) as client,
+        ):
+            job_id = submit(client, recording(0))
+            until(lambda: web.seen)
+    posted = web.seen[0]
+    assert posted.path == "/api/v1/tasks/transcribe-recording/trigger"
+    assert posted.headers["authorization"] == "Bearer tr_dev_1"
+    assert json.loads(posted.body)["payload"]["job_id"] == job_id

@@ -33,7 +33,7 @@ from tests.waiting import eventually
 SECRET = "whsec_" + base64.b64encode(b"0123456789abcdef0123456789abcdef").decode()
 WAIT_S = 60.0
 on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-"""Marks tests of rules of delivery, which need no second kind of database."""
+"""Marks the tests of rules of delivery, which need no second kind of database."""
 
 
 @pytest.fixture

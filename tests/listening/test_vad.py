@@ -58,3 +58,16 @@ def test_frames_in_a_batch_score_as_they_do_one_by_one(spoken: Samples) -> None:
     parts = (frames[:1], frames[1:1], frames[1:])
     assert [one for part in parts for one in together.probabilities(part)] == pytest.approx(singles, abs=1e-5)
     assert max(singles) > 0.9
+
+
+def test_the_network_computes_what_its_onnx_file_describes(spoken: Samples) -> None:
+    from faster_whisper.vad import get_vad_model
+
+    noise = np.random.default_rng(1).normal(0, 0.1, 2 * RATE_HZ).astype(np.float32)
+    sound = np.concatenate([silence(0.3), spoken, noise, spoken, np.ones(RATE_HZ, np.float32)])
+    frames = sound[: len(sound) // FRAME * FRAME].reshape(-1, FRAME)
+    before = np.concatenate([np.zeros((1, 64), np.float32), frames[:-1, -64:]])
+    state = np.zeros((1, 1, 128), np.float32)
+    given = {"input": np.concatenate([before, frames], axis=1), "h": state, "c": state}
+    wanted, *_ = get_vad_model().session.run(None, given)
+    assert SileroActivity().probabilities(frames) == pytest.approx(wanted.ravel(), abs=1e-5)

@@ -15,6 +15,7 @@ from pipeline.errors import EngineError, Overloaded, WorkerCrashed
 from pipeline.settings import Settings
 from pipeline.workers import EngineSpec, Serving, Worker, open_model_host, open_worker
 from pipeline.workers.caller import Urgency, calling
+from pipeline.workers.on_ray import worker as on_ray
 from pipeline.workers.on_ray.connection import connected
 from tests.ray.starting import needs_ray
 from tests.waiting import eventually
@@ -30,17 +31,16 @@ COUNTER = EngineSpec("counter", "tests.workers.engines:Counter", 10)
 FAULTY = EngineSpec("faulty", "tests.ray.engines:Faulty", None)
 
 
-def settings(*, isolate: bool = True) -> Settings:
-    return Settings(_env_file=None, model_host="ray", isolate_models=isolate, max_wait_s=60)  # type: ignore[call-arg]
+SETTINGS = Settings(_env_file=None, model_host="ray")  # type: ignore[call-arg]
 
 
-def opened(spec: EngineSpec, *, isolate: bool = True, replicas: int = 1) -> AbstractAsyncContextManager[Worker]:
-    return open_worker(spec, settings(isolate=isolate), Serving(30.0, replicas, batched=frozenset({"hear"}), batch=4))
+def opened(spec: EngineSpec, *, replicas: int = 1) -> AbstractAsyncContextManager[Worker]:
+    return open_worker(spec, SETTINGS, Serving(30.0, replicas, batched=frozenset({"hear"}), batch=4))
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", autouse=True)
 async def cluster() -> AsyncIterator[None]:
-    async with open_model_host(settings()):
+    async with open_model_host(SETTINGS):
         yield
 
 
@@ -128,7 +128,7 @@ async def test_two_workers_of_one_model_share_its_replicas(worker: Worker) -> No
 
 async def test_a_model_opens_while_others_look_at_the_replicas(worker: Worker) -> None:
     """Serve pickles a module in a way that a second thread disturbs."""
-    async with connected(settings()) as ours, asyncio.TaskGroup() as looks:
+    async with connected(SETTINGS) as ours, asyncio.TaskGroup() as looks:
         for _ in range(100):
             looks.create_task(ours._look())
         async with opened(EngineSpec("counter", COUNTER.target, 20)) as other:
@@ -136,9 +136,12 @@ async def test_a_model_opens_while_others_look_at_the_replicas(worker: Worker) -
 
 
 @pytest.mark.parametrize("fault", ["die", "freeze"])
-async def test_a_call_of_a_lost_replica_goes_to_another(fault: str, tmp_path: Path) -> None:
+async def test_a_call_of_a_lost_replica_goes_to_another(
+    fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(on_ray, "ISOLATED", False)
     path = tmp_path / "first"
-    async with opened(FAULTY, isolate=False, replicas=2) as worker:
+    async with opened(FAULTY, replicas=2) as worker:
         async with asyncio.timeout(60):
             second = await worker.call(fault, str(path))
         first = int(path.read_text())
@@ -149,9 +152,10 @@ async def test_a_call_of_a_lost_replica_goes_to_another(fault: str, tmp_path: Pa
             os.kill(first, signal.SIGCONT)
 
 
-async def test_a_call_is_not_repeated_after_its_first_item(tmp_path: Path) -> None:
+async def test_a_call_is_not_repeated_after_its_first_item(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(on_ray, "ISOLATED", False)
     path = tmp_path / "spoken"
-    async with opened(FAULTY, isolate=False, replicas=2) as worker:
+    async with opened(FAULTY, replicas=2) as worker:
         said: list[str] = []
         with pytest.raises(WorkerCrashed):
             async with aclosing(worker.stream("speak_and_die", str(path))) as words:

@@ -408,6 +408,23 @@ def test_a_result_during_a_spoken_call_is_used_afterwards() -> None:
     assert second["output"][0]["content"][0]["transcript"] == "I found sunny."
 
 
+def test_a_prepared_call_leaves_the_client_time_to_end_the_users_turn() -> None:
+    """pipecat forgets to request the response to a result that it has before its own end of the user's turn."""
+
+    async def script(d: Desk) -> None:
+        await d.update(tools=[WEATHER])
+        await d.speak(600)
+        await d.silence(600)
+        await d.until("response.done", count=1)
+        await result(d)
+        await d.until("response.done", count=2)
+
+    d = hold(script, stt=ScriptedSTT(seconds=0), llm=CallingLLM(calls=[ToolCall("call_7", "weather", "{}")]))
+    stopped_s = d.at("input_audio_buffer.speech_stopped")
+    assert d.at("response.created") - stopped_s < 0.01
+    assert 0.05 <= d.at("response.function_call_arguments.done") - stopped_s < 0.06
+
+
 @pytest.mark.parametrize("before", [True, False])
 def test_speech_while_a_result_is_awaited_is_heard_to_the_end(before: bool) -> None:
     """Reply to the user's speech and to the result in one response. before: the result comes before the speech."""

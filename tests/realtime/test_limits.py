@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from server.access import budgets
 from server.realtime.errors import RealtimeError
 from server.realtime.parsing import MAX_EVENT_CHARS, parse
 from tests.realtime.desk import Desk, hold
@@ -32,7 +33,7 @@ def test_an_item_cannot_exceed_the_utterance_limit(parts: list[bytes]) -> None:
     hold(script, max_audio_seconds=2.0)
 
 
-def test_waiting_items_are_counted_and_the_session_continues() -> None:
+def test_waiting_items_are_counted_and_the_session_continues(monkeypatch: pytest.MonkeyPatch) -> None:
     """An item of 1 s is 96,000 bytes; the budget is 250,000, of which one connection can have at least half."""
 
     async def script(desk: Desk) -> None:
@@ -44,7 +45,8 @@ def test_waiting_items_are_counted_and_the_session_continues() -> None:
         desk.send("conversation.item.create", item=item(pcm(1.0)))
         await desk.until("conversation.item.input_audio_transcription.completed", count=3)
 
-    hold(script, stt=ScriptedSTT(seconds=5.0), max_waiting_bytes=280_000)
+    monkeypatch.setattr(budgets, "MEMORY_BYTES", 280_000)
+    hold(script, stt=ScriptedSTT(seconds=5.0))
 
 
 def test_sound_is_cut_from_an_event_before_parsing() -> None:

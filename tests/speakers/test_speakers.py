@@ -58,7 +58,7 @@ def talk() -> tuple[Clip, list[tuple[float, float, str]]]:
 
 @pytest.fixture
 async def diarizer() -> AsyncIterator[Any]:
-    async with resemblyzer.open_engine(Settings(isolate_models=False), lambda progress: None) as opened:
+    async with resemblyzer.open_engine(Settings(model_host="thread"), lambda progress: None) as opened:
         yield opened.engine
 
 
@@ -266,7 +266,7 @@ async def test_locked_conversation_hears_only_its_first_voice() -> None:
     """The real encoder: the same and the other voice, also one after the other."""
     espeak, stt = Espeak(), ScriptedSTT()
     own, other = (np.concatenate([espeak.say(text, voice) for text in SENTENCES]) for voice in (WOMAN, MAN))
-    async with resemblyzer.open_engine(Settings(isolate_models=False), lambda progress: None) as opened:
+    async with resemblyzer.open_engine(Settings(model_host="thread"), lambda progress: None) as opened:
         assert isinstance(opened.engine, resemblyzer.EmbeddingDiarizer)
         lock = SpeakerLock(stt, opened.engine, Owner())
 

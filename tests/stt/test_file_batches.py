@@ -108,7 +108,7 @@ async def heard(stt: SpeechToText, data: bytes, request: FileRequest, pause_s: f
 async def test_a_batched_recording_has_the_transcript_of_single_windows(sparse: tuple[bytes, list[str]]) -> None:
     data, texts = sparse
     async with (
-        opened(isolate_models=False, stt_batch=1) as alone,
+        opened(model_host="thread", stt_batch=1) as alone,
         opened(stt_batch=8) as batched,
     ):
         assert (alone.engine.limits.batch, batched.engine.limits.batch) == (1, 8)

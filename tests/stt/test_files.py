@@ -29,7 +29,7 @@ def ignore(progress: StartProgress) -> None:
 
 @pytest.fixture(scope="module")
 def loop_settings() -> Settings:
-    return Settings(whisper_model=str(MODEL), whisper_context_s=30.0, isolate_models=False, stt_replicas=1, stt_batch=1)
+    return Settings(whisper_model=str(MODEL), whisper_context_s=30.0, model_host="thread", stt_replicas=1, stt_batch=1)
 
 
 @pytest.fixture(scope="module")

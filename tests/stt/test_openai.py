@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import numpy as np
 import pytest
 
+from pipeline import stt
 from pipeline.audio.clip import Clip
 from pipeline.errors import EngineError, EngineUnavailable
 from pipeline.languages import code_of
@@ -89,9 +90,12 @@ async def test_errors_are_one_sentence(server: TranscriptionServer, speech: Clip
         assert (await opened.engine.transcribe(speech, language=None, prompt=None, words=False)).text
 
 
-async def test_a_silent_server_times_out(server: TranscriptionServer, speech: Clip) -> None:
+async def test_a_silent_server_times_out(
+    server: TranscriptionServer, speech: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stt, "TIMEOUT_S", 0.5)
     server.mode = "silent"
-    async with openai.open_engine(settings(server, stt_timeout_s=0.5), ignore) as opened:
+    async with openai.open_engine(settings(server), ignore) as opened:
         with pytest.raises(EngineError) as raised:
             await opened.engine.transcribe(speech, language=None, prompt=None, words=False)
         assert raised.value.code == "timeout"

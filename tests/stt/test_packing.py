@@ -81,7 +81,7 @@ def test_no_text_starts_before_the_voice() -> None:
 
 async def test_words_begin_when_the_voice_does() -> None:
     clip, _ = spliced([(3.0, number) for number in range(4)])
-    settings = Settings(whisper_model=str(MODEL), whisper_context_s=30.0, isolate_models=False)
+    settings = Settings(whisper_model=str(MODEL), whisper_context_s=30.0, model_host="thread")
     async with whisper.open_engine(settings, lambda _: None) as opened:
         recording = Recording(io.BytesIO(encode_wav(clip)), max_seconds=60)
         events = transcribe_file(opened.engine, recording, FileRequest("en", words=True))
@@ -135,6 +135,6 @@ async def test_a_sparse_recording_needs_few_windows_and_keeps_its_times() -> Non
 async def test_packing_can_be_turned_off(monkeypatch: pytest.MonkeyPatch) -> None:
     for pack in (True, False):
         monkeypatch.setattr(whisper, "PACK", pack)
-        settings = Settings(whisper_model=str(MODEL), whisper_context_s=30.0, isolate_models=False)
+        settings = Settings(whisper_model=str(MODEL), whisper_context_s=30.0, model_host="thread")
         async with whisper.open_engine(settings, lambda progress: None) as opened:
             assert opened.engine.limits.pack == pack

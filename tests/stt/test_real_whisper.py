@@ -194,7 +194,7 @@ def test_sentences_of_espeak_are_heard_alike_with_both_contexts() -> None:
 @asynccontextmanager
 async def opened(model: str, file_batch: int) -> AsyncIterator[SpeechToText]:
     settings = Settings(
-        whisper_model=str(real_model(model)), stt_batch=file_batch, isolate_models=False, whisper_context_s=10.0
+        whisper_model=str(real_model(model)), stt_batch=file_batch, model_host="thread", whisper_context_s=10.0
     )
     async with whisper.open_engine(settings, lambda progress: None) as running:
         yield running.engine

@@ -49,7 +49,7 @@ def settings(tmp_path: Path, babbling_whisper: Path) -> Settings:
         whisper_model=str(MODEL),
         models_dir=folder,
         hf_hub_offline=True,
-        isolate_models=False,
+        model_host="thread",
         stt_replicas=1,
         whisper_context_s=30.0,
     )
@@ -104,7 +104,7 @@ async def test_offered_models_follow_the_device_and_the_settings(settings: Setti
         assert on_gpu.find("faster_medium_fp16").settings is not None
         kept = Recognisers(settings.model_copy(update={"whisper_device": "cpu"}), own, LARGE)
         assert [one.device for one in kept.runnable] == ["cpu", "cpu"]
-        alone = Recognisers(settings.model_copy(update={"models_on_demand": False}), own, LARGE)
+        alone = Recognisers(settings.model_copy(update={"model_memory_mb": 1}), own, LARGE)
         for name in ("tiny", "mine", "faster_medium_fp16"):
             with pytest.raises(UnknownModel):
                 alone.find(name)

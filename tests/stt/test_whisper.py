@@ -10,6 +10,7 @@ import numpy as np
 import psutil
 import pytest
 
+from pipeline import stt
 from pipeline.audio.clip import Clip
 from pipeline.engines import Opened
 from pipeline.errors import EngineError, EngineUnavailable
@@ -36,7 +37,7 @@ def ignore(progress: Progress) -> None:
 async def opened(model: Path, **settings: object) -> AsyncIterator[Opened[SpeechToText]]:
     # In a thread: a subprocess is tested with the workers, and costs a second each time. One copy, with the context
     # that each start would find for these models.
-    usual = Settings(whisper_model=str(model), isolate_models=False, stt_replicas=1, whisper_context_s=30.0)
+    usual = Settings(whisper_model=str(model), model_host="thread", stt_replicas=1, whisper_context_s=30.0)
     chosen = usual.model_copy(update=settings)
     async with whisper.open_engine(chosen, ignore) as engine:
         yield engine
@@ -202,9 +203,11 @@ async def test_missing_cuda_is_refused(random_whisper: Path) -> None:
             pass
 
 
-async def test_a_call_in_a_subprocess_can_be_cancelled_and_times_out(babbling_whisper: Path, speech: Clip) -> None:
+async def test_a_call_in_a_subprocess_can_be_cancelled_and_times_out(
+    babbling_whisper: Path, speech: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
     long = Clip(np.tile(speech.samples, 20), RATE_HZ)
-    async with opened(babbling_whisper, isolate_models=True) as engine:
+    async with opened(babbling_whisper, model_host="local") as engine:
         task = asyncio.create_task(engine.engine.transcribe(long, language=None, prompt=None, words=False))
         await eventually(lambda: engine.load is not None and engine.load().running)
         task.cancel()
@@ -214,7 +217,8 @@ async def test_a_call_in_a_subprocess_can_be_cancelled_and_times_out(babbling_wh
         assert engine.load().running  # the caller did not wait for the result
         assert (await engine.engine.transcribe(speech, language=None, prompt=None, words=False)).text
     before = psutil.Process(parent_of_workers()).children(recursive=True)
-    async with opened(babbling_whisper, isolate_models=True, stt_timeout_s=5) as engine:
+    monkeypatch.setattr(stt, "TIMEOUT_S", 5.0)
+    async with opened(babbling_whisper, model_host="local") as engine:
         for child in psutil.Process(parent_of_workers()).children(recursive=True):
             if child not in before:
                 child.suspend()

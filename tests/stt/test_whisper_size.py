@@ -15,7 +15,7 @@ MACHINE = Hardware("CPU", 4, 16_000, ("avx2",), ("float32", "int8"), ())
 
 
 def settings(folder: Path, **given: object) -> Settings:
-    return Settings(_env_file=None, models_dir=folder, isolate_models=False, **given)  # type: ignore[call-arg, arg-type]
+    return Settings(_env_file=None, models_dir=folder, model_host="thread", **given)  # type: ignore[call-arg, arg-type]
 
 
 @pytest.mark.parametrize(

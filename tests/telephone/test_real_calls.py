@@ -14,7 +14,7 @@ from bench.wer_whisper import plain
 from pipeline.audio.decode import decode_blocking
 from tests.questions import SUM, spoken
 from tests.real_models import real_whisper, recording, spoken_text
-from tests.server_process import PATIENT, ServerProcess, serving
+from tests.server_process import ServerProcess, serving
 from tests.servers.ollama import FakeOllama
 from tests.servers.running import closed_port, wait_for_port
 from tests.stt.recordings import TRAINED
@@ -51,7 +51,7 @@ def real(
 ) -> Iterator[tuple[Exchange, FakeOllama]]:
     fake, address = ollama
     port = closed_port()
-    chosen = settings(port, LLM_ENGINE="ollama", LLAMA_ENDPOINT=address, **real_whisper(), **PATIENT)
+    chosen = settings(port, LLM_ENGINE="ollama", LLAMA_ENDPOINT=address, **real_whisper())
     with serving(tmp_path_factory.mktemp("real"), **chosen) as server:
         wait_for_port(port)
         yield Exchange(server, port), fake

@@ -302,7 +302,7 @@ def test_a_session_ends_when_the_models_take_no_more_sound(monkeypatch: pytest.M
         await desk.speak(5000)
         assert desk.of("error")[-1]["error"]["code"] == "overloaded"
 
-    desk = translate(script, stt=ScriptedSTT(seconds=60.0), stt_timeout_s=300)
+    desk = translate(script, stt=ScriptedSTT(seconds=60.0))
     assert desk.closed is not None
     assert desk.closed[0] == 1013
 

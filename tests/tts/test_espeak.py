@@ -28,7 +28,7 @@ BARE = Voice("dropped", clips=(Path("dropped.wav"),))
 
 @pytest.fixture(scope="module", params=["process", "thread"])
 async def speech(request: pytest.FixtureRequest) -> AsyncIterator[EspeakSpeech]:
-    settings = Settings(isolate_models=request.param == "process")
+    settings = Settings(model_host="local" if request.param == "process" else "thread")
     await espeak.probe(settings)
     async with espeak.open_engine(settings, lambda progress: None) as opened:
         assert opened.model.startswith("eSpeak NG 1.")

@@ -9,7 +9,8 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from pipeline.tts import integer_convolutions, onnx_graph
+from pipeline.support import onnx_graph
+from pipeline.tts import integer_convolutions
 from tests.real_models import real_model
 
 

@@ -33,7 +33,7 @@ real_model("whisper-tiny.en")
 TEXT = "The quick brown fox jumps over the lazy dog."
 WORDS = "the quick brown fox jumps over the lazy dog"
 FILES = find_voices([kokoro.SHIPPED_VOICES])
-SETTINGS = Settings(tts_engine="kokoro", models_dir=MODELS, tts_timeout_s=300)
+SETTINGS = Settings(tts_engine="kokoro", models_dir=MODELS)
 
 
 @pytest.fixture(scope="module")
@@ -211,7 +211,7 @@ async def test_a_missing_or_broken_model_is_reported(tmp_path: Path) -> None:
 
 
 def automatic(tmp_path: Path) -> Settings:
-    return Settings(tts_model=str(MODELS / "kokoro-82m"), models_dir=tmp_path, tts_timeout_s=300)
+    return Settings(tts_model=str(MODELS / "kokoro-82m"), models_dir=tmp_path)
 
 
 @pytest.mark.asyncio(loop_scope="module")

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.audio.clip import Clip, Samples
 from pipeline.errors import EngineError
-from pipeline.tts import onnx_graph
+from pipeline.support import onnx_graph
 from pipeline.tts.kokoro import SHIPPED_VOICES
 from pipeline.tts.kokoro_engine import SAMPLE, Kokoro, KokoroConfig
 from pipeline.tts.kokoro_model import BEYOND, CHANNELS, DURATIONS, ENOUGH, KEPT, STATISTICS, Expected

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pipeline import tts
 from pipeline.audio.clip import Clip, encode_wav
 from pipeline.errors import EngineError, EngineUnavailable
 from pipeline.settings import HOME, Settings
@@ -22,7 +23,7 @@ SECONDS = CHUNKS * CHUNK_S
 
 
 def settings(server: SpeechServer, **more: Any) -> Settings:
-    return Settings(tts_openai_url=server.url, tts_openai_key=KEY, **{"tts_timeout_s": 5.0, **more})
+    return Settings(tts_openai_url=server.url, tts_openai_key=KEY, **more)
 
 
 async def said(server: SpeechServer, text: str = "Hello.", voice: Voice = MAN, **more: Any) -> list[Clip]:
@@ -47,7 +48,11 @@ async def test_the_server_gets_model_voice_and_text() -> None:
     async with speech_server() as server:
         await said(server, "Say this.", tts_model="kokoro")
         await said(server, voice=Voice("dropped"))
-        await said(server, tts_openai_voice="af_sky")
+        async with openai.open_engine(settings(server, voice_name="af_sky"), lambda progress: None) as opened:
+            voices = Voices(HOME / "voices", HOME / "audios")
+            voices.add_built_in(opened.voices)
+            clips = opened.engine.speak("Hello.", voice=voices.get("af_sky"), language="en")
+            assert [clip async for clip in clips]
         assert server.requests[0] == {
             "model": "kokoro", "voice": "onyx", "input": "Say this.", "response_format": "pcm",
         }  # fmt: skip
@@ -87,11 +92,12 @@ async def test_failures_are_reported(mode: str, message: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["silent", "stall"])
-async def test_a_server_that_stops_sending_times_out(mode: str) -> None:
+async def test_a_server_that_stops_sending_times_out(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tts, "TIMEOUT_S", 0.3)
     async with speech_server(mode) as server:
         async with asyncio.timeout(60):
             with pytest.raises(EngineError) as raised:
-                await said(server, tts_timeout_s=0.3)
+                await said(server)
         assert raised.value.code == "timeout"
 
 

@@ -26,7 +26,7 @@ ANY = Voice("any")
 
 @pytest.fixture(scope="module")
 async def speech() -> AsyncIterator[PiperSpeech]:
-    settings = Settings(tts_engine="piper", tts_model=str(JOE), tts_timeout_s=300)
+    settings = Settings(tts_engine="piper", tts_model=str(JOE))
     await piper.probe(settings)
     async with piper.open_engine(settings, lambda progress: None) as opened:
         assert (opened.model, list(opened.languages)) == ("en_US-joe-medium", ["en"])

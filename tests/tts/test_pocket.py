@@ -175,7 +175,7 @@ def test_a_broken_model_is_reported(tmp_path: Path) -> None:
 
 
 async def test_an_unknown_language_is_refused(speech: PocketSpeech) -> None:
-    own = PocketSpeech(speech._worker, "en", 5.0, 5.0, languages=["en", "fr"])
+    own = PocketSpeech(speech._worker, "en", 5.0, languages=["en", "fr"])
     with pytest.raises(EngineError) as raised:
         await anext(own.speak("hello", voice=CLONED, language="ja"))
     assert raised.value.code == "unsupported_language"

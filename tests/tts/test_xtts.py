@@ -45,7 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def settings(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """Settings of two replicas, in threads: another process would import PyTorch again, which takes seconds."""
     models = tmp_path_factory.mktemp("models")
-    return Settings(tts_model=str(folder), models_dir=models, tts_device="cpu", tts_replicas=2, isolate_models=False)
+    return Settings(tts_model=str(folder), models_dir=models, tts_device="cpu", tts_replicas=2, model_host="thread")
 
 
 @pytest.fixture(scope="module")
@@ -262,25 +262,30 @@ def test_a_broken_model_is_reported(config: XttsConfig, tmp_path: Path) -> None:
         Xtts(replace(config, folder=str(tmp_path)))
 
 
-async def test_probe_reports_missing_parts(tmp_path: Path) -> None:
+async def test_probe_reports_missing_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(xtts_weights.AGREED, raising=False)
     with pytest.raises(EngineUnavailable, match=r"lacks config\.json"):
         await xtts.probe(Settings(tts_model=str(tmp_path)))
     with pytest.raises(EngineUnavailable, match="licence") as raised:
-        await xtts.probe(Settings(models_dir=tmp_path, coqui_tos_agreed=False))
+        await xtts.probe(Settings(models_dir=tmp_path))
     assert "COQUI_TOS_AGREED" in raised.value.remedy
+    monkeypatch.setenv(xtts_weights.AGREED, "1")
     async with asyncio.timeout(20):
         with pytest.raises(EngineUnavailable):
-            await xtts.probe(Settings(models_dir=tmp_path, coqui_tos_agreed=True, hf_endpoint="http://127.0.0.1:9"))
+            await xtts.probe(Settings(models_dir=tmp_path, hf_endpoint="http://127.0.0.1:9"))
 
 
-async def test_weights_are_downloaded_once_the_licence_is_accepted(folder: Path, tmp_path: Path) -> None:
+async def test_weights_are_downloaded_once_the_licence_is_accepted(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(xtts_weights.AGREED, raising=False)
     with serve() as hub:
         hub.repos[xtts_weights.REPOSITORY] = folder
-        settings = Settings(models_dir=tmp_path, hf_endpoint=hub.address, coqui_tos_agreed=False)
+        settings = Settings(models_dir=tmp_path, hf_endpoint=hub.address)
         with pytest.raises(EngineUnavailable, match="licence"):
             await xtts_weights.fetch(settings, lambda progress: None)
         assert hub.seen == []
-        settings = settings.model_copy(update={"coqui_tos_agreed": True})
+        monkeypatch.setenv(xtts_weights.AGREED, "true")
         await xtts.probe(settings)
         steps: list[Progress] = []
         fetched = await xtts_weights.fetch(settings, steps.append)

@@ -88,9 +88,9 @@ def test_the_driver_is_queried_and_its_failures_do_no_harm(
 def test_a_container_limit_counts_as_the_memory(tmp_path: Path) -> None:
     limit = tmp_path / "memory.max"
     limit.write_text(f"{512 * 2**20}\n")
-    assert hardware._memory_mb(limit) == 512
+    assert hardware.machine_memory_mb(limit) == 512
     limit.write_text("max\n")
-    assert hardware._memory_mb(limit) == hardware._memory_mb(tmp_path / "none") > 512
+    assert hardware.machine_memory_mb(limit) == hardware.machine_memory_mb(tmp_path / "none") > 512
 
 
 @pytest.fixture

@@ -44,9 +44,10 @@ def opened(
     spec: EngineSpec = SPEC,
     **serving: Any,
 ) -> AbstractAsyncContextManager[Worker]:
-    settings = Settings(isolate_models=isolate, max_wait_s=max_wait_s, model_idle_seconds=idle_s)
+    settings = Settings(model_host="local" if isolate else "thread", model_idle_seconds=idle_s)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(workers, "MAX_WAITING", max_waiting)
+        patch.setattr(workers, "MAX_WAIT_S", max_wait_s)
         return open_worker(spec, settings, Serving(silence_s, batched=frozenset({"hear"}), **serving))
 
 

@@ -33,7 +33,7 @@ async def test_only_available_languages_are_offered(tmp_path: Path) -> None:
         (voices / name / "voice.toml").write_text(f"languages = {languages}")
     settings = Settings(
         stt_engine="whisper", whisper_model=str(MODEL), whisper_context_s=30.0, llm_engine="builtin",
-        tts_engine="espeak", voices_dir=voices, voice_name="any", isolate_models=False,
+        tts_engine="espeak", voices_dir=voices, voice_name="any", model_host="thread",
     )  # fmt: skip
     async with open_assistant(settings) as assistant:
         stt, _, tts = assistant.engines[:3]  # not Smart Turn, which can be installed here

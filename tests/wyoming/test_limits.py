@@ -30,9 +30,11 @@ PATIENCE_S = 60.0
 PLACES = 4
 LIMITS = {
     "MAX_SESSIONS": str(PLACES), "MAX_AUDIO_SECONDS": "600", "IDLE_TIMEOUT_S": "4",
-    "MAX_WAITING_BYTES": "40000000",
     # Sound is taken at any pace, or the tests of what is kept would last for the time that it takes to say it.
-    **constants({"server.wyoming.connection:FIRST_EVENT_S": 3.0, "server.wyoming.audio:RECORDINGS_PACE": 10_000.0}),
+    **constants({
+        "server.access.budgets:MEMORY_BYTES": 40_000_000, "server.wyoming.connection:FIRST_EVENT_S": 3.0,
+        "server.wyoming.audio:RECORDINGS_PACE": 10_000.0,
+    }),
 }  # fmt: skip
 SECOND = AudioChunk(48_000, 4, 2, bytes(48_000 * 4 * 2))
 

@@ -11,7 +11,7 @@ import { dropShared, sharedFiles } from "./shared.js";
 import * as store from "./store.js";
 
 const find = (id) => document.getElementById(id);
-/** The service's limit where it does not report one, in seconds: the default of MAX_FILE_SECONDS. */
+/** The service's limit where it does not report one, in seconds. */
 const LONGEST_S = 21_600;
 /** Bytes and seconds that a recording stays below the service's limits. */
 const SPARE_BYTES = 1 << 18;

@@ -7,8 +7,8 @@ length of the context.
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from pipeline.errors import BadInput
 from pipeline.llm.conversion.gguf_file import GgufFile
@@ -56,7 +56,7 @@ def _write(file: GgufFile, folder: Path, compute_type: str) -> None:
         raise BadInput("The gguf file names no token that ends a reply.")
     start, unknown = metadata.token("bos_token_id"), metadata.token("unknown_token_id")
     build_tokenizer(metadata).save(str(folder / "tokenizer.json"))
-    about: dict[str, Any] = {
+    about: dict[str, object] = {
         "model_max_length": metadata.integer("context_length", 1, 2**31 - 1),
         "eos_token": end,
         "chat_template": metadata.text("tokenizer.chat_template"),
@@ -74,5 +74,5 @@ def _write(file: GgufFile, folder: Path, compute_type: str) -> None:
     spec.save(str(folder))
 
 
-def _save(path: Path, value: dict[str, Any]) -> None:
+def _save(path: Path, value: Mapping[str, object]) -> None:
     path.write_text(json.dumps(value, ensure_ascii=False, indent=1), "utf-8")

@@ -9,7 +9,6 @@ import struct
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
@@ -62,7 +61,7 @@ class GgufFile:
         if version not in VERSIONS:
             raise _damaged(f"its version is {version}, and only {' and '.join(map(str, VERSIONS))} can be read")
         tensors, pairs = self._count(_LEAST_TENSOR), self._count(_LEAST_PAIR)
-        self.metadata: dict[str, Any] = {}
+        self.metadata: dict[str, object] = {}
         for _ in range(pairs):
             name = self._string()
             if name in self.metadata:
@@ -110,11 +109,11 @@ class GgufFile:
             raise _damaged(f"{name[:60]!r} has an impossible shape")
         return name, shape, kind, start, prod(shape) // block * size
 
-    def _value(self, kind: int) -> Any:
+    def _value(self, kind: int) -> object:
         if kind == _STRING:
             return self._string()
         if kind in _NUMBERS:
-            return self._number(_NUMBERS[kind])
+            return self._read(_NUMBERS[kind])[0]
         if kind != _LIST:
             raise _damaged(f"a value has the unknown type {kind}")
         inner = self._number("I")
@@ -123,14 +122,11 @@ class GgufFile:
         if inner not in _NUMBERS:
             raise _damaged("a list contains lists")
         form = _NUMBERS[inner]
-        count = self._count(struct.calcsize(form))
-        start = self._at
-        self._skip(count * struct.calcsize(form))
-        return list(struct.unpack_from(f"<{count}{form}", self._data, start))
+        return list(self._read(f"{self._count(struct.calcsize(form))}{form}"))
 
     def _count(self, least: int) -> int:
         """Read a number of entries, each of at least this many bytes."""
-        count = int(self._number("Q"))
+        count = self._number("Q")
         if count > MAX_ITEMS or count * least > len(self._data) - self._at:
             raise _damaged(f"it claims {count} entries where it has no room for them")
         return count
@@ -141,10 +137,15 @@ class GgufFile:
         self._skip(length)
         return self._data[start : start + length].decode(errors="replace")
 
-    def _number(self, form: str) -> Any:
+    def _number(self, form: str) -> int:
+        """Read a whole number."""
+        return int(self._read(form)[0])
+
+    def _read(self, form: str) -> tuple[float, ...]:
+        """Read numbers."""
         start = self._at
         self._skip(struct.calcsize(f"<{form}"))
-        return struct.unpack_from(f"<{form}", self._data, start)[0]
+        return struct.unpack_from(f"<{form}", self._data, start)
 
     def _skip(self, count: int) -> None:
         if count > len(self._data) - self._at:

@@ -1,30 +1,32 @@
 """The metadata of a gguf file, each value checked where it is read."""
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 from pipeline.errors import BadInput
+
+T = TypeVar("T")
 
 
 class Metadata:
     """The key-value pairs of a file. The names of those of the model begin with the architecture."""
 
-    def __init__(self, pairs: dict[str, Any]) -> None:
+    def __init__(self, pairs: Mapping[str, object]) -> None:
         """Raises BadInput when the architecture or the vocabulary is missing."""
         self._pairs = pairs
         self.architecture = self.text("general.architecture")
         self.tokens: Sequence[str] = self.strings("tokenizer.ggml.tokens")
         """The vocabulary."""
 
-    def get(self, key: str, default: Any = None) -> Any:
+    def get(self, key: str, default: object = None) -> object:
         """Return a value. Raises BadInput when it is missing and has no default."""
         value = self._pairs.get(key, default)
         if value is None:
             raise BadInput(f"The gguf file lacks {key}.")
         return value
 
-    def of_model(self, key: str, default: Any = None) -> Any:
+    def of_model(self, key: str, default: object = None) -> object:
         """Return a value of the model."""
         return self.get(f"{self.architecture}.{key}", default)
 
@@ -59,11 +61,11 @@ class Metadata:
 
     def numbers(self, key: str) -> Sequence[float]:
         """Return a list of numbers. Raises BadInput."""
-        return self._items(key, int | float)
+        return self._items(key, float)
 
-    def _items(self, key: str, kind: Any, default: Sequence[Any] | None = None) -> Sequence[Any]:
-        value = self.get(key, default)
-        if not isinstance(value, list | tuple) or not all(isinstance(item, kind) for item in value):
+    def _items(self, key: str, kind: type[T], default: Sequence[T] | None = None) -> Sequence[T]:
+        value, taken = self.get(key, default), (float, int) if kind is float else kind
+        if not isinstance(value, list | tuple) or not all(isinstance(item, taken) for item in value):
             raise _wrong(key, value)
         return value
 
@@ -77,5 +79,5 @@ class Metadata:
         return self.tokens[number]
 
 
-def _wrong(key: str, value: Any) -> BadInput:
+def _wrong(key: str, value: object) -> BadInput:
     return BadInput(f"The gguf file's {key} cannot be {str(value)[:40]!r}.")

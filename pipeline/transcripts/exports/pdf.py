@@ -1,5 +1,6 @@
 """Write a document as PDF."""
 
+import re
 import tempfile
 import unicodedata
 from collections.abc import Sequence
@@ -14,6 +15,12 @@ from pipeline.transcripts.exports.fonts import fonts_for, included
 MARGIN_MM, LINE_MM = 20, 6
 GREY, BLACK = (107, 107, 107), (20, 20, 20)
 FAMILY = "included"
+MAX_MARKS = 8
+"""Marks and joiners in a row; no language needs more. They have no width, so a line of them never ends, and fpdf2 needs
+time in proportion to the square of a line's characters."""
+JOINERS = "\u200c\u200d"
+_NEUTRAL = re.compile(r"[\W_]{500}")
+"""Characters without a direction. fpdf2 searches for the next one with a direction by recursion."""
 
 
 class _Pages(FPDF):
@@ -87,10 +94,27 @@ def _is_shaped(code: int) -> bool:
     return 0x0590 <= code <= 0x109F or 0x1780 <= code <= 0x17FF
 
 
+def laid_out(text: str) -> str:
+    """Return the text as fpdf2 can lay it out in linear time: without format characters, which it also draws as boxes,
+    with few marks in a row, and with a direction here and there."""
+    if text.isascii():
+        return text
+    kept = ""
+    marks = 0
+    for character in text:
+        category = unicodedata.category(character)
+        if category == "Cf" and character not in JOINERS:
+            continue
+        marks = marks + 1 if category[0] == "M" or character in JOINERS else 0
+        if marks <= MAX_MARKS:
+            kept += character
+    return _NEUTRAL.sub(lambda match: match[0] + "\u200f", kept)
+
+
 def _write(
     pdf: FPDF, text: str, *, size: int, style: str = "", color: tuple[int, int, int] = BLACK, line_mm: float = LINE_MM
 ) -> None:
     pdf.set_font(FAMILY, style, size)
     pdf.set_text_color(*color)
     align = Align.R if right_to_left(text) else Align.L
-    pdf.multi_cell(0, line_mm, text, align=align, new_x="LMARGIN", new_y="NEXT")
+    pdf.multi_cell(0, line_mm, laid_out(text), align=align, new_x="LMARGIN", new_y="NEXT")

@@ -10,7 +10,7 @@ from typing import Any
 from pipeline.errors import EngineError, Overloaded, WorkerCrashed
 from pipeline.settings import Settings
 from pipeline.telemetry import metrics, tracing
-from pipeline.workers import START_TIMEOUT_S, EngineSpec, Hosting, Load, Serving, Worker
+from pipeline.workers import MAX_WAIT_S, START_TIMEOUT_S, EngineSpec, Hosting, Load, Serving, Worker
 from pipeline.workers.caller import Caller, Urgency, current
 from pipeline.workers.lag import Lag
 from pipeline.workers.on_ray.cluster import LOOK_S, Cluster, Placement
@@ -20,6 +20,8 @@ from pipeline.workers.on_ray.messages import ALIVE_S, Alive, Ended, Message, Req
 from pipeline.workers.results import ResultsWorker
 from pipeline.workers.wire import Done, Failed, Item, dump, unpack
 
+ISOLATED = True
+"""Whether a replica runs its model in a process of its own, which it restarts after a crash."""
 UNAVAILABLE_S = 15.0
 """Time for which a model that starts may be unavailable, in seconds: it was unloaded just before."""
 
@@ -28,7 +30,7 @@ UNAVAILABLE_S = 15.0
 async def open_on_ray(spec: EngineSpec, settings: Settings, serving: Serving) -> AsyncIterator[Worker]:
     """Run a model on the cluster of the settings while the block runs. Raises ConfigError, the errors of the engine's
     constructor, or EngineError when it is not ready in time."""
-    hosting = Hosting(settings.isolate_models, settings.max_wait_s, settings.model_idle_seconds, retry=False)
+    hosting = Hosting(ISOLATED, MAX_WAIT_S, settings.model_idle_seconds, retry=False)
     placement = Placement(settings.ray_gpus, settings.ray_max_replicas, settings.model_idle_seconds)
     async with connected(settings) as cluster, cluster.deployed(spec, serving, hosting, placement) as (name, handle):
         try:

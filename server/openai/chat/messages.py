@@ -113,7 +113,6 @@ class Reader:
                     clip,
                     language=settings.speech_language or None,
                     prompt=None,
-                    limit_s=settings.stt_timeout_s,
                 )
         except StageFailed as error:
             raise EngineError(error.message, code=error.code) from error

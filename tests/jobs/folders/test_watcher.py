@@ -66,10 +66,11 @@ def watching(folder: Path, *, heard: str | ScriptedSTT = SAID, **settings: str) 
     root.mkdir(exist_ok=True)
     quick = {
         "jobs.folders.watcher:LOOK_S": 0.05,
+        "jobs.folders.settling:SETTLE_S": 0.5,
         "jobs.folders.watcher:RETRY_S": 0.1,
         "jobs.folders.result_writer:ASIDE_S": 0.2,
     }
-    own = {"WATCH_DIR": str(root), "WATCH_SETTLE_SECONDS": "0.5", **constants(quick), **settings}
+    own = {"WATCH_DIR": str(root), **constants(quick), **settings}
     with (
         in_process(folder, heard=heard, **own) as service,
         httpx.Client(base_url=service.url, timeout=60) as client,
@@ -78,7 +79,7 @@ def watching(folder: Path, *, heard: str | ScriptedSTT = SAID, **settings: str) 
 
 
 def test_a_recording_gets_its_results_once_and_again_when_it_changes(tmp_path: Path) -> None:
-    with watching(tmp_path, WATCH_FORMATS="txt,srt,json,docx", WATCH_LANGUAGE="pt") as watched:
+    with watching(tmp_path, WATCH_FORMATS="txt,srt,json,docx", SPEECH_LANGUAGE="pt") as watched:
         watched.put("2026/talk.wav")
         watched.put("2026/notes.txt", b"not a recording")
         both = ["2026/talk.wav", "2026/notes.txt"]
@@ -89,7 +90,7 @@ def test_a_recording_gets_its_results_once_and_again_when_it_changes(tmp_path: P
         assert "-->" in (watched.root / "2026/talk.srt").read_text()
         [job] = watched.jobs()
         assert (job["filename"], job["status"], job["language"]) == ("talk.wav", "completed", "pt")
-    with watching(tmp_path, heard="something else", WATCH_FORMATS="txt,srt,json,docx", WATCH_LANGUAGE="pt") as again:
+    with watching(tmp_path, heard="something else", WATCH_FORMATS="txt,srt,json,docx", SPEECH_LANGUAGE="pt") as again:
         again.rests()
         assert len(again.jobs()) == 1, "done before the restart"
         again.put("2026/talk.wav", recording(1))
@@ -350,7 +351,6 @@ def test_one_of_several_services_watches_a_folder(tmp_path: Path) -> None:
         ({"WATCH_DIR": "{0}/a, {0}/a/b"}, "inside each other"),
         ({"WATCH_DIR": "{0}/a/in,{0}/b/in", "OUTPUT_DIR": "{0}/out"}, "different names"),
         ({"WATCH_DIR": "{0}/a", "WATCH_FORMATS": "txt,odt"}, "WATCH_FORMATS"),
-        ({"WATCH_DIR": "{0}/a", "WATCH_LANGUAGE": "no language"}, "WATCH_LANGUAGE"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(tmp_path: Path, settings: dict[str, str], named: str) -> None:

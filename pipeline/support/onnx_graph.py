@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from numpy.typing import NDArray
 
 MESSAGES = {
     "Model": {"ir_version": (1, "int64"), "graph": (7, "Graph"), "opset_import": (8, "Opset*")},
@@ -97,16 +98,17 @@ def _float(name: str) -> Any:
     return _CLASSES["Value"](name=name, type={"tensor_type": {"elem_type": FLOAT}})
 
 
-def tensor(name: str, content: np.ndarray[Any, Any]) -> Any:
+def tensor(name: str, content: NDArray[np.generic]) -> Any:
     """Return a constant tensor of a type in TYPES."""
     return _CLASSES["Tensor"](
         name=name, dims=content.shape, data_type=TYPES[content.dtype], raw_data=np.ascontiguousarray(content).tobytes()
     )
 
 
-def values(of: Any) -> np.ndarray[Any, Any]:
-    """Return the values of a constant tensor of 8-bit numbers without sign."""
-    stored = np.frombuffer(of.raw_data, np.uint8) if of.raw_data else np.array(of.int32_data, np.uint8)
+def values(of: Any) -> NDArray[np.generic]:
+    """Return the values of a constant tensor: float32 as bytes, or 8-bit numbers without sign."""
+    kind = np.dtype(np.float32) if of.data_type == FLOAT else np.dtype(np.uint8)
+    stored = np.frombuffer(of.raw_data, kind) if of.raw_data else np.array(of.int32_data, kind)
     return stored.reshape(tuple(of.dims))
 
 
