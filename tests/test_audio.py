@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.audio.clip import Clip, encode_wav
@@ -134,6 +134,7 @@ def test_nan_and_infinity_are_removed_from_samples() -> None:
     assert np.isfinite(np.frombuffer(Clip(samples[:, 0], 16_000).pcm16(), "<i2")).all()
 
 
+@settings(max_examples=50)  # each is decoded three times, in processes
 @given(st.binary(max_size=2000))
 def test_garbage_raises_only_bad_input(data: bytes) -> None:
     for candidate in (

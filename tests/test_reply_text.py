@@ -1,13 +1,13 @@
 """The part of a language model's text that is for the user, for any division into deltas."""
 
 import json
-import time
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipeline.llm.reply import ReplyText
+from tests.adversarial import LONG, SHORT, repeated, slow
 
 TOOLS = ("light", "current_time")
 ON = {"on": True}
@@ -331,13 +331,4 @@ def test_plain_text_passes_without_delay(text: str) -> None:
 @pytest.mark.parametrize("unit", ["<", "<think ", "{", '{"name":', "[", "`", "```\n{", "<|x", '{"a":"', "<tool_call>",
                                   "\\", "</think>", "[THINK]", "x"])  # fmt: skip
 def test_time_grows_linearly_with_the_length(unit: str) -> None:
-    def seconds(chars: int) -> float:
-        text = unit * (chars // len(unit))
-        best = []
-        for _ in range(3):
-            begun = time.perf_counter()
-            said(text, 5)
-            best.append(time.perf_counter() - begun)
-        return min(best)
-
-    assert seconds(20_000) < 12 * seconds(5_000) + 0.01
+    assert slow(lambda text: said(text, 5), repeated(unit)(SHORT), repeated(unit)(LONG)) == ""
