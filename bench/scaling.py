@@ -9,7 +9,8 @@ for `ray` a head and two nodes as separate raylets. Speakers as in `bench.crowd`
 messages of 20 ms, first audio from the end of the speech. "front": CPU of the processes that serve connections, for a
 second of a conversation; "models": that of the other processes of the service; "speakers": that of the speakers, who
 use the same cores. "calls": model calls a turn, with partial transcripts. "late": how late a process that sleeps for a
-millisecond wakes up (p99), the machine's share of all this.
+millisecond wakes up (p99), the machine's share of all this. Below: the conversations that each service carries, with
+at most 50 ms more at p95 than the fewest speakers wait.
 
 Replicas: clients send whole utterances, one after the other, to a recogniser that takes a second.
 """
@@ -22,6 +23,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import takewhile
 from pathlib import Path
 
 import httpx
@@ -40,10 +42,14 @@ from tests.server_process import ServerProcess, killed
 
 SERVICES = {"one": "one process", "two": "two fronts", "ray": "two Ray nodes"}
 CLIENTS_A_REPLICA = 4
-COPIES, RAY_COPIES = "8", "4"
-"""Copies of each model: enough for 150 speakers. Ray starts four in time on two cores, which are enough for 64."""
+COPIES = {"STT_REPLICAS": "12", "TTS_REPLICAS": "4"}
+"""Copies of the models: enough for 150 speakers."""
+RAY_COPIES = {"STT_REPLICAS": "4", "TTS_REPLICAS": "4"}
+"""Copies of the models that Ray starts in time on two cores: enough for 64 speakers."""
 MOST_FAILED = 0.05
 """Share of failed turns above which a row is not in the plot."""
+MOST_ADDED_MS = 50.0
+"""Most that conversations may wait longer, at p95, than the fewest speakers."""
 SLOW_STT_S = 1.0
 COLOURS = {"one": "#c0392b", "two": "#2471a3", "ray": "#1e8449"}
 
@@ -55,14 +61,13 @@ def service(kind: str) -> Iterator[ServerProcess]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         # Interpreters of their own, so that the fronts are found by their command.
-        settings = waiting.settings() | {"STT_REPLICAS": COPIES, "TTS_REPLICAS": COPIES, "PYTHONUNBUFFERED": "1"}
+        settings = waiting.settings() | COPIES | {"PYTHONUNBUFFERED": "1"}
         if kind == "two":
             settings["PROCESSES"] = "2"
         if kind == "ray":
             from bench.ray_nodes import cluster
 
-            settings |= stack.enter_context(cluster()).settings
-            settings |= {"STT_REPLICAS": RAY_COPIES, "TTS_REPLICAS": RAY_COPIES}
+            settings |= stack.enter_context(cluster()).settings | RAY_COPIES
         yield stack.enter_context(killed(folder, **settings))
 
 
@@ -144,6 +149,12 @@ def by_speakers(
                     f"{1000 * np.percentile(late, 99):.0f} ms",
                 )  # fmt: skip
     return found
+
+
+def carried(points: Sequence[tuple[int, float, float]]) -> int:
+    """Return the most speakers without too much delay. points: speakers, p50 and p95 in ms, from the fewest on."""
+    limit_ms = points[0][2] + MOST_ADDED_MS
+    return [speakers for speakers, _, _ in takewhile(lambda point: point[2] <= limit_ms, points)][-1]
 
 
 async def turns_a_minute(server: ServerProcess, clients: int, seconds: float) -> float:
@@ -231,6 +242,8 @@ def main() -> None:
         by_replicas(options.replicas, options.seconds)
         return
     found = by_speakers(options.services, options.speakers, options.seconds)
+    for kind, points in found.items():
+        print(f"{SERVICES[kind]}: {carried(points)} conversations")
     if options.plot:
         options.plot.write_text(svg(found), "utf-8")
 
