@@ -61,13 +61,14 @@ class Seen:
 class Question:
     """A question as WebSocket frames of 16-bit samples, up to the end of its speech, and silence."""
 
-    def __init__(self) -> None:
+    def __init__(self, frame: int = FRAME) -> None:
+        """frame: samples in a message."""
         clip = decode_blocking(sample("what_is_two_plus_three"), max_seconds=30).at(RATE_HZ)
         end = speech_spans(clip.samples)[-1].end
-        samples = np.pad(clip.samples[:end], (0, -end % FRAME))
+        samples = np.pad(clip.samples[:end], (0, -end % frame))
         pcm = (np.clip(samples, -1, 1) * 32767).astype("<i2")
-        self.frames = [framed(pcm[start : start + FRAME].tobytes()) for start in range(0, len(pcm), FRAME)]
-        self.silence = framed(bytes(2 * FRAME))
+        self.frames = [framed(pcm[start : start + frame].tobytes()) for start in range(0, len(pcm), frame)]
+        self.silence = framed(bytes(2 * frame))
 
 
 def framed(sound: bytes) -> bytes:

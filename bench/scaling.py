@@ -5,43 +5,51 @@
 
 Services whose engines only wait (`bench.waiting`: transcript 80 ms, first token 120 ms, first speech 40 ms), so that
 the cores carry the service and the speakers and no models. All else is real: workers, sockets, speech detection, and
-for `ray` a head and two nodes as separate raylets. Speakers as in `bench.load`: sound at the pace of speech, first
-audio from the end of the speech. "front": CPU of the processes that serve connections, for a second of a conversation.
-"calls": model calls a turn, with partial transcripts. "late": how late a process that sleeps for a millisecond wakes
-up (p99), the machine's share of all this.
+for `ray` a head and two nodes as separate raylets. Speakers as in `bench.crowd`: sound at the pace of speech, in
+messages of 20 ms, first audio from the end of the speech. "front": CPU of the processes that serve connections, for a
+second of a conversation; "models": that of the other processes of the service; "speakers": that of the speakers, who
+use the same cores. "calls": model calls a turn, with partial transcripts. "late": how late a process that sleeps for a
+millisecond wakes up (p99), the machine's share of all this. Below: the conversations that each service carries, with
+at most 50 ms more at p95 than the fewest speakers wait.
 
 Replicas: clients send whole utterances, one after the other, to a recogniser that takes a second.
 """
 
 import argparse
 import asyncio
-import contextlib
 import json
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import takewhile
 from pathlib import Path
 
 import httpx
 import numpy as np
 import psutil
-import uvloop
 from prometheus_client.parser import text_string_to_metric_families
 from websockets.asyncio.client import connect
 
 from bench import waiting
-from bench.load import Seen, speak
+from bench.crowd import speak
+from bench.load import Seen
 from bench.rows import Rows
+from pipeline.audio.clip import Samples
 from tests.questions import sample
 from tests.server_process import ServerProcess, killed
 
 SERVICES = {"one": "one process", "two": "two fronts", "ray": "two Ray nodes"}
 CLIENTS_A_REPLICA = 4
-COPIES = "4"
-"""Copies of each model: enough for 64 speakers, and Ray starts them in time on two cores."""
+COPIES = {"STT_REPLICAS": "12", "TTS_REPLICAS": "4"}
+"""Copies of the models: enough for 150 speakers."""
+RAY_COPIES = {"STT_REPLICAS": "4", "TTS_REPLICAS": "4"}
+"""Copies of the models that Ray starts in time on two cores: enough for 64 speakers."""
 MOST_FAILED = 0.05
 """Share of failed turns above which a row is not in the plot."""
+MOST_ADDED_MS = 50.0
+"""Most that conversations may wait longer, at p95, than the fewest speakers."""
 SLOW_STT_S = 1.0
 COLOURS = {"one": "#c0392b", "two": "#2471a3", "ray": "#1e8449"}
 
@@ -53,22 +61,25 @@ def service(kind: str) -> Iterator[ServerProcess]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         # Interpreters of their own, so that the fronts are found by their command.
-        settings = waiting.settings() | {"STT_REPLICAS": COPIES, "TTS_REPLICAS": COPIES, "PYTHONUNBUFFERED": "1"}
+        settings = waiting.settings() | COPIES | {"PYTHONUNBUFFERED": "1"}
         if kind == "two":
             settings["PROCESSES"] = "2"
         if kind == "ray":
             from bench.ray_nodes import cluster
 
-            settings |= stack.enter_context(cluster()).settings
+            settings |= stack.enter_context(cluster()).settings | RAY_COPIES
         yield stack.enter_context(killed(folder, **settings))
 
 
-def front_s(server: ServerProcess) -> float:
-    """Return the CPU seconds that the processes which serve connections have used so far."""
-    this = psutil.Process(server.process.pid)
-    fronts = [one for one in server.children() if "commands.front" in one.cmdline()]
-    times = [one.cpu_times() for one in (this, *fronts)]
-    return sum(one.user + one.system for one in times)
+def used_s(server: ServerProcess) -> Samples:
+    """Return the CPU seconds used so far by the processes that serve connections, by the other ones of the service, and
+    by this one, which has the speakers."""
+    this, ours = psutil.Process(server.process.pid), psutil.Process()
+    used = np.zeros(3, np.float32)
+    for one in (this, *server.children(), ours):
+        kind = 2 if one == ours else 0 if one == this or "commands.front" in one.cmdline() else 1
+        used[kind] += sum(one.cpu_times()[:2])
+    return used
 
 
 def calls(server: ServerProcess) -> float:
@@ -79,30 +90,24 @@ def calls(server: ServerProcess) -> float:
     return sum(one.value for family in families for one in family.samples if one.name in names)
 
 
-async def lateness(late: list[float]) -> None:
-    """Note how late each sleep of a millisecond ends, in seconds, until cancelled."""
-    loop = asyncio.get_running_loop()
-
-    def nap() -> float:
-        began = time.perf_counter()
-        time.sleep(0.001)
-        return time.perf_counter() - began - 0.001
-
-    while True:
-        late.append(await loop.run_in_executor(None, nap))
-        await asyncio.sleep(0.1)
-
-
-async def talk(server: ServerProcess, speakers: int, seconds: float) -> tuple[Seen, list[float]]:
-    """Return what the speakers have seen, and the lateness."""
+def talk(server: ServerProcess, speakers: int, seconds: float) -> tuple[Seen, list[float]]:
+    """Return what the speakers have seen, and how late each sleep of a millisecond has ended meanwhile, in seconds."""
     late: list[float] = []
-    watching = asyncio.create_task(lateness(late))
+    over = threading.Event()
+
+    def naps() -> None:
+        while not over.wait(0.1):
+            began = time.perf_counter()
+            time.sleep(0.001)
+            late.append(time.perf_counter() - began - 0.001)
+
+    watching = threading.Thread(target=naps)
+    watching.start()
     try:
-        return await speak(server, speakers, seconds), late
+        return speak(server.port, speakers, seconds), late
     finally:
-        watching.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await watching
+        over.set()
+        watching.join()
 
 
 def by_speakers(
@@ -118,17 +123,20 @@ def by_speakers(
         "refused",
         "failed",
         "front",
+        "models",
+        "speakers",
         "calls",
         "late",
     )
     found: dict[str, list[tuple[int, float, float]]] = {}
     for kind in kinds:
         with service(kind) as server:
-            uvloop.run(talk(server, 2, 5))  # all has been used once
+            talk(server, 2, 5)  # all has been used once
             for speakers in counts:
-                busy, called, began = front_s(server), calls(server), time.monotonic()
-                seen, late = uvloop.run(talk(server, speakers, seconds))
+                used, called, began = used_s(server), calls(server), time.monotonic()
+                seen, late = talk(server, speakers, seconds)
                 took = time.monotonic() - began
+                used_ms = 1000 * (used_s(server) - used) / took / speakers
                 first_ms = 1000 * np.array(seen.first_audio_s or [float("nan")])
                 p50, p95 = np.percentile(first_ms, [50, 95])
                 if sum(seen.failed.values()) <= MOST_FAILED * seen.completed:  # those that fail are not in the times
@@ -136,11 +144,17 @@ def by_speakers(
                 rows.add(
                     SERVICES[kind], str(speakers), f"{p50:.0f} ms", f"{p95:.0f} ms",
                     f"{seen.completed * 60 / took:.0f}", str(seen.refused), str(sum(seen.failed.values())),
-                    f"{1000 * (front_s(server) - busy) / took / speakers:.1f} ms/s",
+                    *(f"{ms:.1f} ms/s" for ms in used_ms),
                     f"{(calls(server) - called) / max(1, seen.completed):.1f}",
                     f"{1000 * np.percentile(late, 99):.0f} ms",
                 )  # fmt: skip
     return found
+
+
+def carried(points: Sequence[tuple[int, float, float]]) -> int:
+    """Return the most speakers without too much delay. points: speakers, p50 and p95 in ms, from the fewest on."""
+    limit_ms = points[0][2] + MOST_ADDED_MS
+    return [speakers for speakers, _, _ in takewhile(lambda point: point[2] <= limit_ms, points)][-1]
 
 
 async def turns_a_minute(server: ServerProcess, clients: int, seconds: float) -> float:
@@ -228,6 +242,8 @@ def main() -> None:
         by_replicas(options.replicas, options.seconds)
         return
     found = by_speakers(options.services, options.speakers, options.seconds)
+    for kind, points in found.items():
+        print(f"{SERVICES[kind]}: {carried(points)} conversations")
     if options.plot:
         options.plot.write_text(svg(found), "utf-8")
 

@@ -17,7 +17,7 @@ from pipeline.support.progress import Report
 from pipeline.workers import EngineSpec, Serving, open_worker
 
 TEXT = "what does the heron do"
-STEP_S = 0.01
+STEP_S = 0.02
 """Time between two moments at which it can be cancelled, in seconds."""
 
 

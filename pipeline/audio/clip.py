@@ -34,8 +34,10 @@ class Clip:
 
     def pcm16(self) -> bytes:
         """Return signed 16-bit little-endian samples; values beyond [-1, 1] are clipped, NaN becomes silence."""
-        clean = np.nan_to_num(self.samples, nan=0.0, posinf=1.0, neginf=-1.0)
-        return (np.clip(clean, -1.0, 1.0) * 32767.0).round().astype("<i2").tobytes()
+        clean = np.clip(self.samples, -1.0, 1.0)
+        clean[np.isnan(clean)] = 0.0
+        clean *= 32767.0
+        return np.rint(clean, out=clean).astype("<i2").tobytes()
 
     @staticmethod
     def from_pcm16(data: bytes, rate_hz: int) -> "Clip":

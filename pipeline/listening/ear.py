@@ -4,6 +4,7 @@ import numpy as np
 
 from pipeline.audio.clip import Clip, Samples
 from pipeline.audio.decode.mixing import Offset
+from pipeline.audio.stream_resampler import RateConverter
 from pipeline.listening.detector import FRAME, RATE_HZ, FullBand, SpeechDetector, VoiceActivity
 from pipeline.listening.echo import Echo, Received
 from pipeline.listening.noise import NoiseFilter
@@ -31,6 +32,7 @@ class Ear:
         self._utterance = Utterance()
         self._rest: list[Samples] = []
         self._offset = Offset(RATE_HZ)
+        self._reply = RateConverter(RATE_HZ)
 
     @property
     def received(self) -> int:
@@ -101,7 +103,7 @@ class Ear:
     def plays(self, clip: Clip, at_s: float) -> None:
         """Take sound of a reply that the client starts to play at this loop time: its echo is not speech."""
         if (at := self._clock.sample_at(at_s)) is not None:
-            self.echo.plays(clip.at(RATE_HZ).samples, at)
+            self.echo.plays(self._reply.take(clip), at)
 
     # --- the buffer ---
 

@@ -132,14 +132,14 @@ class Echo:
 
     def hear(self, frame: Samples) -> None:
         """Take the user's next frame of FRAME samples."""
-        sound = np.concatenate([self._last, frame])
+        before, self._last = self._last, frame[-HOP:]
         self._now += FRAME
-        self._last = frame[-HOP:]
         if self._now > self.until:
             self._played.clear()
             if self._hops:
                 self._forget_levels()
             return
+        sound = np.concatenate([before, frame])
         self._pending.append((sound, self._sound(self._now - FRAME - HOP, FRAME + HOP)))
         self._hops = min(HISTORY, self._hops + 2)
         if self.known or len(self._pending) == PENDING:

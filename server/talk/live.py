@@ -223,9 +223,10 @@ class LiveSocket(WebSocketSession):
             self._session.ask(clip)
             return
         self._session.ear.narrow_band = self._sound.narrow_band
-        for samples in sound:
+        for number, samples in enumerate(sound):
+            if number:
+                await asyncio.sleep(0)  # other conversations run in between
             self.hear(samples)
-            await asyncio.sleep(0)  # other conversations run in between
             await self.held.heard(len(samples) / RATE_HZ)
 
     def hear(self, samples: Samples) -> None:

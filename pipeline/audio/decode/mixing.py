@@ -184,7 +184,7 @@ class Offset:
         first, self._heard_s = not self._heard_s, self._heard_s + seconds
         # The mean of all samples at the beginning, then that of about the last OFFSET_S seconds.
         share = max(seconds / self._heard_s, 1 - math.exp(-seconds / OFFSET_S))
-        self._mean += share * (float(samples.mean()) - self._mean)
+        self._mean += share * (float(samples.sum()) / len(samples) - self._mean)
         wanted = math.copysign(max(0.0, abs(self._mean) - DEAD), self._mean)
         before, self._used = self._used, wanted
         if first:
