@@ -26,8 +26,9 @@ from bench.rows import Rows
 from pipeline.settings import HOME
 from pipeline.support import onnx_graph
 from pipeline.tts import integer_convolutions
-from pipeline.tts.kokoro_engine import AUDIBLE
-from pipeline.tts.kokoro_model import Expected, KokoroModel
+from pipeline.tts.kokoro_engine import AUDIBLE, STYLE_WIDTH, SYMBOLS
+from pipeline.tts.kokoro_model import KokoroModel
+from pipeline.tts.kokoro_statistics import FILE, Expected, Forecast
 
 RATE_HZ = 24_000
 CLAUSES = {
@@ -38,14 +39,14 @@ CLAUSES = {
 VOICE = HOME / "voices" / "kokoro" / "af_heart.bin"
 
 
-def inputs(folder: Path, clause: str, file: Path = VOICE) -> dict[str, Any]:
+def inputs(folder: Path, phonemes: str, file: Path = VOICE, speed: float = 1.0) -> dict[str, Any]:
     vocab = json.loads((folder / "vocab.json").read_text("utf-8"))["vocab"]
-    voice = np.fromfile(file, "<f4").reshape(-1, 256)
-    tokens = [vocab[symbol] for symbol in CLAUSES[clause] if symbol in vocab]
+    voice = np.fromfile(file, "<f4").reshape(-1, STYLE_WIDTH)
+    tokens = [vocab[symbol] for symbol in phonemes.translate(SYMBOLS) if symbol in vocab]
     return {
         "tokens": np.array([[0, *tokens, 0]], np.int64),
         "style": voice[len(tokens)][None],
-        "speed": np.ones(1, np.float32),
+        "speed": np.array([speed], np.float32),
     }
 
 
@@ -108,11 +109,12 @@ def decibels(wave: Any) -> Any:
 
 
 def windows(folder: Path, voice: Path, rows: Rows) -> None:
+    forecast = Forecast.read(FILE)
     model = KokoroModel(folder / "model.onnx", 1)
     for clause in CLAUSES:
-        given = inputs(folder, clause, voice)
-        whole, *costs = spoken(model, given, Expected())
-        joined, *costs_in_windows = spoken(model, given, Expected.read(voice.with_suffix(".npy")))
+        given = inputs(folder, CLAUSES[clause], voice)
+        whole, *costs = spoken(model, given, Expected(forecast))
+        joined, *costs_in_windows = spoken(model, given, Expected.read(voice.with_suffix(".npy"), forecast))
         joined = np.concatenate([np.zeros(len(whole) - len(joined), np.float32), joined])
         error = 10 * np.log10(np.mean(whole**2) / max(np.mean((whole - joined) ** 2), 1e-12))
         levels = decibels(whole)
@@ -147,7 +149,7 @@ def main() -> None:
     rows = Rows("clause", "convolutions", "streams", "first sound", "its CPU", "CPU a second", "streams a core")
     fork = multiprocessing.get_context("spawn")
     for clause in chosen.clauses:
-        given = inputs(chosen.model, clause)
+        given = inputs(chosen.model, CLAUSES[clause])
         for name, model in made.items():
             for count in chosen.streams:
                 ready, results = fork.Barrier(count), fork.Queue()

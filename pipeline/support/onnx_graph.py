@@ -33,10 +33,9 @@ MESSAGES = {
     },
 }  # fmt: skip
 """Message → field → number and type; "*": repeated."""
-TYPES = {np.dtype(np.uint8): 2, np.dtype(np.int8): 3, np.dtype(np.int64): 7}
+TYPES = {np.dtype(np.float32): 1, np.dtype(np.uint8): 2, np.dtype(np.int8): 3, np.dtype(np.int64): 7}
 """numpy's type → ONNX's."""
-FLOAT = 1
-"""ONNX's type of float32."""
+FLOAT = TYPES[np.dtype(np.float32)]
 INT, INTS = 2, 7
 """Types of attributes."""
 
@@ -98,7 +97,7 @@ def _float(name: str) -> Any:
     return _CLASSES["Value"](name=name, type={"tensor_type": {"elem_type": FLOAT}})
 
 
-def tensor(name: str, content: NDArray[np.generic]) -> Any:
+def tensor(name: str, content: NDArray[np.generic] | np.generic) -> Any:
     """Return a constant tensor of a type in TYPES."""
     return _CLASSES["Tensor"](
         name=name, dims=content.shape, data_type=TYPES[content.dtype], raw_data=np.ascontiguousarray(content).tobytes()

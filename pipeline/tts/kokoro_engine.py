@@ -1,7 +1,7 @@
 """Kokoro-82M (hexgrad, Apache-2.0) as a synchronous engine on onnxruntime; imported in its worker only."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,8 @@ import numpy as np
 
 from pipeline.audio.clip import Clip, Samples
 from pipeline.errors import EngineError
-from pipeline.tts.kokoro_model import Expected, KokoroModel
+from pipeline.tts.kokoro_model import KokoroModel
+from pipeline.tts.kokoro_statistics import FILE, Expected, Forecast
 from pipeline.tts.onnx_session import cost
 from pipeline.tts.silence import Trimmer, pause_after
 from pipeline.tts.split import split
@@ -53,6 +54,7 @@ class Kokoro:
         except (OSError, ValueError, KeyError) as error:
             raise EngineError(f"Kokoro's vocab.json cannot be read ({type(error).__name__}).") from None
         self._model = KokoroModel(folder / "model.onnx", config.threads)
+        self._forecast = Forecast.read(FILE)
         self._voices: dict[str, tuple[Samples, Expected]] = {}
         self._voice = config.voice
         self._sample()
@@ -64,7 +66,7 @@ class Kokoro:
     def _sample(self) -> float:
         """Speak a short sentence; return the seconds of sound that the model produced, with the silence around it."""
         styles, _ = self._styles(self._voice)
-        waves = self._model.speak(self._inputs(self._known(SAMPLE), styles, 1.0), Expected())
+        waves = self._model.speak(self._inputs(self._known(SAMPLE), styles, 1.0), Expected(self._forecast))
         return sum(wave.size for wave in waves if wave is not None) / RATE_HZ
 
     def _known(self, phonemes: str) -> str:
@@ -94,17 +96,6 @@ class Kokoro:
                 yield None if sound is None or not len(sound) else Clip(sound, RATE_HZ)
             yield Clip(trimmer.finish(), RATE_HZ)
 
-    def statistics(self, clauses: Sequence[str], voice: str) -> Samples:
-        """Return `Expected.rows` of a voice's clauses (phonemes), for `bench.kokoro_statistics`. Raises EngineError."""
-        styles, _ = self._styles(voice)
-        rows = []
-        for clause in clauses:
-            alone = Expected()
-            for _ in self._model.speak(self._inputs(self._known(clause), styles, 1.0), alone):
-                pass
-            rows.append(alone.rows)
-        return np.concatenate(rows)
-
     def _styles(self, voice: str) -> tuple[Samples, Expected]:
         """Return a voice: a style for each number of phonemes, shape (510, 256), and what its clauses are like."""
         if voice not in self._voices:
@@ -116,5 +107,5 @@ class Kokoro:
                 raise EngineError(f"Kokoro's voice {Path(voice).stem} is not complete.")
             while len(self._voices) >= VOICES_KEPT:
                 self._voices.pop(next(iter(self._voices)))
-            self._voices[voice] = styles, Expected.read(Path(voice).with_suffix(".npy"))
+            self._voices[voice] = styles, Expected.read(Path(voice).with_suffix(".npy"), self._forecast)
         return self._voices[voice]

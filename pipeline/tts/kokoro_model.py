@@ -1,82 +1,55 @@
 """Kokoro's graph in parts, so that a clause sounds before all of it is computed; imported in its worker only.
 
-The front computes the durations and all layers of at most 800 values a second. The last part of the vocoder, with 4800
-values a second, takes most of the time. It normalises 22 layers with mean and variance over the whole clause, which are
-known only at its end. So it runs in windows with those that are expected from other clauses of the voice: a straight
-line over the share of silence. Those of other voices are far off.
+The front computes the durations, the pitch and all layers of at most 80 values a second. The vocoder, with 800 and then
+4800 values a second, takes most of the time. It normalises 44 layers with mean and variance over the whole clause, so
+it runs in windows with those that are expected (`pipeline.tts.kokoro_statistics`).
 """
 
-from collections.abc import Generator, Mapping
+import itertools
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from onnxruntime import InferenceSession
 
 from pipeline.audio.clip import Samples
-from pipeline.errors import EngineError
 from pipeline.support import onnx_graph
-from pipeline.tts import integer_convolutions
+from pipeline.tts import integer_convolutions, sine_squares
+from pipeline.tts.kokoro_statistics import Expected, describe
 from pipeline.tts.onnx_session import loading, run, run_all, session
 
-FEATURES, SOURCE = "/decoder/decoder/generator/LeakyRelu_1_output_0", "/decoder/decoder/generator/Concat_3_output_0"
-"""Inputs of the last part: features, 800 a second, and the spectrum of the voice's source, 4800 a second."""
+VOCODER = "/decoder/decoder/generator"
+FEATURES, PITCH = f"{VOCODER}/LeakyRelu_output_0", "/decoder/decoder/Unsqueeze_output_0"
+PHASES = f"{VOCODER}/m_source/l_sin_gen/Mul_4_output_0"
+"""Inputs of the vocoder, 80 a second: features, the voice's pitch in Hz, and the phases of its harmonics."""
+MIDDLE, SOURCE = f"{VOCODER}/LeakyRelu_1_output_0", f"{VOCODER}/Concat_3_output_0"
+"""Between the halves of the vocoder: features, 800 a second, and the spectrum of the voice's source, 4800 a second."""
 DURATIONS = "/encoder/Clip_output_0"
 """Frames of each token."""
-FRAME, FRAME_FEATURES, FRAME_SOURCE = 600, 20, 120
-"""Samples, features and spectra of a frame of 25 ms."""
-WINDOW, CONTEXT = 16, 1
-"""Frames of a window, and those that it needs on either side."""
-STATISTICS, CHANNELS = 44, 128
-"""Means and variances of the last part, each for all channels."""
+FRAME, FRAME_FEATURES, FRAME_MIDDLE, FRAME_SOURCE = 600, 2, 20, 120
+"""Samples, features in the inputs and in the middle, and spectra of a frame of 25 ms."""
+WINDOWS = (16, 16, 32)
+"""Frames of the first windows; the others are like the last. A longer one costs less for a second of sound."""
+REACH, REACH_MIDDLE = 2, 1
+"""Frames that a window needs on either side, of the inputs and in the middle."""
+CHANNELS, STATISTICS = (256, 128), 44
+"""Channels in the halves of the vocoder, and the means and variances of each half, each for all channels."""
+VARIANCE = "ReduceMean_2_output_0"
+"""End of the name of a variance. Its logarithm is expected, because it is positive."""
+TINY = 1e-5
+"""Added to a variance before its logarithm, as by the model before its root."""
 SHORTEST = 70
 """Frames of the shortest clause in windows: the statistics of shorter ones vary too much."""
-ENOUGH, KEPT = 6, 12
-"""Clauses of a voice that are computed whole before the first in windows, and those whose statistics are kept."""
-BEYOND = 0.06
-"""Distance from the known shares of silence beyond which a clause is computed whole."""
-FLATTER = 0.01
-"""Added to the sum of squares, so that clauses with similar shares of silence do not make a steep line."""
 
 
-class Expected:
-    """Means and variances of a voice's clauses, by the share of silence."""
-
-    def __init__(self, known: Samples | None = None) -> None:
-        """known: see `rows`."""
-        self._rows = np.zeros((0, 1 + STATISTICS * CHANNELS), np.float32) if known is None else known
-
-    @staticmethod
-    def read(file: Path) -> "Expected":
-        """Return those in a file that `bench.kokoro_statistics` wrote; none if it is missing. Raises EngineError."""
-        if not file.exists():
-            return Expected()
-        try:
-            rows = np.load(file, allow_pickle=False).astype(np.float32)
-        except (OSError, ValueError):
-            raise EngineError(f"The statistics of Kokoro's voice {file.stem} cannot be read.") from None
-        if rows.ndim != 2 or rows.shape[1] != 1 + STATISTICS * CHANNELS:
-            raise EngineError(f"The statistics of Kokoro's voice {file.stem} are of another model.")
-        return Expected(rows)
-
-    @property
-    def rows(self) -> Samples:
-        """The share of silence and the statistics of each clause, shape (clauses, 1 + STATISTICS * CHANNELS)."""
-        return self._rows
-
-    def add(self, share: float, statistics: Samples) -> None:
-        """Add a clause. statistics: flattened."""
-        row = np.concatenate([np.array([share], np.float32), statistics])
-        self._rows = np.concatenate([self._rows, row[None]])[-KEPT:]
-
-    def of(self, share: float) -> Samples | None:
-        """Return the statistics to expect of a clause, flattened; None if too little is known."""
-        shares, known = self._rows[:, 0], self._rows[:, 1:]
-        if len(shares) < ENOUGH or not shares.min() - BEYOND <= share <= shares.max() + BEYOND:
-            return None
-        away = shares - shares.mean()
-        slope = away @ (known - known.mean(0)) / (away @ away + FLATTER)
-        line: Samples = np.clip(known.mean(0) + slope * (share - shares.mean()), known.min(0), known.max(0))
-        return line
+def _statistics(half: Any) -> list[str]:
+    """Return the names of the means and variances in a half of the vocoder. Raises KeyError for another number."""
+    names = [one.output[0] for one in half.graph.node if one.op_type == "ReduceMean"]
+    if len(names) != STATISTICS:
+        raise KeyError(len(names))
+    return names
 
 
 class KokoroModel:
@@ -87,22 +60,26 @@ class KokoroModel:
         with loading(file):
             graph = onnx_graph.read(file)
             integer_convolutions.speed_up(graph)
-            self._front = self._window = None
-            self._statistics: list[str] = []
+            sine_squares.speed_up(graph)
+            self._front: InferenceSession | None = None
             audio = graph.graph.output[0].name
+            vocoder_inputs = [FEATURES, PITCH, PHASES]
             try:
-                last = onnx_graph.part(graph, [audio], [FEATURES, SOURCE])
-                front = onnx_graph.part(graph, [FEATURES, SOURCE, DURATIONS])
+                front = onnx_graph.part(graph, [*vocoder_inputs, DURATIONS])
+                vocoder = onnx_graph.part(graph, [audio], vocoder_inputs)
+                first = onnx_graph.part(vocoder, [MIDDLE, SOURCE], vocoder_inputs)
+                last = onnx_graph.part(vocoder, [audio], [MIDDLE, SOURCE])
+                self._names = [_statistics(first), _statistics(last)]
             except KeyError:  # an export with other names: all its clauses are computed whole
                 self._whole = session(graph.SerializeToString(), threads)
                 return
             del graph
-            self._statistics = [one.output[0] for one in last.graph.node if one.op_type == "ReduceMean"]
+            first = onnx_graph.part(first, [MIDDLE, SOURCE], [*vocoder_inputs, *self._names[0]])
+            last = onnx_graph.part(last, [audio], [MIDDLE, SOURCE, *self._names[1]])
+            whole = onnx_graph.part(vocoder, [audio, *self._names[0], *self._names[1]], vocoder_inputs)
             self._front = session(front.SerializeToString(), threads)
-            del front
-            window = onnx_graph.part(last, [audio], [FEATURES, SOURCE, *self._statistics])
-            self._window = session(window.SerializeToString(), threads)
-            whole = onnx_graph.part(last, [audio, *self._statistics], [FEATURES, SOURCE])
+            self._first = session(first.SerializeToString(), threads)
+            self._last = session(last.SerializeToString(), threads)
             self._whole = session(whole.SerializeToString(), threads)
 
     def speak(
@@ -111,28 +88,58 @@ class KokoroModel:
         """Yield the sound of a clause, and None while the model runs; closing the generator stops it.
 
         The sound comes in windows, without the silence before it, if `expected` has enough clauses of the same voice.
-        Otherwise it comes whole, and is added to them. Raises EngineError.
+        Otherwise it comes whole, and may be added to them. Raises EngineError.
         """
-        if self._front is None or self._window is None:
+        if self._front is None:
             yield (yield from run(self._whole, inputs))
             return
-        features, source, durations = yield from run_all(self._front, inputs)
-        given = {FEATURES: features, SOURCE: source, "style": inputs["style"]}
-        lengths = durations.ravel()
-        frames = features.shape[2] // FRAME_FEATURES
-        share = float(lengths[0] + lengths[-1]) / frames
-        known = expected.of(share) if frames >= SHORTEST else None
-        if known is None:
-            wave, *statistics = yield from run_all(self._whole, given)
-            if frames >= SHORTEST:
-                expected.add(share, np.concatenate([one.ravel() for one in statistics]))
-            yield wave.ravel()
+        features, pitch, phases, durations = yield from run_all(self._front, inputs)
+        given = {FEATURES: features, PITCH: pitch, PHASES: phases, "style": inputs["style"]}
+        clause = describe(features, pitch, durations, np.asarray(inputs["style"], np.float32))
+        long = features.shape[2] >= SHORTEST * FRAME_FEATURES
+        known = expected.of(clause) if long else None
+        if known is not None:
+            yield from self._in_windows(given, known, int(durations.flat[0]) // 2)
             return
-        given |= zip(self._statistics, known.reshape(STATISTICS, 1, CHANNELS, 1), strict=True)
-        for start in range(int(lengths[0]) // 2, frames, WINDOW):  # half of the first token is silence at any speed
-            end = min(frames, start + WINDOW)
-            low, high = max(0, start - CONTEXT), min(frames, end + CONTEXT)
-            given[FEATURES] = features[:, :, FRAME_FEATURES * low : FRAME_FEATURES * high]
-            given[SOURCE] = source[:, :, FRAME_SOURCE * low : FRAME_SOURCE * high + 1]
-            wave = yield from run(self._window, given)
+        wave, *statistics = yield from run_all(self._whole, given)
+        if long:
+            expected.add(clause, self._joined(statistics))
+        yield wave.ravel()
+
+    def _in_windows(
+        self, given: Mapping[str, NDArray[np.generic]], known: Samples, start: int
+    ) -> Generator[Samples | None, None, None]:
+        """Yield the sound in windows. given: see the inputs of the vocoder. known: statistics. start: the first frame;
+        half of the first token is silence at any speed."""
+        frames = given[FEATURES].shape[2] // FRAME_FEATURES
+        of_first, of_last = self._apart(known)
+        sizes = itertools.chain(WINDOWS, itertools.repeat(WINDOWS[-1]))
+        while start < frames:
+            end = min(frames, start + next(sizes))
+            low, high = max(0, start - REACH_MIDDLE), min(frames, end + REACH_MIDDLE)
+            outer, until = max(0, low - REACH), min(frames, high + REACH)
+            part = slice(FRAME_FEATURES * outer, FRAME_FEATURES * until)
+            cut = {name: given[name][:, :, part] for name in (FEATURES, PITCH, PHASES)}
+            middle, source = yield from run_all(self._first, {**given, **cut, **of_first})
+            middle = middle[:, :, FRAME_MIDDLE * (low - outer) : FRAME_MIDDLE * (high - outer)]
+            source = source[:, :, FRAME_SOURCE * (low - outer) : FRAME_SOURCE * (high - outer) + 1]
+            halfway = {MIDDLE: middle, SOURCE: source, "style": given["style"]}
+            wave = yield from run(self._last, {**halfway, **of_last})
             yield wave[FRAME * (start - low) : FRAME * (end - low)]
+            start = end
+
+    def _joined(self, statistics: Sequence[Samples]) -> Samples:
+        """Return the statistics of a clause as one array, see `VARIANCE`."""
+        named = zip(itertools.chain(*self._names), statistics, strict=True)
+        return np.concatenate([np.log(one + TINY) if name.endswith(VARIANCE) else one for name, one in named], None)
+
+    def _apart(self, joined: Samples) -> list[dict[str, Samples]]:
+        """Return the inputs for each half of the vocoder from all statistics; see `_joined`."""
+        halves = np.split(joined, [STATISTICS * CHANNELS[0]])
+        return [
+            {
+                name: np.exp(one) if name.endswith(VARIANCE) else one
+                for name, one in zip(names, half.reshape(STATISTICS, 1, channels, 1), strict=True)
+            }
+            for names, half, channels in zip(self._names, halves, CHANNELS, strict=True)
+        ]
