@@ -7,7 +7,8 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
-from pipeline.tts import onnx_graph, sine_squares
+from pipeline.support import onnx_graph
+from pipeline.tts import sine_squares
 
 
 def model(path: Path, exponent: float) -> None:
