@@ -73,6 +73,10 @@ def offer_of(sdp: str) -> RTCSessionDescription:
     for line, what in NEEDED.items():
         if line not in sdp:
             raise _bad_offer(f"has no {what} ({line})")
+    mids = [line.removeprefix("a=mid:") for line in lines if line.startswith("a=mid:")]
+    bundles = [line.split()[1:] for line in lines if line.startswith("a=group:BUNDLE")]
+    if any(len(set(ids)) < len(ids) or not set(ids) <= set(mids) for ids in (mids, *bundles)):
+        raise _bad_offer("names a section twice, or bundles one that it does not have (a=mid:, a=group:BUNDLE)")
     # Names of the local network would be asked for by multicast; without an end, the caller can still call from others.
     kept = [line for line in lines if not (line.startswith("a=candidate:") and ".local " in line)]
     kept = [line for line in kept if not line.startswith("a=end-of-candidates")]

@@ -5,12 +5,14 @@ from collections.abc import Iterator
 
 import psutil
 import pytest
+from aiortc import RTCPeerConnection, RTCSessionDescription
 from aiortc.rtp import HeaderExtensionsMap, RtpPacket
 
+from server.webrtc import bounds
 from tests.questions import SUM, spoken
 from tests.server_process import ServerProcess, serving
 from tests.stt.recordings import TRAINED
-from tests.webrtc.caller import SOON_S, Caller, calling
+from tests.webrtc.caller import SOON_S, Caller, calling, offer
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.real_time]
 
@@ -80,3 +82,16 @@ async def test_a_caller_with_too_many_channels_is_disconnected(server: ServerPro
         async with asyncio.timeout(SOON_S):
             await caller.ended.wait()
     await closed(server)
+
+
+async def test_a_connection_that_an_offer_has_half_built_is_closed() -> None:
+    """aiortc fails in the middle of an offer whose bundle has a section that does not exist, and also fails to close
+    what it has begun."""
+    peer = RTCPeerConnection()
+    peer.addTransceiver("audio")
+    sdp = (await offer()).replace("a=mid:0", "a=mid:7")
+    with pytest.raises(AttributeError):
+        await peer.setRemoteDescription(RTCSessionDescription(sdp, "offer"))
+        await peer.setLocalDescription(await peer.createAnswer())
+    await bounds.close(peer)
+    assert peer.connectionState == "closed"

@@ -191,6 +191,9 @@ async def test_a_caller_who_never_connects_does_not_delay_the_shutdown(tmp_path:
         (lambda sdp: sdp.replace("a=fingerprint", "a=nothing"), "has no DTLS fingerprint"),
         (lambda sdp: sdp.replace("a=ice-ufrag", "a=nothing"), "has no ICE user name"),
         (lambda sdp: sdp.replace("m=audio", "m=audio x"), "cannot be answered"),
+        (lambda sdp: sdp.replace("a=mid:0", "a=mid:7"), "bundles one that it does not have"),
+        (lambda sdp: sdp.replace("a=mid:1", "a=mid:0"), "names a section twice"),
+        (lambda sdp: sdp.replace("a=group:BUNDLE 0 1", "a=group:BUNDLE 0 0"), "names a section twice"),
         (lambda sdp: sdp[: len(sdp) // 2], "SDP offer"),
     ],
 )  # fmt: skip
