@@ -14,12 +14,12 @@ EXTRAS ?=
 VENV   ?= .venv
 # Test files that run at a time: more than there are processors, because most tests wait more than they compute. Browser
 # tests run after the others, and fewer at a time, because they play and record in real time and need more memory.
-AT_ONCE ?= 6
+AT_ONCE ?= 5
 BROWSERS ?= 3
-FAST ?= 8
+FAST ?= 4
 HA_PYTHON ?= python3.14
 HA_VENV ?= .venv-ha
-PYTEST = $(VENV)/bin/python -m pytest --durations=30 --durations-min=1
+PYTEST = $(VENV)/bin/python -m pytest --dist loadfile --no-loadscope-reorder --durations=30 --durations-min=1
 
 comma := ,
 STAMP  = $(VENV)/.installed$(if $(EXTRAS),-$(subst $(comma),-,$(EXTRAS)))
@@ -27,7 +27,7 @@ STAMP  = $(VENV)/.installed$(if $(EXTRAS),-$(subst $(comma),-,$(EXTRAS)))
 # Without compiled files each process of the tests would compile the source again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run install same-python services models test tests test-fast test-ha lint format lock clean
+.PHONY: run install same-python services models test compiled tests test-fast test-ha lint format lock clean
 
 run: same-python $(STAMP)
 	@exec $(VENV)/bin/python main.py
@@ -50,17 +50,21 @@ test: export PARLEY_NEED_MODELS := $(if $(filter 1,$(PARLEY_NO_MODELS)),,1)
 test: EXTRAS := test,xtts,pocket,align,speakers,noise,postgres,redis
 test:
 	@$(MAKE) --no-print-directory -j2 install services EXTRAS=$(EXTRAS)
-	@$(MAKE) --no-print-directory models EXTRAS=$(EXTRAS)
+	@$(MAKE) --no-print-directory -j2 models compiled EXTRAS=$(EXTRAS)
 	@$(MAKE) --no-print-directory -j2 lint tests
-	$(PYTEST) --forks $(BROWSERS) tests/browser
+	$(PYTEST) -n $(BROWSERS) tests/browser
+
+# Compile the tests while the models are downloaded: otherwise each process of pytest would compile all of them.
+compiled: install
+	@$(VENV)/bin/python -m pytest --collect-only -qq >/dev/null 2>&1 || true
 
 # All tests except those in a browser. They run in parallel with lint.
 tests:
-	$(PYTEST) --forks $(AT_ONCE) --ignore tests/browser
+	$(PYTEST) -n $(AT_ONCE) --ignore tests/browser
 
 # The marker `service` is set by tests/conftest.py.
 test-fast:
-	$(PYTEST) --forks $(FAST) -m "not service" --ignore tests/browser
+	$(PYTEST) -n $(FAST) -m "not service" --ignore tests/browser
 
 # Home Assistant needs other versions of packages, and another Python, than Parley.
 test-ha: $(HA_VENV)/.installed

@@ -6,12 +6,12 @@ import os
 from collections.abc import Generator, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
-from tests import forked, quick_migrations
-from tests.in_forks import InForks
+from tests import forked
 from tests.reach import starts_a_service
 from tests.real_models import converted_llm, real_engines
 from tests.server_process import CONSTANTS, NO_CERTIFICATES, ServerProcess, serving
@@ -37,26 +37,6 @@ for place, value in CONSTANTS.items():
     module, _, constant = place.partition(":")
     setattr(importlib.import_module(module), constant, value)
 forked.fork_workers()
-quick_migrations.install()
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--forks", type=int, default=0, help="run whole files in this many processes")
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    count: int = config.option.forks
-    if count and not config.option.collectonly:
-        config.pluginmanager.register(InForks(count, _file_of, begin=forked.share))
-        if not config.option.markexpr:  # the tests that `make test-fast` chooses start nothing
-            forked.warm_up()
-
-
-def _file_of(item: pytest.Item) -> str:
-    """Return the name of a test's file; all files WITH_TORCH count as one, to run in the same process."""
-    file = item.nodeid.partition("::")[0]
-    return WITH_TORCH[0] if file in WITH_TORCH else file
-
 
 collect_ignore = ["homeassistant"]
 """Tests with an environment of their own: `make test-ha`."""
@@ -105,6 +85,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.flaky(reruns=1, condition=partial(_may_be_retried, item)))
     ranks = {name: rank for rank, name in enumerate(LONGEST)}
     items.sort(key=lambda item: ranks.get(item.path.name, len(ranks)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give a process of pytest whole files at a time, and all files WITH_TORCH to the same one."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return WITH_TORCH[0] if file in WITH_TORCH else file
+
+    return Scheduling(config, log)
 
 
 def _may_be_retried(item: pytest.Item) -> bool:

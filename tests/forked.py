@@ -11,7 +11,6 @@ import functools
 import gc
 import importlib
 import json
-import multiprocessing
 import os
 import runpy
 import select
@@ -27,10 +26,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
+from sqlalchemy import create_engine
+
 import pipeline
 from pipeline.audio import decode
 from pipeline.settings import HOME
-from tests import forked_workers, inside, quick_migrations
+from tests import forked_workers, inside
 from tests.children import CODE, MAX_REQUEST_BYTES, Children
 
 MAIN = str(HOME / "main.py")
@@ -143,24 +144,14 @@ class Warm:
         from tests.server_process import environment
 
         self._env = {**environment(), "TEST_CONSTANTS": "{}"}
-        self._lock: contextlib.AbstractContextManager[bool] = multiprocessing.get_context("fork").Lock()
+        self._lock = threading.Lock()
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "tests.forked", str(theirs.fileno())], pass_fds=[theirs.fileno()], cwd=HOME,
                 env=self._env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             )  # fmt: skip
-        self.pid = self.process.pid
         atexit.register(self.end)
-
-    def become_own(self) -> None:
-        """In a fork of the tests' process: use a fork of the warm process, because the tests' process has the warm one
-        and each of its other forks may request something at the same time."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            self.pid = self.ask(json.dumps({"connect": True}).encode(), [theirs.fileno()])
-        self._control.close()
-        self._control, self._lock = ours, threading.Lock()
 
     def fits(self, env: dict[str, str]) -> bool:
         """Whether what a process with this environment reads before and during the imports is the same."""
@@ -193,22 +184,6 @@ class Warm:
 _warm = functools.cache(Warm)
 
 
-def warm_up() -> None:
-    """Start the process that is forked before it is needed."""
-    _warm()
-
-
-def share() -> None:
-    """In a fork of the tests' process: share the imports of the warm process, if it was started."""
-    if _warm.cache_info().currsize:
-        _warm().become_own()
-
-
-def parent_of_workers() -> int:
-    """Return the pid of the process whose descendants are the workers that the tests' own process starts."""
-    return _warm().pid if hasattr(os, "pidfd_open") else os.getpid()
-
-
 def fork_workers() -> None:
     """Let the tests' own process start its workers of models by forks."""
     if hasattr(os, "pidfd_open"):
@@ -235,15 +210,6 @@ def main() -> None:
         if not data:
             return
         request = json.loads(data)
-        if "connect" in request:
-            if pid := os.fork():
-                control.send(str(pid).encode())
-                os.close(fds[0])
-            else:
-                control.close()
-                control = socket.socket(fileno=fds[0])
-                children = Children(control)
-            continue
         for_service = "within" in request
         if not for_service:
             _import_torch_for(request["arguments"][0])
@@ -262,13 +228,14 @@ def main() -> None:
 
 
 def _do_once() -> None:
-    """Do what each service does again at its start: compile the patterns of the embedded responder, and find the
-    statements of a new database."""
+    """Do what each service does again at its start: compile the patterns of the embedded responder, and load the
+    migrations of the database."""
+    from jobs.database import migrate
     from pipeline.llm.builtin.responder import BuiltinResponder
 
     BuiltinResponder(clock=datetime.now)
-    quick_migrations.install()
-    quick_migrations.statements()
+    with create_engine("sqlite://").connect() as connection:
+        migrate(connection)
 
 
 def _import_torch_for(worker: str) -> None:

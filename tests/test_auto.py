@@ -1,6 +1,7 @@
 """Choice of an engine: "auto" takes the best one available now and notes why others fail; a name allows only itself."""
 
 import asyncio
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,6 @@ from pipeline.errors import EngineUnavailable
 from pipeline.llm import auto
 from pipeline.llm.auto import open_auto
 from pipeline.settings import Settings
-from tests.forked import parent_of_workers
 from tests.questions import SUM, SUM_ANSWER, sample, spoken
 from tests.server_process import ServerProcess, ask, constants, error_code, receive, serving, workers_of
 from tests.servers.ollama import FakeOllama, Traps
@@ -207,11 +207,11 @@ async def test_error_inside_the_block_is_not_treated_as_an_engine_failure(tmp_pa
 
 
 async def test_failed_stage_closes_the_stages_opened_before_it(tmp_path: Path) -> None:
-    before = set(workers_of(parent_of_workers()))
+    before = set(workers_of(os.getpid()))
     nowhere = f"http://127.0.0.1:{closed_port()}"
     with pytest.raises(EngineUnavailable):
         async with open_assistant(
             settings(tmp_path, stt_engine="sphinx", llm_engine="ollama", tts_engine="espeak", llama_endpoint=nowhere)
         ):
             pass
-    assert set(workers_of(parent_of_workers())) == before
+    assert set(workers_of(os.getpid())) == before

@@ -22,7 +22,6 @@ from pipeline.stt.whisper_types import Encoded
 from pipeline.stt.worker_client import last
 from pipeline.support.progress import Progress
 from tests.builders import whisper as builder
-from tests.forked import parent_of_workers
 from tests.speech import Espeak
 from tests.stt.conftest import RATE_HZ, UNSPOKEN, unspoken
 from tests.stt.recordings import MODEL, spoken
@@ -216,10 +215,10 @@ async def test_a_call_in_a_subprocess_can_be_cancelled_and_times_out(
         assert engine.load is not None
         assert engine.load().running  # the caller did not wait for the result
         assert (await engine.engine.transcribe(speech, language=None, prompt=None, words=False)).text
-    before = psutil.Process(parent_of_workers()).children(recursive=True)
+    before = psutil.Process().children(recursive=True)
     monkeypatch.setattr(stt, "TIMEOUT_S", 5.0)
     async with opened(babbling_whisper, model_host="local") as engine:
-        for child in psutil.Process(parent_of_workers()).children(recursive=True):
+        for child in psutil.Process().children(recursive=True):
             if child not in before:
                 child.suspend()
         with pytest.raises(EngineError) as raised:

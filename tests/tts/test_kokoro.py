@@ -22,7 +22,6 @@ from pipeline.tts import kokoro
 from pipeline.tts.kokoro import KokoroSpeech
 from pipeline.tts.kokoro_voices import OPENAI, built_in, choose, espeak_voice, find_voices
 from pipeline.voices.catalogue import Voice, Voices
-from tests.forked import parent_of_workers
 from tests.real_models import real_model
 from tests.server_process import serving
 from tests.tts.hearing import heard
@@ -157,7 +156,7 @@ async def test_a_cancelled_clause_stops_within_its_run(opened: Opened[KokoroSpee
 
 def _busy_s() -> float:
     """Return the CPU seconds of the workers so far."""
-    return sum(child.cpu_times().user for child in psutil.Process(parent_of_workers()).children(recursive=True))
+    return sum(child.cpu_times().user for child in psutil.Process().children(recursive=True))
 
 
 @pytest.mark.asyncio(loop_scope="module")
