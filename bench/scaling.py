@@ -152,7 +152,7 @@ def by_speakers(
 
 
 def carried(points: Sequence[tuple[int, float, float]], limit_ms: float) -> int:
-    """Return the most speakers whose p95 is within the limit. points: speakers, p50 and p95 in ms, from the fewest on."""
+    """Return the most speakers whose p95 is within the limit. points: speakers, p50 and p95 in ms, ascending."""
     return max((speakers for speakers, _, _ in takewhile(lambda point: point[2] <= limit_ms, points)), default=0)
 
 
