@@ -54,9 +54,9 @@ LanguageOption = Annotated[
 
 
 def load_settings(**options: Any) -> Settings:
-    """Load the settings, or end the command with one line for each invalid one. OTHERS in `.env`
-    are copied to the environment, where they are read. options: settings of the command line, which go first; None:
-    not given."""
+    """Load the settings, or end the command with one line for each invalid one. OTHERS in `.env` are
+    copied to the environment, where they are read. options: settings of the command line, which go first; None: not
+    given."""
     for name, value in env_file().items():
         if name.startswith(OTHERS) and value:
             try:

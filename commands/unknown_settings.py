@@ -24,7 +24,7 @@ FIXED = (
     "WORKER_START_TIMEOUT_S", "MAX_WAITING", "STT_BATCH_MS", "MAX_JOBS",
     "MAX_ARCHIVE_RATIO", "URL_TIMEOUT_S", "WEBHOOK_RETRY_S", "WS_PING_S", "JOB_RETRY_S", "MAX_ARCHIVE_FILES",
     "JOB_ATTEMPTS", "JOB_SILENCE_S", "WATCH_SETTLE_SECONDS",
-    "STT_TIMEOUT_S", "TTS_TIMEOUT_S", "LLM_FIRST_TOKEN_TIMEOUT_S", "MAX_WAIT_S",
+    "STT_TIMEOUT_S", "TTS_TIMEOUT_S", "LLM_FIRST_TOKEN_TIMEOUT_S", "MAX_WAIT_S", "MAX_LAG_S",
 )  # fmt: skip
 REMOVED = {
     **dict.fromkeys(PER_SESSION, "clients choose it per session, docs/turn-taking.md"),
@@ -53,7 +53,6 @@ REMOVED = {
     "STT_FILE_BATCH": "set STT_BATCH",
     "DIARIZATION_ENGINE": "pyannote with HF_TOKEN, else resemblyzer",
     "TIME_ZONE": "set TZ in the environment",
-    "MAX_LAG_S": "its value is fixed",
     "RATE_LIMIT_ADDRESS": "a quarter of RATE_LIMIT",
     "METRICS_ADDRESS": "python main.py worker --metrics HOST:PORT",
     "METRICS_PORT": "python main.py worker --metrics HOST:PORT",

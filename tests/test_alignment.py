@@ -25,7 +25,7 @@ from pipeline.stt.word_times import Timed, filled
 from pipeline.transcripts.alignment.aligning import MAX_ALIGNERS, Aligners
 from pipeline.transcripts.alignment.ctc import CtcConfig, CtcEngine, best_path, split_words
 from tests.builders import wav2vec2
-from tests.clips import hearing, recording
+from tests.clips import hearing_process, recording
 
 if not all(map(importlib.util.find_spec, ("torch", "transformers"))):  # importing them takes seconds
     pytest.skip("torch or transformers is not installed (make run EXTRAS=align)", allow_module_level=True)
@@ -109,10 +109,12 @@ def test_alignment_returns_every_word_of_the_text(model: Path) -> None:
 
 def test_service_aligns_words_if_a_model_is_configured(tmp_path: Path, model: Path) -> None:
     wav, truth = recording(0, 1, 2)
-    with hearing(tmp_path, ALIGN_MODEL=str(model)) as running:
+    with hearing_process(tmp_path, ALIGN_MODEL=str(model)) as running:
         answer = httpx.post(
             f"{running.url}/transcribe/", files={"audio_file": wav}, data={"language": "en"}, timeout=120
         ).json()
+        names = [process.cmdline() for process in running.workers()]
+    assert len(names) >= 2
     assert [word["word"] for word in answer["word_segments"]] == " ".join(text for text, _, _ in truth).split()
     for segment, (_, start_s, end_s) in zip(answer["segments"], truth, strict=True):
         assert start_s - 1.0 < segment["start"] <= segment["end"] < end_s + 1.0

@@ -68,9 +68,10 @@ def test_talk_is_one_conversation_and_writes_spoken_replies(questions: tuple[Pat
 
 
 def test_talk_json_prints_one_line_a_turn(questions: tuple[Path, Path], tmp_path: Path) -> None:
-    (turn,) = map(json.loads, worked("talk", "--json", questions[0], folder=tmp_path, **TRAINED).splitlines())
-    assert (turn["llama"], turn["file"], turn["language"]) == ("Nice to meet you, Alice.", str(questions[0]), "en")
-    assert turn["timings_ms"]["first_audio"] > 0
+    turns = [json.loads(line) for line in worked("talk", "--json", *questions, folder=tmp_path, **TRAINED).splitlines()]
+    assert [turn["llama"] for turn in turns] == ["Nice to meet you, Alice.", "Your name is Alice."]
+    assert [turn["file"] for turn in turns] == [str(path) for path in questions]
+    assert all(turn["language"] == "en" and turn["timings_ms"]["first_audio"] > 0 for turn in turns)
 
 
 @pytest.mark.parametrize(
@@ -78,10 +79,13 @@ def test_talk_json_prints_one_line_a_turn(questions: tuple[Path, Path], tmp_path
     [
         (["talk", "missing.wav"], "missing.wav"),
         (["talk", "text.wav"], "text.wav"),
+        (["talk", "."], "."),
         (["talk"], "--mic"),
+        (["transcribe", "missing.wav"], "missing.wav"),
         (["say", "hello", "--voice", "absent"], "absent"),
         (["say", "...", "--json"], "nothing to say"),
         (["say", "hello", "-o", "no/such/folder/speech.wav"], "speech.wav"),
+        (["talk", "hello.wav", "--voice", "absent"], "absent"),
         (["talk", "hello.wav", "-o", "no/such/folder/reply.wav"], "reply.wav"),
         (["talk", "hello.wav", "--language", "pt"], "STT_ENGINE"),
     ],
@@ -202,10 +206,12 @@ def test_version_is_printed(tmp_path: Path) -> None:
     ("settings", "says"),
     [
         ({"PORT": "abc"}, "PORT"),
+        ({"PORT": "99999"}, "PORT"),
         ({"LLM_ENGINE": "gpt"}, "LLM_ENGINE"),
         ({"MODEL_SIZE": "base", "LLAMA_ENDPOINT": "localhost:11434"}, "LLAMA_ENDPOINT"),
         ({"WHISPER_DEVICE": "tpu"}, "WHISPER_DEVICE"),
         ({"HOST": "0.0.0.0"}, "API_KEYS"),
+        ({"HOST": "::"}, "API_KEYS"),
         ({"HOST": "no.such.host.invalid"}, "API_KEYS"),
         ({"HOST": "no.such.host.invalid", "ALLOW_ANONYMOUS": "true"}, "no.such.host.invalid"),
         ({"HOST": "192.0.2.1", "API_KEYS": "a-key-that-is-long-enough"}, "192.0.2.1"),

@@ -56,5 +56,6 @@ def test_command_works_in_any_folder(wheel: Path, tmp_path: Path) -> None:
             command, cwd=here, env=env, capture_output=True, text=True, check=True, timeout=120
         ).stdout
 
+    assert parley("--version") == f"parley {VERSION}\n"
     assert {"man", "woman"} <= {voice["voice"] for voice in json.loads(parley("voices", "--json"))}
     assert list(here.iterdir()) == []

@@ -104,7 +104,9 @@ async def test_times_do_not_drift_in_a_long_recording(stt: SpeechToText) -> None
     ("container", "codec", "options"),
     [
         ("mp3", "libmp3lame", {}),
+        ("ogg", "libopus", {}),
         ("webm", "libopus", {}),
+        ("mp4", "aac", {"video": True}),
         ("matroska", "flac", {"video": True}),
         ("adts", "aac", {}),
         ("mp4", "aac", {"video": True, "offset_s": 4.0}),
@@ -174,6 +176,7 @@ async def test_files_that_are_not_recordings_are_refused(stt: SpeechToText, data
 @pytest.mark.asyncio(loop_scope="module")
 async def test_too_long_a_file_stops_at_the_limit(stt: SpeechToText) -> None:
     small = encoded([Clip(np.zeros(600 * RATE_HZ, np.float32), RATE_HZ)], "flac", "flac", rate_hz=16_000)
+    assert len(small) < 2**20
     source = io.BytesIO(small)
     with pytest.raises(BadInput) as raised:
         async for _ in transcribe_file(stt, Recording(source, max_seconds=60), FileRequest("en")):
@@ -185,7 +188,7 @@ async def test_too_long_a_file_stops_at_the_limit(stt: SpeechToText) -> None:
 @pytest.mark.parametrize(
     ("container", "codec"),
     [("flac", "flac"), ("wav", "pcm_s16le"), ("mp3", "libmp3lame"), ("ogg", "libopus"), ("matroska", "flac"),
-     ("mp4", "aac"), ("adts", "aac")],
+     ("webm", "libopus"), ("mp4", "aac"), ("adts", "aac")],
 )  # fmt: skip
 def test_a_file_with_a_declared_excess_length_is_refused_undecoded(container: str, codec: str) -> None:
     rate_hz = 16_000 if codec != "libopus" else 48_000

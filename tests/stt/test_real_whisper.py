@@ -4,7 +4,7 @@ import functools
 import io
 import json
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 
 import jiwer
@@ -97,10 +97,14 @@ def test_batches_and_file_windows_hear_the_same_as_single_turns() -> None:
     assert jiwer.wer(texts, [plain(" ".join(parts[index])) for index in range(len(clips))]) < 0.06
 
 
+@pytest.mark.asyncio(loop_scope="module")
 @needs_recordings
-async def test_each_window_of_a_file_is_in_its_own_language(bilingual: bytes) -> None:
-    async with opened(BASE, 4) as stt:
-        found = await segments_of(stt, bilingual, FileRequest(words=True))
+@pytest.mark.parametrize(("file_batch", "words"), [(1, False), (4, True)])
+async def test_each_window_of_a_file_is_in_its_own_language(
+    bilingual: bytes, base: SpeechToText, file_batch: int, words: bool
+) -> None:
+    async with nullcontext(base) if file_batch == 1 else opened(BASE, file_batch) as stt:
+        found = await segments_of(stt, bilingual, FileRequest(words=words))
     languages = [one.language for one in found]
     assert languages == ["en"] * languages.count("en") + ["de"] * languages.count("de")
     texts = {code: " ".join(one.text for one in found if one.language == code) for code in ("en", "de")}
@@ -176,9 +180,10 @@ def test_a_model_that_bears_a_short_context_keeps_it(caplog: pytest.LogCaptureFi
     assert "less exact" not in caplog.text
 
 
-def test_no_words_are_invented_in_sound_without_speech() -> None:
+@pytest.mark.parametrize("model", [TINY, BASE])
+def test_no_words_are_invented_in_sound_without_speech(model: str) -> None:
     """The voice activity detection, which would find no speech, is left out: files and turns are decoded."""
-    engine = engine_of(BASE)
+    engine = engine_of(model)
     for kind, clip in unspoken(30.0):
         found = [one.text for one in engine.segments(clip, FileRequest("en")) if one is not None]
         assert not found, kind

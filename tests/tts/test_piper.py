@@ -53,7 +53,7 @@ async def test_whisper_hears_the_words(speech: PiperSpeech) -> None:
 async def test_long_and_empty_texts(speech: PiperSpeech) -> None:
     long = [clip async for clip in speech.speak("One, two, three, four, five. " * 16, voice=ANY, language="en")]
     assert len(long) > 1
-    assert sum(clip.seconds for clip in long) > 6
+    assert sum(clip.seconds for clip in long) > 16
     for text in ("", "*", "?!", "🎉"):
         assert (await said(speech, text)).seconds == 0
 

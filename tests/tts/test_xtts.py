@@ -76,7 +76,7 @@ async def said(speech: XttsSpeech, text: str, voice: Voice = CLONED, language: s
 
 
 @pytest.mark.asyncio(loop_scope="module")
-@pytest.mark.parametrize(("name", "language"), [("man", "en"), ("woman", None)])
+@pytest.mark.parametrize(("name", "language"), [("man", "en"), ("woman", "pt-BR"), ("woman", None)])
 async def test_shipped_voices_speak(speech: XttsSpeech, name: str, language: str | None) -> None:
     clip = await said(speech, "Hello there.", VOICES.get(name), language)
     assert 1.0 < clip.seconds < 2.5
