@@ -13,16 +13,27 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(name)
 
 
+def _end_at_once(number: int, frame: object) -> None:
+    """End the process on a signal while it has nothing to close. An exception would not do: Python ignores those that
+    a signal raises in a callback of its imports, and the process would go on."""
+    import os
+    import signal
+
+    os._exit(0 if number == signal.SIGTERM else 128 + number)
+
+
 def run() -> None:
     """Run a command: `python main.py …`, or `parley …` of the installed package."""
     import signal
     import sys
 
     # Before the imports, which take a second: a container's first process ignores signals without a handler.
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
+    signal.signal(signal.SIGTERM, _end_at_once)
+    signal.signal(signal.SIGINT, _end_at_once)
     try:
         from commands import cli
 
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         cli()
     except ImportError as error:
         if (error.name or "").partition(".")[0] in ("", "commands", "jobs", "pipeline", "server"):

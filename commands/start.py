@@ -5,6 +5,7 @@ import contextlib
 import json
 import logging
 import os
+import signal
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
@@ -103,13 +104,23 @@ def run(
     set_up(settings.log_format, logging.DEBUG if settings.debug_mode else level, Redaction(secrets_of(settings)))
     try:
         if ends:
-            run_to_end(work, None)
+            run_to_end(_stoppable(work), None)
         else:
-            asyncio.run(work)
+            asyncio.run(_stoppable(work))
     except ParleyError as error:
         raise refuse(error.full_message) from None
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
+    except asyncio.CancelledError:
+        raise typer.Exit(0 if ends else 128 + signal.SIGTERM) from None
+
+
+async def _stoppable(work: Coroutine[object, object, None]) -> None:
+    """Run this so that SIGTERM cancels it, as Ctrl-C does, and it closes what it has opened."""
+    this = asyncio.current_task()
+    assert this is not None  # noqa: S101  # this coroutine runs in a task
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)
+    await work
 
 
 def run_to_end(work: Coroutine[object, object, T], loop_factory: Callable[[], asyncio.AbstractEventLoop] | None) -> T:
