@@ -11,7 +11,7 @@ import os
 import select
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 
 from bench.load import PATIENCE_S, RATE_HZ, THINKING_S, Question, Seen
@@ -149,14 +149,14 @@ class Talker:
             self.closed = True
 
 
-def speak(port: int, speakers: int, seconds: float) -> Seen:
-    """Let the speakers talk for this time; return what they have seen."""
+def speak(ports: Sequence[int], speakers: int, seconds: float) -> Seen:
+    """Let the speakers talk to these services in turn, for this time; return what they have seen."""
     seen, question = Seen(), Question(FRAME)
     with ExitStack() as stack:
         talkers = []
         for number in range(speakers):
             try:
-                talker = Talker(port, question, seen, SPREAD_S * number / speakers)
+                talker = Talker(ports[number % len(ports)], question, seen, SPREAD_S * number / speakers)
             except Refused:
                 seen.refused += 1
                 continue

@@ -1,6 +1,6 @@
 """First audio against the number of speakers, and turns a minute against the number of replicas, on engines that wait.
 
-    python -m bench.scaling [--speakers 1 8 32 64 128] [--services one two ray] [--seconds 20] [--plot docs/scaling.svg]
+    python -m bench.scaling [--speakers 1 8 32 64 128] [--services one two apart ray] [--seconds 20] [--plot docs/scaling.svg]
     python -m bench.scaling --replicas 1 2 4
 
 Services whose engines only wait (`bench.waiting`: transcript 80 ms, first token 120 ms, first speech 40 ms), so that
@@ -10,7 +10,8 @@ messages of 20 ms, first audio from the end of the speech. "front": CPU of the p
 second of a conversation; "models": that of the other processes of the service; "speakers": that of the speakers, who
 use the same cores. "calls": model calls a turn, with partial transcripts. "late": how late a process that sleeps for a
 millisecond wakes up (p99), the machine's share of all this. Below: the conversations that each service carries, with
-at most 50 ms more at p95 than the fewest speakers of the first service wait.
+at most 50 ms more at p95 than the fewest speakers of the first service wait. Two services "apart" share nothing but the
+cores, so they carry the most that two fronts could.
 
 Replicas: clients send whole utterances, one after the other, to a recogniser that takes a second.
 """
@@ -40,7 +41,7 @@ from pipeline.audio.clip import Samples
 from tests.questions import sample
 from tests.server_process import ServerProcess, killed
 
-SERVICES = {"one": "one process", "two": "two fronts", "ray": "two Ray nodes"}
+SERVICES = {"one": "one process", "two": "two fronts", "apart": "two services", "ray": "two Ray nodes"}
 CLIENTS_A_REPLICA = 4
 COPIES = {"STT_REPLICAS": "12", "TTS_REPLICAS": "4"}
 """Copies of the models: enough for 150 speakers."""
@@ -51,13 +52,13 @@ MOST_FAILED = 0.05
 MOST_ADDED_MS = 50.0
 """Most that conversations may wait longer, at p95, than the fewest speakers of the first service."""
 SLOW_STT_S = 1.0
-COLOURS = {"one": "#c0392b", "two": "#2471a3", "ray": "#1e8449"}
+COLOURS = {"one": "#c0392b", "two": "#2471a3", "apart": "#7d3c98", "ray": "#1e8449"}
 
 
 @contextmanager
-def service(kind: str) -> Iterator[ServerProcess]:
-    """Run a service: one process, two fronts, or one with its models on two Ray nodes. The copies of the models are
-    enough for all speakers."""
+def services(kind: str) -> Iterator[list[ServerProcess]]:
+    """Run one process, two fronts, two services of one process each, or one with its models on two Ray nodes. The
+    copies of the models are enough for all speakers."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         # Interpreters of their own, so that the fronts are found by their command.
@@ -68,29 +69,32 @@ def service(kind: str) -> Iterator[ServerProcess]:
             from bench.ray_nodes import cluster
 
             settings |= stack.enter_context(cluster()).settings | RAY_COPIES
-        yield stack.enter_context(killed(folder, **settings))
+        folders = [folder / str(number) for number in range(2 if kind == "apart" else 1)]
+        for one in folders:
+            one.mkdir()
+        yield [stack.enter_context(killed(one, **settings)) for one in folders]
 
 
-def used_s(server: ServerProcess) -> Samples:
+def used_s(servers: Sequence[ServerProcess]) -> Samples:
     """Return the CPU seconds used so far by the processes that serve connections, by the other ones of the service, and
     by this one, which has the speakers."""
-    this, ours = psutil.Process(server.process.pid), psutil.Process()
+    mains, ours = [psutil.Process(server.process.pid) for server in servers], psutil.Process()
     used = np.zeros(3, np.float32)
-    for one in (this, *server.children(), ours):
-        kind = 2 if one == ours else 0 if one == this or "commands.front" in one.cmdline() else 1
+    for one in (*mains, *(child for server in servers for child in server.children()), ours):
+        kind = 2 if one == ours else 0 if one in mains or "commands.front" in one.cmdline() else 1
         used[kind] += sum(one.cpu_times()[:2])
     return used
 
 
-def calls(server: ServerProcess) -> float:
+def calls(servers: Sequence[ServerProcess]) -> float:
     """Return the calls of models so far."""
-    text = httpx.get(f"{server.url}/metrics", timeout=60).text
-    names = ("parley_queue_wait_seconds_count",)
-    families = text_string_to_metric_families(text)
-    return sum(one.value for family in families for one in family.samples if one.name in names)
+    texts = [httpx.get(f"{server.url}/metrics", timeout=60).text for server in servers]
+    families = [family for text in texts for family in text_string_to_metric_families(text)]
+    samples = [one for family in families for one in family.samples]
+    return sum(one.value for one in samples if one.name == "parley_queue_wait_seconds_count")
 
 
-def talk(server: ServerProcess, speakers: int, seconds: float) -> tuple[Seen, list[float]]:
+def talk(servers: Sequence[ServerProcess], speakers: int, seconds: float) -> tuple[Seen, list[float]]:
     """Return what the speakers have seen, and how late each sleep of a millisecond has ended meanwhile, in seconds."""
     late: list[float] = []
     over = threading.Event()
@@ -104,7 +108,7 @@ def talk(server: ServerProcess, speakers: int, seconds: float) -> tuple[Seen, li
     watching = threading.Thread(target=naps)
     watching.start()
     try:
-        return speak(server.port, speakers, seconds), late
+        return speak([server.port for server in servers], speakers, seconds), late
     finally:
         over.set()
         watching.join()
@@ -130,13 +134,13 @@ def by_speakers(
     )
     found: dict[str, list[tuple[int, float, float]]] = {}
     for kind in kinds:
-        with service(kind) as server:
-            talk(server, 8, 10)  # each process has done all once
+        with services(kind) as servers:
+            talk(servers, 8, 10)  # each process has done all once
             for speakers in counts:
-                used, called, began = used_s(server), calls(server), time.monotonic()
-                seen, late = talk(server, speakers, seconds)
+                used, called, began = used_s(servers), calls(servers), time.monotonic()
+                seen, late = talk(servers, speakers, seconds)
                 took = time.monotonic() - began
-                used_ms = 1000 * (used_s(server) - used) / took / speakers
+                used_ms = 1000 * (used_s(servers) - used) / took / speakers
                 first_ms = 1000 * np.array(seen.first_audio_s or [float("nan")])
                 p50, p95 = np.percentile(first_ms, [50, 95])
                 if sum(seen.failed.values()) <= MOST_FAILED * seen.completed:  # those that fail are not in the times
@@ -145,7 +149,7 @@ def by_speakers(
                     SERVICES[kind], str(speakers), f"{p50:.0f} ms", f"{p95:.0f} ms",
                     f"{seen.completed * 60 / took:.0f}", str(seen.refused), str(sum(seen.failed.values())),
                     *(f"{ms:.1f} ms/s" for ms in used_ms),
-                    f"{(calls(server) - called) / max(1, seen.completed):.1f}",
+                    f"{(calls(servers) - called) / max(1, seen.completed):.1f}",
                     f"{1000 * np.percentile(late, 99):.0f} ms",
                 )  # fmt: skip
     return found
