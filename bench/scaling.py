@@ -1,6 +1,6 @@
 """First audio against the number of speakers, and turns a minute against the number of replicas, on engines that wait.
 
-    python -m bench.scaling [--speakers 1 8 32 64 128] [--services one two apart ray] [--seconds 20] [--plot docs/scaling.svg]
+    python -m bench.scaling [--speakers 1 8 32 64] [--services one two apart ray] [--seconds 20] [--plot SVG]
     python -m bench.scaling --replicas 1 2 4
 
 Services whose engines only wait (`bench.waiting`: transcript 80 ms, first token 120 ms, first speech 40 ms), so that
