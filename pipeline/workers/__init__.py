@@ -26,6 +26,10 @@ START_TIMEOUT_S = 120.0
 MAX_WAIT_S = 20.0
 """Maximum time that a conversation's call waits for a model, in seconds: after it, the user has probably left. A call
 that is expected to wait longer is refused at once. Files wait without a limit."""
+SPARE_NICENESS = 5
+"""Niceness of a model's further replicas relative to the first one, which files and accounts with many calls leave to
+others (`scheduler.py`): on a core that they share, they get a quarter of the time. A process without privileges cannot
+raise its priority again, so it is fixed, and does not follow the call that runs."""
 MAX_WAITING = 32
 """Calls that can wait for one model; further ones are refused at once."""
 
@@ -165,11 +169,11 @@ def open_here(spec: EngineSpec, serving: Serving, hosting: Hosting) -> AbstractA
             spec,
             start_timeout_s=START_TIMEOUT_S,
             silence_s=serving.silence_s,
-            niceness=NICENESS,
+            niceness=NICENESS + (SPARE_NICENESS if number else 0),
         )
         if hosting.isolated
         else ThreadHost(spec)
-        for _ in range(serving.replicas)
+        for number in range(serving.replicas)
     ]
     pool = Pool(
         spec.name,

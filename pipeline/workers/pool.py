@@ -132,7 +132,10 @@ class Pool(ResultsWorker):
                 if error is not None:
                     raise error
             # Not a TaskGroup: it would wrap errors raised in the block. The loops themselves raise nothing.
-            loops = [asyncio.create_task(self._serve(host), name=f"{self._name} worker") for host in self._hosts]
+            loops = [
+                asyncio.create_task(self._serve(number, host), name=f"{self._name} worker")
+                for number, host in enumerate(self._hosts)
+            ]
             yield self
         finally:
             self._closed = True
@@ -144,10 +147,10 @@ class Pool(ResultsWorker):
                 call.fail(EngineError(f"{self._name} is closed."))
             await asyncio.gather(*(host.unload() for host in self._hosts))
 
-    async def _serve(self, host: Host) -> None:
+    async def _serve(self, number: int, host: Host) -> None:
         """Serve with one replica: run calls one after another, replace a lost engine, unload an idle one."""
         while True:
-            calls = await self._wait(host)
+            calls = await self._wait(number, host)
             for call in calls:
                 call.waited_s = time.monotonic() - call.put_at
                 self._waits[call.caller.urgency].observe(call.waited_s)
@@ -196,7 +199,7 @@ class Pool(ResultsWorker):
         else:
             call.fail(failure)
 
-    async def _wait(self, host: Host) -> list[ModelCall]:
+    async def _wait(self, number: int, host: Host) -> list[ModelCall]:
         """Wait for the next calls. Meanwhile load a lost engine again, and unload an idle one."""
         loop = asyncio.get_running_loop()
         idle_s: float | None = self._idle_s or None
@@ -212,7 +215,7 @@ class Pool(ResultsWorker):
                     try:
                         serving = self._serving
                         return await self._scheduler.take(
-                            serving.batch, serving.file_batch, serving.file_batch_beside_users
+                            serving.batch, serving.file_batch, serving.file_batch_beside_users, replica=number
                         )
                     finally:
                         host.when_lost(None)

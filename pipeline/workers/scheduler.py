@@ -4,8 +4,9 @@ calls."""
 import asyncio
 import contextlib
 import math
-from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections import Counter, OrderedDict
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Generic, Protocol, TypeVar
 
 from pipeline.errors import Overloaded
@@ -44,7 +45,9 @@ class Scheduler(Generic[T]):
     one that was served longest ago; first come first served inside a session. At most `max_waiting` wait beyond those
     that a replica could take at once, of one account at most half as many and of one session a quarter (each at least
     OWN_SHARE); as many files may wait beside them. While conversations use the model, files leave one replica free, and
-    so do the calls of one account while others use it.
+    so do the calls of one account while others use it. Files, and accounts with several calls at a time, leave the
+    first one to accounts with fewer: its process has the highest priority, so what the other replicas compute takes
+    little of its core.
     """
 
     def __init__(
@@ -58,7 +61,8 @@ class Scheduler(Generic[T]):
         self._size = size
         self._gather_s = gather_s
         self._queue: list[T] = []
-        self._takers: deque[asyncio.Future[T]] = deque()
+        self._takers: list[tuple[int, asyncio.Future[T]]] = []
+        """Replicas that wait for a call, by number."""
         self._arrived = asyncio.Event()
         self._served: OrderedDict[str, None] = OrderedDict()
         """Sessions in the order in which they were served last."""
@@ -142,9 +146,11 @@ class Scheduler(Generic[T]):
         """Whether conversations use the model now."""
         return asyncio.get_running_loop().time() - self._conversed_at < CONVERSING_S
 
-    async def take(self, most: int = 1, most_of_files: int = 1, most_beside_users: int = 1) -> list[T]:
-        """Take the next call and, up to `most`, those that can run together with it; `finished` ends them. Each replica
-        takes its share of the calls, so that none is idle while another one runs them all.
+    async def take(
+        self, most: int = 1, most_of_files: int = 1, most_beside_users: int = 1, *, replica: int = 0
+    ) -> list[T]:
+        """Take the next call for this replica and, up to `most`, those that can run together with it; `finished` ends
+        them. Each replica takes its share of the calls, so that none is idle while another one runs them all.
 
         most_of_files: the limit for calls of files. most_beside_users: the same while conversations use the model,
         which wait until a batch has ended.
@@ -152,19 +158,19 @@ class Scheduler(Generic[T]):
         A single call does not wait for others, unless the previous batch, just now, had more: then it waits for as
         many, for `gather_s` at most.
         """
-        if ready := self._ready():
+        if ready := self._ready(replica):
             first = self._next(ready)
             self._queue.remove(first)
             self._begin(first)
         else:
-            first = await self._handed()
+            first = await self._handed(replica)
         batch = [first]
         self._serve(first)
         if first.caller.urgency >= Urgency.FILE:
             most = most_beside_users if self.conversing else most_of_files
         try:
             if most > 1 and first.batched:
-                await self._fill(batch, most)
+                await self._fill(batch, most, replica)
         except BaseException:
             self._end(first)
             for call in reversed(batch):
@@ -180,17 +186,22 @@ class Scheduler(Generic[T]):
         self._last_batch = (len(calls), asyncio.get_running_loop().time())
         self.running -= len(calls)
         self._end(calls[0])
-        while (ready := self._ready()) and self._hand_over(call := self._next(ready)):
-            self._queue.remove(call)
+        self._dispatch()
+
+    def _dispatch(self) -> None:
+        """Hand waiting calls to replicas that wait for one."""
+        for replica, _ in sorted(self._takers, key=lambda taker: taker[0]):
+            if (ready := self._ready(replica)) and self._hand_over(call := self._next(ready)):
+                self._queue.remove(call)
 
     def clear(self) -> list[T]:
         """Remove and return the calls that still wait: their model is closed."""
         left, self._queue = self._queue, []
         return left
 
-    async def _handed(self) -> T:
+    async def _handed(self, replica: int) -> T:
         taker: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._takers.append(taker)
+        self._takers.append((replica, taker))
         try:
             return await taker
         except asyncio.CancelledError:
@@ -200,32 +211,49 @@ class Scheduler(Generic[T]):
             raise
 
     def _hand_over(self, call: T) -> bool:
-        """Pass a call to a replica that waits for one; return whether there was one that may run it."""
-        if self._waits(call.caller):
+        """Pass a call to the first replica that waits for one and may run it; return whether there was one."""
+        self._takers = [taker for taker in self._takers if not taker[1].done()]  # some were just cancelled
+        free = [taker for taker in self._takers if not self._waits(call.caller, taker[0])]
+        if not free:
             return False
-        while self._takers:
-            taker = self._takers.popleft()
-            if not taker.done():  # a taker that was just cancelled is still in the list
-                self._begin(call)
-                taker.set_result(call)
-                return True
-        return False
+        taker = min(free, key=lambda taker: taker[0])
+        self._takers.remove(taker)
+        self._begin(call)
+        taker[1].set_result(call)
+        return True
 
-    def _ready(self) -> list[T]:
-        """Return the waiting calls that a replica may run now."""
-        return [call for call in self._queue if not self._waits(call.caller)]
+    def _ready(self, replica: int) -> list[T]:
+        """Return the waiting calls that this replica may run now."""
+        return [call for call in self._queue if not self._waits(call.caller, replica)]
 
-    def _waits(self, caller: Caller) -> bool:
+    def _waits(self, caller: Caller, replica: int) -> bool:
         """Whether calls like this one run on all replicas but one, which is kept free for others that use the model:
         files for all conversations, calls of one account for those of others. A session's own less urgent calls, such
-        as its partial transcripts, do not count."""
+        as its partial transcripts, do not count. The free one is the first, except for the account with the
+        fewest calls."""
         if self._size == 1:
             return False
+        if replica == 0 and self._yields_first(caller):
+            return True
         if caller.urgency >= Urgency.FILE:
             alike = [held for held in self._held if held.urgency >= Urgency.FILE]
             return len(alike) >= self._size - 1 and self.conversing
         alike = [held for held in self._held if held.account == caller.account and not _yields(held, caller)]
         return bool(caller.account) and len(alike) >= self._size - 1 and bool(self._using() - {caller.account})
+
+    def _yields_first(self, caller: Caller) -> bool:
+        """Whether the first replica is for others: for all conversations, or for an account that has fewer calls now,
+        if this one has several. Those of the caller's own session do not count."""
+        if caller.urgency >= Urgency.FILE:
+            return self.conversing
+        calls = Counter(account for account in map(partial(_competitor, caller), self._present()) if account)
+        mine = calls.pop(caller.account, 0)
+        return mine > 0 and any(calls[account] <= mine for account in self._using() - {caller.account})
+
+    def _present(self) -> Iterator[Caller]:
+        """Yield the callers of running and waiting calls."""
+        yield from self._held
+        yield from (call.caller for call in self._queue)
 
     def _begin(self, first: T) -> None:
         """Note a replica that is about to run a batch beginning with this call."""
@@ -236,7 +264,7 @@ class Scheduler(Generic[T]):
         index = next(index for index, held in enumerate(self._held) if held is first.caller)
         del self._held[index]
 
-    async def _fill(self, batch: list[T], most: int) -> None:
+    async def _fill(self, batch: list[T], most: int, replica: int) -> None:
         before, ended = self._last_batch
         loop = asyncio.get_running_loop()
         until = loop.time() + self._gather_s
@@ -247,6 +275,7 @@ class Scheduler(Generic[T]):
                 call
                 for call in self._queue
                 if call.batched and call.method == first.method and call.caller.urgency == first.caller.urgency
+                if call.caller.shares_with == first.caller.shares_with or not self._waits(call.caller, replica)
             ]
             share = -(-(len(alike) + self.running) // self._size)
             of_files = first.caller.urgency >= Urgency.FILE
@@ -305,6 +334,12 @@ class Scheduler(Generic[T]):
             served.move_to_end(name)
             while len(served) > max(REMEMBERED, 4 * self._max_waiting):
                 served.popitem(last=False)
+
+
+def _competitor(caller: Caller, other: Caller) -> str:
+    """Return the account of another call of a conversation; "" for one of a file, and of the same session."""
+    own = other is caller or (other.session and other.session == caller.session)
+    return "" if own or other.urgency >= Urgency.FILE else other.shares_with
 
 
 def _yields(held: Caller, caller: Caller) -> bool:
