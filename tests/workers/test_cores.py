@@ -80,7 +80,7 @@ def test_one_account_leaves_a_core_to_others_on_all_models() -> None:
             flood = asyncio.create_task(machine.flood("mallory"))
             await asyncio.sleep(5)
             alone = machine.served["mallory"]
-            assert alone >= 140  # three calls at a time: nobody else is there
+            assert alone >= 140  # three calls at a time: it is alone
             for model in ("hear", "speak"):
                 asked = [machine.put(model, "anna") for _ in range(5)]
                 await asyncio.sleep(0.101)  # the flood's calls that ran already have ended
@@ -134,7 +134,7 @@ def test_other_calls_are_not_held_back(count: int, session: str, urgency: Urgenc
 
 
 def test_the_account_with_fewer_calls_is_not_held_back() -> None:
-    """Of two accounts one always goes on, even if both hold a model and wait for another one."""
+    """One of two accounts always goes on, even if both hold a model and wait for another one."""
     machine = Machine()
 
     async def run() -> None:
