@@ -22,6 +22,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple
 from pathlib import Path
 
@@ -34,6 +35,7 @@ from websockets.sync.client import connect as sync_connect
 from bench.attacker import ANNA, KEYS, TURN_S, Ports
 from bench.attackers import ATTACKS
 from bench.live_attackers import translated_speech
+from bench.openai_attackers import TEXT
 from bench.rough_network import enter_namespace
 from bench.rows import Rows
 from tests.jobs.test_endpoints import HEARS
@@ -46,6 +48,8 @@ from tests.telephone.twilio import TOKEN
 AS_ANNA = {"Authorization": f"Bearer {ANNA}"}
 STRANGER = "10.99.0.1"
 """An address of this machine from which connections to it come."""
+WARMING = 4
+"""Number of texts that are spoken at a time before the measurement: more than Whisper has copies here."""
 BACK_S = 30.0
 """Seconds for the memory to return to normal after the attack."""
 DRAIN_S = 2.0
@@ -93,6 +97,12 @@ def turns(server: ServerProcess, until: Callable[[], bool], question: bytes) -> 
             taken.append(TURN_S)
             time.sleep(0.2)
     return taken
+
+
+def speak(server: ServerProcess) -> httpx.Response:
+    """Let the other user have a text spoken, with the times of its words."""
+    spoken = {"input": TEXT[: len(TEXT) // 4], "voice": "af_heart", "stream": False}
+    return httpx.post(f"{server.url}/dev/captioned_speech", json=spoken, headers=AS_ANNA, timeout=TURN_S)
 
 
 @contextlib.contextmanager
@@ -152,10 +162,10 @@ def measure(name: str, seconds: float, quiet_s: float, rows: Rows) -> bool:
             return lambda: time.monotonic() > end
 
         # The first session of a kind imports what it needs, once; the first text that is spoken loads the detector of
-        # languages, which takes 70 MB.
-        spoken = {"input": "Hello.", "voice": "af_heart", "stream": False}
-        captioned = f"{server.url}/dev/captioned_speech"
-        httpx.post(captioned, json=spoken, headers=AS_ANNA, timeout=TURN_S).raise_for_status()
+        # languages, which takes 70 MB; the first utterances on each copy of Whisper take 15 to 30 MB.
+        with ThreadPoolExecutor(WARMING) as pool:
+            for response in pool.map(speak, [server] * WARMING):
+                response.raise_for_status()
         url = f"ws://127.0.0.1:{server.port}/v1/realtime"
         with sync_connect(url, additional_headers=AS_ANNA, open_timeout=TURN_S) as realtime:
             realtime.recv(timeout=TURN_S)

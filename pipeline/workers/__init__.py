@@ -26,6 +26,10 @@ START_TIMEOUT_S = 120.0
 MAX_WAIT_S = 20.0
 """Maximum time that a conversation's call waits for a model, in seconds: after it, the user has probably left. A call
 that is expected to wait longer is refused at once. Files wait without a limit."""
+SPARE_NICENESS = 5
+"""Niceness of a model's further replicas relative to the first one, which files and accounts with many calls leave to
+others (`scheduler.py`): on a core that they share, they get a quarter of the time. A process without privileges cannot
+raise its priority again, so it is fixed, and does not follow the call that runs."""
 MAX_WAITING = 32
 """Calls that can wait for one model; further ones are refused at once."""
 
@@ -63,6 +67,8 @@ class Serving:
     """A call that returns nothing for this long is considered hung, and its process is ended."""
     replicas: int = 1
     """Copies of the model, each with its own memory."""
+    threads: int = 1
+    """CPU threads of each copy; one for a model on a GPU."""
     batched: frozenset[str] = frozenset()
     """Methods that can also run many calls at once (see `run_calls.py`)."""
     batch: int = 1
@@ -156,6 +162,7 @@ def hosting_of(settings: "Settings") -> Hosting:
 
 def open_here(spec: EngineSpec, serving: Serving, hosting: Hosting) -> AbstractAsyncContextManager["Pool"]:
     """Open a worker on this machine. Raises the errors of the engine's constructor."""
+    from pipeline.workers.cores import shared_cores
     from pipeline.workers.pool import Host, Pool
     from pipeline.workers.process import ProcessHost
     from pipeline.workers.thread import ThreadHost
@@ -165,11 +172,11 @@ def open_here(spec: EngineSpec, serving: Serving, hosting: Hosting) -> AbstractA
             spec,
             start_timeout_s=START_TIMEOUT_S,
             silence_s=serving.silence_s,
-            niceness=NICENESS,
+            niceness=NICENESS + (SPARE_NICENESS if number else 0),
         )
         if hosting.isolated
         else ThreadHost(spec)
-        for _ in range(serving.replicas)
+        for number in range(serving.replicas)
     ]
     pool = Pool(
         spec.name,
@@ -179,6 +186,7 @@ def open_here(spec: EngineSpec, serving: Serving, hosting: Hosting) -> AbstractA
         max_wait_s=hosting.max_wait_s,
         idle_s=hosting.idle_s,
         retry=hosting.retry,
+        cores=shared_cores(),
     )
     return pool.open()
 

@@ -11,6 +11,7 @@ from pipeline.errors import EngineError, Overloaded, ParleyError, WorkerCrashed
 from pipeline.telemetry import metrics, tracing
 from pipeline.workers import Load, Serving
 from pipeline.workers.caller import Caller, Urgency, current
+from pipeline.workers.cores import Cores
 from pipeline.workers.lag import Lag
 from pipeline.workers.model_call import ModelCall
 from pipeline.workers.results import ResultsWorker
@@ -62,9 +63,10 @@ class Pool(ResultsWorker):
         max_wait_s: float,
         idle_s: float,
         retry: bool = True,
+        cores: Cores | None = None,
     ) -> None:
-        """max_waiting, max_wait_s: see `Scheduler`. idle_s: time without calls after which a replica is unloaded; 0:
-        never. retry: whether a call of a lost engine is retried here, and not by its caller."""
+        """max_waiting, max_wait_s, cores: see `Scheduler`. idle_s: time without calls after which a replica is
+        unloaded; 0: never. retry: whether a call of a lost engine is retried here, and not by its caller."""
         self._name = name
         self._hosts = hosts
         self._serving = serving
@@ -72,7 +74,13 @@ class Pool(ResultsWorker):
         self._max_wait_s = max_wait_s
         self._retry = retry
         self._scheduler: Scheduler[ModelCall] = Scheduler(
-            name, max_waiting=max_waiting, max_wait_s=max_wait_s, size=len(hosts), gather_s=serving.gather_s
+            name,
+            max_waiting=max_waiting,
+            max_wait_s=max_wait_s,
+            size=len(hosts),
+            gather_s=serving.gather_s,
+            threads=serving.threads,
+            cores=cores,
         )
         self._closed = False
         self._lag = Lag()
@@ -132,7 +140,10 @@ class Pool(ResultsWorker):
                 if error is not None:
                     raise error
             # Not a TaskGroup: it would wrap errors raised in the block. The loops themselves raise nothing.
-            loops = [asyncio.create_task(self._serve(host), name=f"{self._name} worker") for host in self._hosts]
+            loops = [
+                asyncio.create_task(self._serve(number, host), name=f"{self._name} worker")
+                for number, host in enumerate(self._hosts)
+            ]
             yield self
         finally:
             self._closed = True
@@ -144,10 +155,10 @@ class Pool(ResultsWorker):
                 call.fail(EngineError(f"{self._name} is closed."))
             await asyncio.gather(*(host.unload() for host in self._hosts))
 
-    async def _serve(self, host: Host) -> None:
+    async def _serve(self, number: int, host: Host) -> None:
         """Serve with one replica: run calls one after another, replace a lost engine, unload an idle one."""
         while True:
-            calls = await self._wait(host)
+            calls = await self._wait(number, host)
             for call in calls:
                 call.waited_s = time.monotonic() - call.put_at
                 self._waits[call.caller.urgency].observe(call.waited_s)
@@ -196,7 +207,7 @@ class Pool(ResultsWorker):
         else:
             call.fail(failure)
 
-    async def _wait(self, host: Host) -> list[ModelCall]:
+    async def _wait(self, number: int, host: Host) -> list[ModelCall]:
         """Wait for the next calls. Meanwhile load a lost engine again, and unload an idle one."""
         loop = asyncio.get_running_loop()
         idle_s: float | None = self._idle_s or None
@@ -212,7 +223,7 @@ class Pool(ResultsWorker):
                     try:
                         serving = self._serving
                         return await self._scheduler.take(
-                            serving.batch, serving.file_batch, serving.file_batch_beside_users
+                            serving.batch, serving.file_batch, serving.file_batch_beside_users, replica=number
                         )
                     finally:
                         host.when_lost(None)

@@ -4,12 +4,14 @@ calls."""
 import asyncio
 import contextlib
 import math
-from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections import Counter, OrderedDict
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Generic, Protocol, TypeVar
 
 from pipeline.errors import Overloaded
 from pipeline.workers.caller import Caller, Urgency
+from pipeline.workers.cores import Cores
 
 
 class Waiting(Protocol):
@@ -44,21 +46,35 @@ class Scheduler(Generic[T]):
     one that was served longest ago; first come first served inside a session. At most `max_waiting` wait beyond those
     that a replica could take at once, of one account at most half as many and of one session a quarter (each at least
     OWN_SHARE); as many files may wait beside them. While conversations use the model, files leave one replica free, and
-    so do the calls of one account while others use it.
+    so do the calls of one account while others use it. Files, and accounts with several calls at a time, leave the
+    first one to accounts with fewer: its process has the highest priority, so what the other replicas compute takes
+    little of its core. `Cores` keeps a core free in the same way, whatever models an account uses.
     """
 
     def __init__(
-        self, name: str, *, max_waiting: int, max_wait_s: float = math.inf, size: int = 1, gather_s: float = 0.0
+        self,
+        name: str,
+        *,
+        max_waiting: int,
+        max_wait_s: float = math.inf,
+        size: int = 1,
+        gather_s: float = 0.0,
+        threads: int = 1,
+        cores: Cores | None = None,
     ) -> None:
         """max_wait_s: see `put`. size: number of replicas. gather_s: time that a batch waits for as many calls as the
-        previous one had."""
+        previous one had. threads: CPU threads of a replica. cores: shared with other models; None: not shared."""
         self._name = name
         self._max_waiting = max_waiting
         self._max_wait_s = max_wait_s
         self._size = size
         self._gather_s = gather_s
+        self._threads = threads
+        self._cores = Cores() if cores is None else cores
+        self._cores.share_with(self)
         self._queue: list[T] = []
-        self._takers: deque[asyncio.Future[T]] = deque()
+        self._takers: list[tuple[int, asyncio.Future[T]]] = []
+        """Replicas that wait for a call, by number."""
         self._arrived = asyncio.Event()
         self._served: OrderedDict[str, None] = OrderedDict()
         """Sessions in the order in which they were served last."""
@@ -85,11 +101,13 @@ class Scheduler(Generic[T]):
         # A call of the service itself, such as the first one to a model that was just loaded, has neither of the two.
         if call.caller.urgency < Urgency.FILE and (call.caller.session or call.caller.account):
             self._conversed_at = asyncio.get_running_loop().time()
+        self._cores.come(call.caller)
         if self._hand_over(call):
             return
         ahead = sum(other.caller.urgency <= call.caller.urgency for other in self._queue)
         late = call.caller.urgency < Urgency.FILE and ahead * self._mean_s / self._size > self._max_wait_s
         if late or self._full(call.caller) or self._greedy(call.caller):
+            self._left([call])
             raise self.overloaded()
         self._queue.append(call)
         self._arrived.set()
@@ -125,6 +143,7 @@ class Scheduler(Generic[T]):
 
     def put_back(self, call: T) -> None:
         """Return a call that was taken and not served to the queue, as the next one of its session."""
+        self._cores.come(call.caller)
         if not self._hand_over(call):
             self._queue.insert(0, call)
             self._arrived.set()
@@ -135,6 +154,7 @@ class Scheduler(Generic[T]):
             self._queue.remove(call)
         except ValueError:
             return False
+        self._left([call])
         return True
 
     @property
@@ -142,9 +162,11 @@ class Scheduler(Generic[T]):
         """Whether conversations use the model now."""
         return asyncio.get_running_loop().time() - self._conversed_at < CONVERSING_S
 
-    async def take(self, most: int = 1, most_of_files: int = 1, most_beside_users: int = 1) -> list[T]:
-        """Take the next call and, up to `most`, those that can run together with it; `finished` ends them. Each replica
-        takes its share of the calls, so that none is idle while another one runs them all.
+    async def take(
+        self, most: int = 1, most_of_files: int = 1, most_beside_users: int = 1, *, replica: int = 0
+    ) -> list[T]:
+        """Take the next call for this replica and, up to `most`, those that can run together with it; `finished` ends
+        them. Each replica takes its share of the calls, so that none is idle while another one runs them all.
 
         most_of_files: the limit for calls of files. most_beside_users: the same while conversations use the model,
         which wait until a batch has ended.
@@ -152,23 +174,24 @@ class Scheduler(Generic[T]):
         A single call does not wait for others, unless the previous batch, just now, had more: then it waits for as
         many, for `gather_s` at most.
         """
-        if ready := self._ready():
+        if ready := self._ready(replica):
             first = self._next(ready)
             self._queue.remove(first)
             self._begin(first)
         else:
-            first = await self._handed()
+            first = await self._handed(replica)
         batch = [first]
         self._serve(first)
         if first.caller.urgency >= Urgency.FILE:
             most = most_beside_users if self.conversing else most_of_files
         try:
             if most > 1 and first.batched:
-                await self._fill(batch, most)
+                await self._fill(batch, most, replica)
         except BaseException:
             self._end(first)
+            self.running -= len(batch)
+            self._left(batch)
             for call in reversed(batch):
-                self.running -= 1
                 self.put_back(call)
             raise
         return batch
@@ -180,63 +203,97 @@ class Scheduler(Generic[T]):
         self._last_batch = (len(calls), asyncio.get_running_loop().time())
         self.running -= len(calls)
         self._end(calls[0])
-        while (ready := self._ready()) and self._hand_over(call := self._next(ready)):
-            self._queue.remove(call)
+        self._left(calls)
+
+    def dispatch(self) -> None:
+        """Hand waiting calls to replicas that wait for one."""
+        for replica, _ in sorted(self._takers, key=lambda taker: taker[0]):
+            if (ready := self._ready(replica)) and self._hand_over(call := self._next(ready)):
+                self._queue.remove(call)
 
     def clear(self) -> list[T]:
         """Remove and return the calls that still wait: their model is closed."""
         left, self._queue = self._queue, []
+        self._left(left)
         return left
 
-    async def _handed(self) -> T:
+    def _left(self, calls: Sequence[T]) -> None:
+        """Note that these calls neither wait nor run any longer."""
+        for call in calls:
+            self._cores.leave(call.caller)
+        self._cores.changed()
+
+    async def _handed(self, replica: int) -> T:
         taker: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._takers.append(taker)
+        self._takers.append((replica, taker))
         try:
             return await taker
         except asyncio.CancelledError:
             if taker.done() and not taker.cancelled():
                 self._end(taker.result())
+                self._cores.leave(taker.result().caller)
                 self.put_back(taker.result())  # passed on at the moment when the replica stopped
             raise
 
     def _hand_over(self, call: T) -> bool:
-        """Pass a call to a replica that waits for one; return whether there was one that may run it."""
-        if self._waits(call.caller):
+        """Pass a call to the first replica that waits for one and may run it; return whether there was one."""
+        self._takers = [taker for taker in self._takers if not taker[1].done()]  # some were just cancelled
+        free = [taker for taker in self._takers if not self._waits(call.caller, taker[0])]
+        if not free:
             return False
-        while self._takers:
-            taker = self._takers.popleft()
-            if not taker.done():  # a taker that was just cancelled is still in the list
-                self._begin(call)
-                taker.set_result(call)
-                return True
-        return False
+        taker = min(free, key=lambda taker: taker[0])
+        self._takers.remove(taker)
+        self._begin(call)
+        taker[1].set_result(call)
+        return True
 
-    def _ready(self) -> list[T]:
-        """Return the waiting calls that a replica may run now."""
-        return [call for call in self._queue if not self._waits(call.caller)]
+    def _ready(self, replica: int) -> list[T]:
+        """Return the waiting calls that this replica may run now."""
+        return [call for call in self._queue if not self._waits(call.caller, replica)]
 
-    def _waits(self, caller: Caller) -> bool:
+    def _waits(self, caller: Caller, replica: int) -> bool:
         """Whether calls like this one run on all replicas but one, which is kept free for others that use the model:
         files for all conversations, calls of one account for those of others. A session's own less urgent calls, such
-        as its partial transcripts, do not count."""
+        as its partial transcripts, do not count. The free one is the first, except for the account with the
+        fewest calls. Nor may a call run that must leave its core to others."""
+        if self._cores.refuse(caller, self._threads):
+            return True
         if self._size == 1:
             return False
+        if replica == 0 and self._yields_first(caller):
+            return True
         if caller.urgency >= Urgency.FILE:
             alike = [held for held in self._held if held.urgency >= Urgency.FILE]
             return len(alike) >= self._size - 1 and self.conversing
         alike = [held for held in self._held if held.account == caller.account and not _yields(held, caller)]
         return bool(caller.account) and len(alike) >= self._size - 1 and bool(self._using() - {caller.account})
 
+    def _yields_first(self, caller: Caller) -> bool:
+        """Whether the first replica is for others: for all conversations, or for an account that has fewer calls now,
+        if this one has several. Those of the caller's own session do not count."""
+        if caller.urgency >= Urgency.FILE:
+            return self.conversing
+        calls = Counter(account for account in map(partial(_competitor, caller), self._present()) if account)
+        mine = calls.pop(caller.account, 0)
+        return mine > 0 and any(calls[account] <= mine for account in self._using() - {caller.account})
+
+    def _present(self) -> Iterator[Caller]:
+        """Yield the callers of running and waiting calls."""
+        yield from self._held
+        yield from (call.caller for call in self._queue)
+
     def _begin(self, first: T) -> None:
         """Note a replica that is about to run a batch beginning with this call."""
         self._held.append(first.caller)
+        self._cores.begin(first.caller, self._threads)
 
     def _end(self, first: T) -> None:
         """Note that it is free again."""
         index = next(index for index, held in enumerate(self._held) if held is first.caller)
         del self._held[index]
+        self._cores.end(first.caller)
 
-    async def _fill(self, batch: list[T], most: int) -> None:
+    async def _fill(self, batch: list[T], most: int, replica: int) -> None:
         before, ended = self._last_batch
         loop = asyncio.get_running_loop()
         until = loop.time() + self._gather_s
@@ -247,6 +304,7 @@ class Scheduler(Generic[T]):
                 call
                 for call in self._queue
                 if call.batched and call.method == first.method and call.caller.urgency == first.caller.urgency
+                if call.caller.shares_with == first.caller.shares_with or not self._waits(call.caller, replica)
             ]
             share = -(-(len(alike) + self.running) // self._size)
             of_files = first.caller.urgency >= Urgency.FILE
@@ -305,6 +363,12 @@ class Scheduler(Generic[T]):
             served.move_to_end(name)
             while len(served) > max(REMEMBERED, 4 * self._max_waiting):
                 served.popitem(last=False)
+
+
+def _competitor(caller: Caller, other: Caller) -> str:
+    """Return the account of another call of a conversation; "" for one of a file, and of the same session."""
+    own = other is caller or (other.session and other.session == caller.session)
+    return "" if own or other.urgency >= Urgency.FILE else other.shares_with
 
 
 def _yields(held: Caller, caller: Caller) -> bool:

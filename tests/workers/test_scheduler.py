@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
 import pytest
 
 from pipeline.errors import Overloaded
+from pipeline.support.background import background
 from pipeline.workers.caller import Caller, Urgency, calling, current, for_file, for_session, less_urgent
 from pipeline.workers.scheduler import CONVERSING_S, Scheduler
 from tests import virtual_time
@@ -30,16 +31,16 @@ async def model(
 ) -> AsyncIterator[None]:
     """Replicas that need a tenth of a second for a call or a batch, and log what they served."""
 
-    async def replica() -> None:
+    async def replica(number: int) -> None:
         while True:
-            calls = await scheduler.take(most)
+            calls = await scheduler.take(most, replica=number)
             order.append([call.name for call in calls])
             for call in calls:
                 call.served.set()
             await asyncio.sleep(0.1)
             scheduler.finished(calls, 0.1)
 
-    replicas = [asyncio.create_task(replica()) for _ in range(size)]
+    replicas = [asyncio.create_task(replica(number)) for number in range(size)]
     await asyncio.sleep(0.01)
     try:
         yield
@@ -423,6 +424,119 @@ def test_sessions_of_one_account_leave_a_replica_free_for_others() -> None:
                 scheduler.put(of("many", str(number), f"many {number}"))
             await asyncio.sleep(0.01)
             assert len(order) == 2
+
+    virtual_time.run(run())
+
+
+class Replicas:
+    """A model whose first replica has the highest priority; a call takes a tenth of a second."""
+
+    def __init__(self, size: int = 2) -> None:
+        self.scheduler = Scheduler[Call]("model", max_waiting=100, size=size)
+        self.on: dict[str, int] = {}
+        """Replica of each call that has begun."""
+        self._size = size
+
+    def put(self, name: str, account: str, urgency: Urgency = Urgency.NOW, session: str = "") -> Call:
+        call = Call(name, caller=Caller(session or name, urgency, account))
+        self.scheduler.put(call)
+        return call
+
+    async def ask(self, name: str, account: str) -> None:
+        """Put a call, and wait until it has ended."""
+        await self.put(name, account).served.wait()
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        async def replica(number: int) -> None:
+            while True:
+                (call,) = await self.scheduler.take(replica=number)
+                self.on[call.name] = number
+                await asyncio.sleep(0.1)
+                self.scheduler.finished([call], 0.1)
+                call.served.set()
+
+        async with AsyncExitStack() as stack:
+            for number in range(self._size):
+                await stack.enter_async_context(background(replica(number)))
+            await asyncio.sleep(0.01)
+            yield
+
+
+def test_an_account_with_many_calls_leaves_others_the_first_replica() -> None:
+    async def run() -> None:
+        model = Replicas()
+        async with model.open():
+            await model.ask("hello", "anna")
+            for number in range(30):
+                model.put(f"many {number}", "mallory")
+            await asyncio.sleep(0.35)  # the first of them had a turn on each
+            model.on.clear()
+            for number in range(10):
+                await model.ask(f"question {number}", "anna")
+                await asyncio.sleep(0.05)
+            await asyncio.gather(*(model.ask(f"question at once {number}", "anna") for number in range(3)))
+            assert {model.on[name] for name in model.on if name.startswith("question")} == {0}
+            assert {model.on[name] for name in model.on if name.startswith("many")} == {1}
+
+    virtual_time.run(run())
+
+
+def test_one_call_at_a_time_is_on_the_first_replica() -> None:
+    async def run() -> None:
+        model = Replicas()
+        async with model.open():
+            for number in range(10):
+                await model.ask(f"often {number}", "anna")
+            await model.ask("once", "bob")
+            await model.ask("next", "anna")
+            assert set(model.on.values()) == {0}
+            model.put("other", "bob")
+            await asyncio.sleep(0.05)
+            model.put("partial", "anna", Urgency.LATER, "talk")
+            await asyncio.sleep(0.06)
+            model.put("final", "anna", session="talk")
+            await asyncio.sleep(0.01)
+            assert (model.on["other"], model.on["partial"], model.on["final"]) == (0, 1, 0)
+
+    virtual_time.run(run())
+
+
+def test_files_leave_the_first_replica_to_conversations() -> None:
+    async def run() -> None:
+        model = Replicas()
+        async with model.open():
+            await model.ask("hello", "anna")
+            for number in range(3):
+                model.put(f"file {number}", "bob", Urgency.FILE)
+            await asyncio.sleep(0.05)
+            await model.ask("question", "anna")
+            await asyncio.sleep(0.5)
+            assert model.on == {"hello": 0, "question": 0, **dict.fromkeys(("file 0", "file 1", "file 2"), 1)}
+
+    virtual_time.run(run())
+
+
+def test_calls_of_an_account_do_not_join_a_batch_on_the_last_replica() -> None:
+    async def run() -> None:
+        scheduler = Scheduler[Call]("model", max_waiting=100, size=2)
+
+        def put(name: str, account: str) -> None:
+            scheduler.put(Call(name, batched=True, caller=Caller(name, account=account)))
+
+        put("first", "anna")
+        scheduler.finished(await scheduler.take(8), 0.01)
+        put("before", "mallory")
+        scheduler.finished(await scheduler.take(8), 0.1)
+        put("long", "mallory")
+        (long,) = await scheduler.take(8, replica=1)
+        put("question", "anna")
+        for number in range(4):
+            put(f"long {number}", "mallory")
+        batch = await scheduler.take(8)
+        assert [call.name for call in batch] == ["question"]
+        scheduler.finished([long], 0.1)
+        assert {call.caller.account for call in await scheduler.take(8, replica=1)} == {"mallory"}
 
     virtual_time.run(run())
 

@@ -80,6 +80,26 @@ async def test_too_many_waiting_calls_are_refused_at_once(worker: Worker) -> Non
     assert await asyncio.gather(*waiting) == [0, 1]
 
 
+async def test_a_user_alone_is_served_by_the_replica_of_the_highest_priority() -> None:
+    async with opened(replicas=2) as worker:
+        first = {await worker.call("pid") for _ in range(4)}
+        async with aclosing(worker.stream("count", 100, 0.01)) as stream:
+            await anext(stream)
+            second = await worker.call("pid")
+    assert len(first) == 1
+    assert second not in first
+
+
+async def test_further_replicas_have_a_lower_priority() -> None:
+    async with opened(replicas=3) as worker, AsyncExitStack() as stack:
+        niceness = []
+        for _ in range(3):
+            niceness.append(psutil.Process(await worker.call("pid")).nice())
+            busy = await stack.enter_async_context(aclosing(worker.stream("count", 1000, 0.01)))
+            await anext(busy)
+        assert niceness[1:] == [niceness[0] + workers.SPARE_NICENESS] * 2
+
+
 async def test_a_call_that_waits_too_long_is_refused_but_a_file_waits() -> None:
     async with opened(max_wait_s=0.2) as worker:
         counting = asyncio.create_task(_all(worker.stream("count", 20, 0.1)))
