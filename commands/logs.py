@@ -16,8 +16,9 @@ from pipeline.workers.caller import current
 CHATTY = (
     "asyncio", "aiosqlite", "httpx", "httpcore", "openai", "websockets", "faster_whisper", "urllib3", "filelock",
     "alembic", "procrastinate", "psycopg", "opentelemetry", "requests", "aioice",
+    "fontTools", "fpdf",
 )  # fmt: skip
-"""Libraries whose messages are logged only from WARNING on."""
+"""Libraries whose messages are logged only from WARNING on. Those of fontTools name the characters of a transcript."""
 OF_ACCESS = ('%s - "WebSocket %s" ', "connection open", "connection closed")
 """Beginnings of uvicorn's messages about each WebSocket."""
 CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")

@@ -1,6 +1,7 @@
 """Transcripts as documents and TTML: what a reader, a word processor and a player see in them."""
 
 import io
+import logging
 import re
 import zlib
 from xml.etree import ElementTree
@@ -8,6 +9,7 @@ from xml.etree import ElementTree
 import pytest
 from docx import Document as open_docx
 
+from commands.logs import set_up
 from pipeline.errors import BadInput
 from pipeline.stt import Segment
 from pipeline.transcripts.exports import as_document, document_of
@@ -39,6 +41,22 @@ def test_markdown_has_paragraphs_with_speakers_and_times() -> None:
         "**Бен** `0:05`\n\n1\\. Ja, größer: ção, Ελλάδα, привет.\n\n"
         "**Бен** `1:02:05`\n\nAfter an hour \ufffd.\n"
     )
+
+
+@pytest.mark.parametrize("said", ["---", "- - -", "-", "--", "+ 1", "12) a"])
+def test_what_is_said_is_no_line_or_list_in_markdown(said: str) -> None:
+    told = str(as_document("md", document(Segment(0.0, 1.0, said))))
+    shown = told.rpartition("\n\n")[2]
+    assert re.match(r"\\[-+]|\d+\\", shown)
+    assert shown.replace("\\", "") == f"{said}\n"
+
+
+def test_the_log_does_not_have_the_letters_of_a_pdf(caplog: pytest.LogCaptureFixture) -> None:
+    """Libraries name them while they embed a font."""
+    set_up("console", logging.INFO)
+    with caplog.at_level(logging.INFO):
+        as_document("pdf", document())
+    assert not caplog.records
 
 
 def test_a_word_processor_reads_the_docx() -> None:

@@ -30,6 +30,8 @@ from pipeline.transcripts.line_breaks import (
 
 LEAST_MS = 100
 """Minimum duration of a cue or a word mark while there is room: recognisers give some words a duration of zero."""
+_ARROW = re.compile(r"(?:(?<=\d)|(?<=\d\s))-->")
+"""The arrow of a line that readers of srt would take for the times of a cue; the format has no escape."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,7 +303,8 @@ def _srt(segments: Sequence[Segment], layout: Layout) -> str:
     for cue in cues(segments, layout, _bracketed):
         for start, end, rows in _steps(cue, layout):
             times = f"{timestamp(start, ',')} --> {timestamp(end, ',')}"
-            blocks.append("\n".join([str(len(blocks) + 1), times, *_lines(rows, str, cue.lead)]) + "\n")
+            shown = [_ARROW.sub("→", line) for line in _lines(rows, str, cue.lead)]
+            blocks.append("\n".join([str(len(blocks) + 1), times, *shown]) + "\n")
     return "\n".join(blocks)
 
 

@@ -22,9 +22,11 @@ END_OF_DIGITS = "#"
 MAX_DIGITS = 64
 KEYS = frozenset("0123456789*#ABCD")
 """The keys of DTMF."""
+KEY_S = 0.08
+"""Shortest tone and pause of a key, in seconds (ITU-T Q.24: 40 ms each)."""
 MAX_AHEAD_S = 10.0
-"""How much more sound than time may arrive, in seconds: after a stall of the network it comes at once. More is
-dropped."""
+"""How much more sound than time, and more keys, may arrive, in seconds: after a stall of the network they come at once.
+More is dropped."""
 
 
 class Line(Protocol):
@@ -54,6 +56,23 @@ class Line(Protocol):
 
     def close(self, error: BaseException | None = None) -> None:
         """End the line, because the conversation has ended. error: the reason."""
+
+
+class Ahead:
+    """The time by which what has arrived is ahead of the clock."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._ahead_s, self._since = 0.0, self._loop.time()
+
+    def takes(self, seconds: float) -> bool:
+        """Add this much; return False instead if MAX_AHEAD_S are reached."""
+        now = self._loop.time()
+        self._ahead_s, self._since = max(0.0, self._ahead_s - (now - self._since)), now
+        if self._ahead_s > MAX_AHEAD_S:
+            return False
+        self._ahead_s += seconds
+        return True
 
 
 class Call:
@@ -86,7 +105,7 @@ class Call:
         self._line = line
         self._converter, self._offset = RateConverter(RATE_HZ), Offset(RATE_HZ)
         self._loop = asyncio.get_running_loop()
-        self._ahead_s, self._since = 0.0, self._loop.time()
+        self._sound_ahead, self._keys_ahead = Ahead(), Ahead()
         self._digits = ""
         self._pause: asyncio.TimerHandle | None = None
 
@@ -105,18 +124,15 @@ class Call:
 
     def hear(self, samples: Samples, rate_hz: int) -> None:
         """Process the user's next sound. samples: float32, at any rate."""
-        now = self._loop.time()
-        self._ahead_s, self._since = max(0.0, self._ahead_s - (now - self._since)), now
-        if self._ahead_s > MAX_AHEAD_S:
+        if not self._sound_ahead.takes(len(samples) / rate_hz):
             return
-        self._ahead_s += len(samples) / rate_hz
         self.session.ear.narrow_band = rate_hz < RATE_HZ
         self.session.hear(self._offset.without(self._converter.take(Clip(samples, rate_hz))))
 
     def press(self, key: str) -> None:
         """Process a key of the telephone: stop a running reply, and collect the digits of a number until # or a pause.
         The number is then a message of the user."""
-        if key not in KEYS:
+        if key not in KEYS or not self._keys_ahead.takes(KEY_S):
             return
         self.session.interrupt()
         if self._pause is not None:

@@ -37,7 +37,7 @@ SILENCE = frame(0x10, bytes(320))
 def impatient(tmp_path: Path) -> Iterator[tuple[Service, int]]:
     """A service with short timeouts. They are those of the whole process, so of one test only."""
     port = closed_port()
-    waits = {"FIRST_FRAME_S": 0.5, "WRITE_S": 0.5}
+    waits = {"FIRST_FRAME_S": 0.5, "FIRST_SOUND_S": 1.0, "WRITE_S": 0.5}
     changed = constants({f"server.telephone.audiosocket.connection:{name}": value for name, value in waits.items()})
     with in_process(tmp_path, AUDIOSOCKET_ADDRESS=f"127.0.0.1:{port}", MAX_SESSIONS="4", **changed) as service:
         yield service, port
@@ -162,6 +162,20 @@ async def test_silent_connections_take_no_slot(impatient: tuple[Service, int]) -
             await stack.enter_async_context(connected(port))
         phone = await stack.enter_async_context(calling(port))
         await eventually(lambda: len(phone.arrived) > 5)
+
+
+async def test_a_call_without_sound_frees_its_slot(impatient: tuple[Service, int]) -> None:
+    """The same holds for a call with other frames, and not for a user who is silent later."""
+    service, port = impatient
+    async with connected(port) as (silent, writer), connected(port) as (other, odd), connected(port) as (user, speech):
+        writer.write(ID)
+        odd.write(ID + frame(0x77) * 10)
+        speech.write(ID + SILENCE)
+        for reader in (silent, other):
+            assert (await rest(reader)).endswith(frame(0x00))
+        await eventually(lambda: service.text.count("no sound has come") == 2)
+        await asyncio.sleep(1.0)
+        assert not user.at_eof()
 
 
 async def test_other_addresses_are_disconnected_at_once(assistant: Assistant) -> None:

@@ -84,6 +84,18 @@ async def test_keys_stop_the_reply_and_are_a_message(exchange: Exchange, line: o
         assert ("user", "*") not in exchange.said()
 
 
+async def test_keys_faster_than_a_telephone_sends_them_are_dropped(
+    exchange: Exchange, line: object, transport: str
+) -> None:
+    """Each would be a turn, with a line in the log."""
+    turns = exchange.service.text.count("live turn")
+    async with exchange.calling(transport) as phone:
+        await phone.press("#" * 2_000)  # type: ignore[attr-defined]
+        phone.say(spoken(QUESTION))
+        await eventually(lambda: any(QUESTION in text for _, text in exchange.said()))
+        assert exchange.service.text.count("live turn") - turns < 400
+
+
 async def test_hanging_up_ends_everything(exchange: Exchange, line: object, transport: str) -> None:
     exchange.ollama.tokens_per_second = 2.0
     try:

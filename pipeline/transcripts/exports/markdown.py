@@ -5,8 +5,8 @@ import re
 from pipeline.transcripts.exports.document import Document, Paragraph, clock
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>#|~&])")
-_LIST = re.compile(r"^([-+]|\d{1,9}[.)])(?=\s|$)")
-"""Begins a list item at the start of a paragraph."""
+_BLOCK = re.compile(r"^(?:(?:[-+]|\d{1,9}[.)])(?=\s|$)|-(?=[-\s]*$))")
+"""Begins a list item at the start of a paragraph, or makes the paragraph a line across the page."""
 
 
 def as_markdown(document: Document) -> str:
@@ -24,4 +24,4 @@ def _paragraph(paragraph: Paragraph) -> str:
 def _quoted(text: str) -> str:
     """Return the text without meaning as Markdown."""
     quoted = _SPECIAL.sub(r"\\\1", text)
-    return _LIST.sub(lambda match: f"{match[1][:-1]}\\{match[1][-1]}", quoted)
+    return _BLOCK.sub(lambda match: f"{match[0][:-1]}\\{match[0][-1]}", quoted)

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 
 from pipeline.assistant import Assistant
 from pipeline.audio.clip import mono
-from server.access.limits import Share
+from server.access.limits import FRAME_BYTES, Share
 from server.http.draining import Draining, Leaving
 from server.http.tcp_server import write
 from server.telephone.audiosocket.frames import (
@@ -31,6 +31,9 @@ log = logging.getLogger(__name__)
 
 FIRST_FRAME_S = 5.0
 """Timeout for the first frame, the call's ID, in seconds: until then the connection has no slot."""
+FIRST_SOUND_S = 15.0
+"""Timeout for the first sound or key, in seconds, in which a call without a user would keep its slot. Asterisk sends
+sound 50 times a second from the beginning; later a telephone may suppress silence."""
 LEAD_MS = 80
 """How far ahead of real time the speaker gets its sound, in ms."""
 MAX_BEHIND_S = 0.2
@@ -94,6 +97,8 @@ class AudioSocketConnection:
                 tasks.create_task(self._play())
                 tasks.create_task(self._finish(call))
                 tasks.create_task(self._cut())
+        except* TimeoutError:
+            log.info("call %s ends: no sound has come for %g s", id, FIRST_SOUND_S)
         except* (Over, OSError):
             pass  # hung up, or disconnected
         except* Broken as group:
@@ -105,18 +110,26 @@ class AudioSocketConnection:
         self._writer.transport.set_write_buffer_limits(SEND_BUFFER_BYTES)
 
     async def _hear(self, call: Call) -> None:
-        while True:
-            frame = await read_frame(self._reader)
-            if frame.kind in (HANGUP, ERROR):
-                raise Over
-            if frame.kind in RATES_HZ:
-                if frame.kind != self._kind:
-                    self._kind = frame.kind
-                    self._speaker.use(RATES_HZ[frame.kind])
-                call.hear(mono(frame.payload, "<i2"), RATES_HZ[frame.kind])
-            elif frame.kind == DTMF:
-                call.press(frame.payload.decode("latin-1"))
-            await asyncio.sleep(0)  # during a burst, let other connections run
+        async with asyncio.timeout(FIRST_SOUND_S) as first:
+            while True:
+                frame = await read_frame(self._reader)
+                await self._held.paced(len(frame.payload) + FRAME_BYTES)
+                if frame.kind in (HANGUP, ERROR):
+                    raise Over
+                if frame.kind in RATES_HZ or frame.kind == DTMF:
+                    first.reschedule(None)
+                    self._take(call, frame)
+                await asyncio.sleep(0)  # during a burst, let other connections run
+
+    def _take(self, call: Call, frame: Frame) -> None:
+        """Process the user's next sound or key."""
+        if frame.kind == DTMF:
+            call.press(frame.payload.decode("latin-1"))
+            return
+        if frame.kind != self._kind:
+            self._kind = frame.kind
+            self._speaker.use(RATES_HZ[frame.kind])
+        call.hear(mono(frame.payload, "<i2"), RATES_HZ[frame.kind])
 
     async def _play(self) -> None:
         """Send a frame each 20 ms: the sound of the replies, or silence."""
