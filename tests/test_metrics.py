@@ -1,6 +1,7 @@
 """Metrics of turns, and the metrics endpoint of a running service."""
 
 import asyncio
+import logging
 import re
 import subprocess
 import sys
@@ -119,6 +120,23 @@ def test_interruptions_and_resumed_replies_are_counted() -> None:
     assert grown("parley_interruptions_total", what="resumed") == 1
     assert grown("parley_interruptions_total", what="cut_off") == 1
     assert grown("parley_turns_total", kind="live", outcome="interrupted") == 1
+
+
+def test_replies_cancelled_at_once_do_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    async def script(d: Dialogue) -> None:
+        await d.speak(1000)
+        await d.until(events.SpeechChunk)
+        d.session.interrupt()
+        for _ in range(20):
+            d.session.respond()
+            await asyncio.sleep(0)
+            d.session.interrupt()
+
+    caplog.set_level(logging.INFO)
+    grown = Growth()
+    hold(script)
+    assert grown("parley_turns_total", kind="live", outcome="interrupted") == 21
+    assert caplog.text.count("turn interrupted") == 1
 
 
 def test_failures_are_counted_by_code() -> None:

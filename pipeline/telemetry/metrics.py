@@ -185,8 +185,10 @@ class TurnWatch:
             first_audio_seconds.labels(self._kind).observe(first_ms / 1000)
         ended = outcome in ("completed", "interrupted", "failed")
         told = ", ".join(f"{name} {ms:.0f} ms" for name, ms in marks.items())
+        # A client could start and cancel turns all day: those that no stage had answered yet must not fill the log.
+        notable = ended and bool(outcome != "interrupted" or marks.keys() - {"endpoint"})
         log.log(
-            logging.INFO if ended else logging.DEBUG, "%s turn %s%s: %s", self._kind, outcome,
+            logging.INFO if notable else logging.DEBUG, "%s turn %s%s: %s", self._kind, outcome,
             f" ({code})" if code else "", told or "no timings", extra={"session": self._session, "turn": self.id},
         )  # fmt: skip
         if ended:

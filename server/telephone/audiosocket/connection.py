@@ -97,8 +97,6 @@ class AudioSocketConnection:
                 tasks.create_task(self._play())
                 tasks.create_task(self._finish(call))
                 tasks.create_task(self._cut())
-        except* TimeoutError:
-            log.info("call %s ends: no sound has come for %g s", id, FIRST_SOUND_S)
         except* (Over, OSError):
             pass  # hung up, or disconnected
         except* Broken as group:
@@ -110,16 +108,22 @@ class AudioSocketConnection:
         self._writer.transport.set_write_buffer_limits(SEND_BUFFER_BYTES)
 
     async def _hear(self, call: Call) -> None:
-        async with asyncio.timeout(FIRST_SOUND_S) as first:
-            while True:
-                frame = await read_frame(self._reader)
-                await self._held.paced(len(frame.payload) + FRAME_BYTES)
-                if frame.kind in (HANGUP, ERROR):
-                    raise Over
-                if frame.kind in RATES_HZ or frame.kind == DTMF:
-                    first.reschedule(None)
-                    self._take(call, frame)
-                await asyncio.sleep(0)  # during a burst, let other connections run
+        try:
+            async with asyncio.timeout(FIRST_SOUND_S) as first:
+                while True:
+                    frame = await read_frame(self._reader)
+                    await self._held.paced(len(frame.payload) + FRAME_BYTES)
+                    if frame.kind in (HANGUP, ERROR):
+                        raise Over
+                    if frame.kind in RATES_HZ or frame.kind == DTMF:
+                        first.reschedule(None)
+                        self._take(call, frame)
+                    await asyncio.sleep(0)  # during a burst, let other connections run
+        except TimeoutError:
+            if not first.expired():
+                raise  # the connection's own
+            log.info("the call ends: no sound has come for %g s", FIRST_SOUND_S)
+            raise Over from None
 
     def _take(self, call: Call, frame: Frame) -> None:
         """Process the user's next sound or key."""
