@@ -129,7 +129,7 @@ def test_words_light_up_in_view_until_the_reply_is_stopped(server: ServerProcess
 def test_the_loudspeaker_rests_in_silence_and_wakes_for_a_reply(
     server: ServerProcess, visit: Visit, calls: bool
 ) -> None:
-    visitor = visit(server.url, calls=calls)
+    visitor = visit(server.url, calls=calls, clock=True)
     page = visitor.page
     page.clock.install()
     for answers in (1, 2):
