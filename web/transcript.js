@@ -10,6 +10,8 @@ const NEAR = 80;
 const FOLDED = 64;
 /** In a reply longer than the view, the spoken word stays at this share of the view's height. */
 const SPOKEN_AT = 0.6;
+/** Space (px) above the end of the heard part, where that is at the top of the view. */
+const SPACE = 8;
 
 export class Transcript {
   /** @param {HTMLElement} list @param {HTMLElement} scroll its scroll container @param {HTMLElement} welcome */
@@ -205,17 +207,21 @@ export class Transcript {
     return Math.abs(scrollTop - this.placed) < NEAR || scrollHeight - scrollTop - clientHeight < NEAR;
   }
 
-  /** @private Scroll to the end or, in a long reply, to the spoken word. */
+  /** @private Scroll to the end, but not past the spoken word, nor past the end of an interrupted reply's heard part. */
   follow() {
     const { scrollHeight, clientHeight } = this.scroll;
+    const { entry, over } = this.reply ?? {};
     let place = scrollHeight - clientHeight;
-    const coming = this.reply?.over === false && this.reply.entry.querySelector(".coming")?.getClientRects()[0];
-    if (coming) {
-      const spoken = coming.top - this.scroll.getBoundingClientRect().top + this.scroll.scrollTop;
-      place = Math.min(place, spoken - SPOKEN_AT * clientHeight);
-    }
+    if (over === false) place = Math.min(place, this.lineOf(".coming", 0) - SPOKEN_AT * clientHeight);
+    else if (entry?.matches(".interrupted:last-child")) place = Math.min(place, this.lineOf(".heard", -1) - SPACE);
     this.scroll.scrollTop = place;
     this.placed = this.scroll.scrollTop;
+  }
+
+  /** @private @returns {number} distance of a line of the reply's part from the top of the transcript; Infinity: no line */
+  lineOf(part, number) {
+    const line = [...(this.reply.entry.querySelector(part)?.getClientRects() ?? [])].at(number);
+    return line ? line.top - this.scroll.getBoundingClientRect().top + this.scroll.scrollTop : Infinity;
   }
 }
 

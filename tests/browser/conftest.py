@@ -5,9 +5,10 @@ and permissions, which need half of the CPU time of a page.
 """
 
 import os
+import re
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from playwright.sync_api import Browser, BrowserType, Error, Page, sync_playwrig
 
 from pipeline.audio.clip import Clip, encode_wav
 from pipeline.audio.decode import decode_blocking
+from tests.browser.profiles import Profiles
 from tests.questions import sample
 
 RATE_HZ = 48_000
@@ -47,8 +49,10 @@ FLAGS = [
 ]
 ALLOWED = "--use-fake-ui-for-media-stream"
 """Grants the microphone permission without a prompt."""
-DEADLINE_MS = 120_000
-"""Timeout for every wait, because the machine can be busy."""
+DEADLINE_MS = 40_000
+"""Timeout for every wait: four times the longest that is not for a recording, because the machine can be busy."""
+LOOK_MS = 5_000
+"""Timeout for a look at the page of a failed test."""
 LOOKING = """async (argument) => {{
   for (const end = performance.now() + 1000; performance.now() < end;) {{
     const found = {};
@@ -60,6 +64,7 @@ LOOKING = """async (argument) => {{
 """Waits up to a second until an expression, or a function of the argument, is true; returns whether it is."""
 NO_SCROLLING = "document.documentElement.scrollWidth <= window.innerWidth"
 SIZES = ((1100, 800), (390, 844), (320, 568), (740, 360))
+LANGUAGE = "en-US"
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 
 
@@ -120,6 +125,15 @@ class Visitor:
         self.page.reload()
         self.started()
 
+    def seen(self) -> str:
+        """Describe the page: its address, errors, texts and focus."""
+        try:
+            texts = self.page.locator("body").aria_snapshot(timeout=LOOK_MS)
+            texts = re.sub(r"\n +- option .*(?<!\[selected\])$", "", texts, flags=re.MULTILINE)
+        except Error as error:
+            texts = str(error)
+        return "\n".join([self.page.url, *self.complaints, texts])
+
     def see(self, selector: str, **options: Any) -> None:
         self.page.wait_for_selector(selector, timeout=DEADLINE_MS, **options)
 
@@ -171,6 +185,7 @@ class Visitor:
 
 
 Visit = Callable[..., Visitor]
+VISITORS = pytest.StashKey[list[Visitor]]()
 GetBrowser = Callable[[bool, bool], Browser]
 SILENCE = Clip(np.zeros(RATE_HZ, np.float32), RATE_HZ)
 
@@ -211,15 +226,25 @@ def browser(chromium: BrowserType, microphone_file: Path) -> Iterator[GetBrowser
         one.close()
 
 
+@pytest.fixture(scope="package")
+def profiles() -> Profiles:
+    """Profiles of the headless shell in English, with permission for the microphone."""
+    return Profiles()
+
+
 @pytest.fixture
-def visit(browser: GetBrowser, microphone_file: Path) -> Iterator[Visit]:
-    """Open a page in a fresh profile of a user who prefers reduced motion, because animations take a fifth of the CPU
-    time of a conversation.
+def visit(
+    request: pytest.FixtureRequest, browser: GetBrowser, profiles: Profiles, microphone_file: Path
+) -> Iterator[Visit]:
+    """Open a page in a profile without stored data, of a user who prefers reduced motion, because animations take a
+    fifth of the CPU time of a conversation.
 
     microphone: the sound that it records, from when it is opened; whole: whether the headless shell is not enough;
     refused: whether the permission for the microphone is denied, for which it is not; calls: whether the browser has
-    WebRTC; shares: whether it has service workers, behind which Playwright does not see every request; starts: whether
-    to wait until the page's program runs."""
+    WebRTC; shares: whether it has service workers, behind which Playwright does not see every request; clock: whether
+    the test sets the clock, which is the profile's; starts: whether to wait until the page's program runs."""
+    visitors = request.node.stash.setdefault(VISITORS, [])
+    visitors.clear()  # of an attempt before
     with ExitStack() as stack:
 
         def open_page(
@@ -230,24 +255,33 @@ def visit(browser: GetBrowser, microphone_file: Path) -> Iterator[Visit]:
             refused: bool = False,
             calls: bool = True,
             shares: bool = False,
+            clock: bool = False,
             size: tuple[int, int] = SIZES[0],
-            language: str = "en-US",
+            language: str = LANGUAGE,
             starts: bool = True,
         ) -> Visitor:
             microphone_file.write_bytes(encode_wav(microphone))
-            context = browser(whole or refused, not refused).new_context(
-                viewport={"width": size[0], "height": size[1]},
-                color_scheme=SCHEMES[0],
-                locale=language,
-                reduced_motion="reduce",
-            )
-            stack.callback(context.close)
-            if not calls:
-                context.add_init_script("delete window.RTCPeerConnection")
-            if not shares:
-                context.add_init_script("delete Navigator.prototype.serviceWorker")
+            whole = whole or refused
+            running = browser(whole, not refused)
+            options: dict[str, Any] = {
+                "viewport": {"width": SIZES[0][0], "height": SIZES[0][1]},
+                "color_scheme": SCHEMES[0],
+                "locale": language,
+                "reduced_motion": "reduce",
+            }
+            if whole or shares or clock or language != LANGUAGE:
+                context = stack.enter_context(running.new_context(**options))
+            else:
+                context = stack.enter_context(profiles.use(running, options))
             visitor = Visitor(context.new_page())
+            visitors.append(visitor)
             page = visitor.page
+            if size != SIZES[0]:
+                page.set_viewport_size({"width": size[0], "height": size[1]})
+            if not calls:
+                page.add_init_script("delete window.RTCPeerConnection")
+            if not shares:
+                page.add_init_script("delete Navigator.prototype.serviceWorker")
             page.set_default_timeout(DEADLINE_MS)
             page.on("pageerror", lambda error: visitor.complaints.append(str(error)))
             page.on("console", lambda told: _complain(visitor, told.type, told.text))
@@ -257,6 +291,17 @@ def visit(browser: GetBrowser, microphone_file: Path) -> Iterator[Visit]:
             return visitor
 
         yield open_page
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Report what the pages of a failed test show."""
+    report = yield
+    if report.failed:
+        visitors: list[Visitor] = item.stash.get(VISITORS, [])
+        for number, visitor in enumerate(visitors, 1):
+            report.sections.append((f"page {number}", visitor.seen()))
+    return report
 
 
 def _complain(visitor: Visitor, kind: str, words: str) -> None:

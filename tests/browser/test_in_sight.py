@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from playwright.sync_api import ViewportSize
+from playwright.sync_api import Route, ViewportSize
 
 from tests.browser.conftest import Visit, Visitor, said
 from tests.browser.test_transcribe import PAGE, row
@@ -22,6 +22,12 @@ UNCOVERED = """(selector) => {
   return [top + 2, bottom - 2].every((y) => element.contains(document.elementFromPoint((left + right) / 2, y)));
 }"""
 """Whether the top and the bottom of an element are visible, and nothing covers them."""
+PLACE = """(selector) => {
+  const { x, y, width, height } = document.querySelector(selector).getBoundingClientRect();
+  const tops = [y + 2, y + height - 2].map((at) => document.elementFromPoint(x + width / 2, at));
+  return [x, y, width, height, ...tops.map((top) => top?.cloneNode().outerHTML), innerWidth, innerHeight];
+}"""
+"""An element's place, what is on top there, and the size of the window."""
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +38,10 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 def in_sight(visitor: Visitor, selector: str) -> None:
     visitor.see(selector)
-    visitor.until(UNCOVERED, selector)
+    try:
+        visitor.until(UNCOVERED, selector)
+    except AssertionError:
+        pytest.fail(f"{selector} is not in sight: {visitor.page.evaluate(PLACE, selector)}")
 
 
 def test_the_button_that_saves_a_persona(service: Service, visit: Visit) -> None:
@@ -45,10 +54,21 @@ def test_the_button_that_saves_a_persona(service: Service, visit: Visit) -> None
 
 @pytest.mark.parametrize("size", SIZES, ids=["window", "phone"])
 def test_the_button_that_stops_a_recording(service: Service, visit: Visit, size: ViewportSize) -> None:
-    visitor = visit(service.url + PAGE, microphone=said(60.0))
-    visitor.page.set_viewport_size(size)
-    visitor.page.click("#options-summary")
-    visitor.page.click("#record")
+    visitor, models = visit("about:blank", microphone=said(60.0)), list[Route]()
+    page = visitor.page
+    page.set_viewport_size(size)
+    page.route("**/models", lambda route: models.append(route))
+    page.goto(service.url + PAGE)
+    visitor.started()
+    page.click("#options-summary")
+    page.click("#record")
+    in_sight(visitor, "#record-stop")
+    visitor.wait(lambda: models, "the page asks for the models")
+    models[0].continue_()  # another option, which pushes down what is below
+    visitor.see("#job-options [name=model_id]")
+    page.wait_for_timeout(300)
+    in_sight(visitor, "#record-stop")
+    page.locator(".intake").evaluate("intake => intake.scrollTo(0, intake.scrollHeight)")
     in_sight(visitor, "#record-stop")
 
 

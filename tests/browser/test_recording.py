@@ -38,6 +38,8 @@ def jobs(service: Service) -> list[dict[str, Any]]:
 def record(visitor: Visitor, seconds: float) -> None:
     """Start a recording, and wait until it has this length."""
     visitor.page.click("#record")
+    visitor.see("#record-stop, #record-trouble:visible")
+    assert visitor.words("#record-trouble") == ""
     visitor.until(f"import('/web/app.js').then(({{ transcribe }}) => transcribe.recording.kept?.seconds > {seconds})")
 
 
@@ -135,6 +137,10 @@ def test_a_recording_ends_at_the_services_time_limit(visit: Visit, tmp_path: Pat
         visitor.see("#jobs .job[data-state=completed]")
         assert 2.5 < jobs(service)[0]["duration"] <= 4
         assert page.is_visible("#record-idle")
+        record(visitor, 0.5)  # another one in the same page
+        page.click("#record-stop")
+        visitor.until("document.querySelectorAll('#jobs .job[data-state=completed]').length === 2")
+        assert page.inner_text("#record-trouble") == ""
         assert visitor.complaints == []
 
 

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import FilePayload
 
 from pipeline.audio.clip import encode_wav
-from tests.browser.conftest import Visit, Visitor
+from tests.browser.conftest import SIZES, Visit, Visitor
 from tests.clips import hearing
 from tests.in_process import in_process
 from tests.jobs.conftest import recording
@@ -74,12 +74,12 @@ def row(name: str) -> str:
     return f".job:has(.name[title='{name}'])"
 
 
-def read(visitor: Visitor, server: ServerProcess, name: str, *numbers: int) -> None:
-    """A recording, transcribed and open."""
+def reading(visit: Visit, server: ServerProcess, name: str, *numbers: int) -> Visitor:
+    """A page with a recording, transcribed and open."""
     made = httpx.post(f"{server.url}/jobs", files={"files": (name, recording(*numbers))}, data={"language": "en"})
-    visitor.page.goto(f"{server.url}{PAGE}/{made.json()['jobs'][0]['job_id']}")
-    visitor.page.reload()
+    visitor = visit(f"{server.url}{PAGE}/{made.json()['jobs'][0]['job_id']}")
     visitor.see("#transcript .word")
+    return visitor
 
 
 def test_files_and_a_zip_are_transcribed_and_one_is_read(hears: ServerProcess, visit: Visit) -> None:
@@ -121,9 +121,8 @@ def test_ui_shows_transcribe_and_links_to_talk(hears: ServerProcess, visit: Visi
 
 
 def test_a_recording_is_heard_and_transcribed_again(hears: ServerProcess, visit: Visit) -> None:
-    visitor = visit(hears.url)
+    visitor = reading(visit, hears, "heard.wav", 4, 5, 6)
     page = visitor.page
-    read(visitor, hears, "heard.wav", 4, 5, 6)
     words = page.locator("#transcript .word")
     wanted = words.nth(words.count() - 2)
     at = float(wanted.get_attribute("data-at") or 0)
@@ -185,9 +184,8 @@ def test_a_recording_is_heard_and_transcribed_again(hears: ServerProcess, visit:
 
 
 def test_the_transcript_is_searched_copied_and_downloaded(hears: ServerProcess, visit: Visit) -> None:
-    visitor = visit(hears.url)
+    visitor = reading(visit, hears, "kept.wav", 0, 1, 2)
     page = visitor.page
-    read(visitor, hears, "kept.wav", 0, 1, 2)
     word = SAID[1].split()[-1]
     page.fill("#finding input", word.upper())
     assert re.fullmatch(r"1 of \d", visitor.words("#finding output"))
@@ -243,7 +241,7 @@ def test_a_job_is_watched_cancelled_retried_and_deleted(hears: ServerProcess, vi
 
 
 def test_a_job_that_was_created_elsewhere_appears(hears: ServerProcess, visit: Visit) -> None:
-    visitor = visit("about:blank", starts=False)
+    visitor = visit("about:blank", clock=True, starts=False)
     visitor.page.clock.install()  # the list looks for them every ten seconds
     visitor.page.goto(hears.url + PAGE)
     visitor.started()
@@ -341,9 +339,8 @@ def test_speakers_are_distinguished_and_named(hears: ServerProcess, visit: Visit
 
 
 def test_a_transcript_is_edited_in_place_and_undone(hears: ServerProcess, visit: Visit) -> None:
-    visitor = visit(hears.url)
+    visitor = reading(visit, hears, "edited.wav", 0, 1)
     page = visitor.page
-    read(visitor, hears, "edited.wav", 0, 1)
     job_id = page.url.rpartition("/")[2]
 
     def srt() -> str:
@@ -484,7 +481,12 @@ def test_transcribe_fits_and_every_control_has_a_name(hears: ServerProcess, visi
     give(visitor, ("no sound.wav", b"none"))
     visitor.see(f"{row('no sound.wav')}[data-state=failed]")
     fits(visitor, tmp_path / "list")
-    read(visitor, hears, "a recording with a very long name that goes on, and_on_without_any_blank.wav", 0, 1, 2)
+    name = "a recording with a very long name that goes on, and_on_without_any_blank.wav"
+    give(visitor, (name, recording(0, 1, 2)))
+    page.set_viewport_size({"width": SIZES[0][0], "height": SIZES[0][1]})
+    visitor.see(f"{row(name)}[data-state=completed]")
+    page.click(f"{row(name)} .open")
+    visitor.see("#transcript .word")
     page.fill("#finding input", SAID[0].split()[0])
     fits(visitor, tmp_path / "reading")
     assert visitor.complaints == []
@@ -500,9 +502,8 @@ def fits(visitor: Visitor, picture: Path) -> None:
 
 
 def test_transcribe_works_with_the_keyboard_and_leaves_talk_alone(hears: ServerProcess, visit: Visit) -> None:
-    visitor = visit(hears.url)
+    visitor = reading(visit, hears, "keys.wav", 3)
     page = visitor.page
-    read(visitor, hears, "keys.wav", 3)
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent") == "Skip to choosing files"
     page.keyboard.press("Enter")

@@ -277,10 +277,8 @@ export class RecordingPanel {
   show() {
     const live = Boolean(this.recorder);
     const paused = live && this.recorder.paused;
-    const begins = live && find("record-live").hidden;
     find("record-idle").hidden = live;
     find("record-live").hidden = find("recording-mark").hidden = !live;
-    if (begins) find("record-live").scrollIntoView({ block: "nearest" }); // it is higher than the button in its place
     find("record-live").dataset.paused = String(paused);
     find("record-state").textContent = text(paused ? "recordingPaused" : "recordingNow");
     find("record-pause").textContent = text(paused ? "recordResume" : "recordPause");
