@@ -228,12 +228,14 @@ def main() -> None:
 
 
 def _do_once() -> None:
-    """Do what each service does again at its start: compile the patterns of the embedded responder, and load the
-    migrations of the database."""
+    """Do what each service does again: compile the patterns of the embedded responder, unpack the detector of
+    languages, and load the migrations of the database."""
     from jobs.database import migrate
     from pipeline.llm.builtin.responder import BuiltinResponder
+    from pipeline.speech import detector
 
     BuiltinResponder(clock=datetime.now)
+    detector.load()
     with create_engine("sqlite://").connect() as connection:
         migrate(connection)
 

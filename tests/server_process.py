@@ -23,7 +23,7 @@ from pipeline.audio.clip import Clip, encode_wav
 from pipeline.settings import HOME
 from tests import forked
 from tests.forked_workers import NAMED
-from tests.waiting import pause_s
+from tests.waiting import left_of, pause_s
 
 T = TypeVar("T")
 READY_S = 180.0
@@ -151,7 +151,7 @@ class ServerProcess(Service):
             workers = self.children()
             self.process.send_signal(signal.SIGTERM)
         assert self.process.wait(END_S) == 0, self.text
-        _, left = psutil.wait_procs(workers, timeout=END_S)
+        left = left_of(workers, END_S)
         assert not left, f"left behind: {left}"
         assert "Traceback" not in self.text, self.text
         assert "never retrieved" not in self.text
@@ -193,7 +193,7 @@ def starting(folder: Path, *, within: str = "", **settings: str) -> Iterator[Ser
         workers = server.children() if process.poll() is None else []
         process.kill()
         process.wait()
-        _, left = psutil.wait_procs(workers, timeout=END_S)
+        left = left_of(workers, END_S)
         for worker in left:
             worker.kill()
         assert not left, f"left behind: {left}"

@@ -30,7 +30,7 @@ from tests.jobs.conftest import recording
 from tests.jobs.test_endpoints import HEARS, SAID, done, slow_recording
 from tests.questions import sample
 from tests.server_process import ServerProcess, constants, environment, serving
-from tests.waiting import until
+from tests.waiting import left_of, until
 
 LONG_QUESTION = "count to ten"
 """Its reply is some seconds of speech, sent in real time."""
@@ -52,8 +52,7 @@ def stoppable(folder: Path, **settings: str) -> Iterator[ServerProcess]:
         children = server.children()
         yield server
         assert process.wait(SOON_S) == 0, server.text
-        _, left = psutil.wait_procs(children, timeout=SOON_S)
-        assert not left
+        assert not left_of(children, SOON_S)
         assert "Traceback" not in server.text
         assert "never retrieved" not in server.text
     finally:

@@ -17,6 +17,7 @@ from websockets.exceptions import ConnectionClosed
 from pipeline.audio.clip import Clip, encode_wav
 from tests.questions import SUM, SUM_ANSWER, sample, spoken
 from tests.server_process import END_S, TURN_S, ServerProcess, ask, error_code, receive, refused, serving, wav
+from tests.waiting import left_of
 
 NARROW = {8_000: "what is your name", 11_025: "what time is it"}
 """Questions that the small Whisper understands at these rates, too, although its model is for 16 kHz."""
@@ -251,7 +252,7 @@ def test_killed_worker_is_restarted_for_the_next_turn(server: ServerProcess) -> 
     with server.connect() as connection:
         for worker in before:
             worker.kill()
-        psutil.wait_procs(before, timeout=END_S)
+        assert not left_of(before, END_S)
         assert SUM_ANSWER in ask(connection, spoken(SUM)).llama
     assert len(server.workers()) == 2
 

@@ -2,8 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
+
+import psutil
 
 T = TypeVar("T")
 WAIT_S = 60.0
@@ -32,3 +34,22 @@ async def eventually(condition: Callable[[], T], within_s: float = WAIT_S) -> T:
         assert time.monotonic() < deadline, f"not within {within_s:g} s: {found!r}"
         await asyncio.sleep(pause_s(deadline - within_s))
     return found
+
+
+def left_of(processes: Iterable[psutil.Process], within_s: float = WAIT_S) -> list[psutil.Process]:
+    """Wait until these processes have ended; return those that still run at the deadline. Do not use
+    `psutil.wait_procs`, which also waits until their parent has asked for their exit codes: the first process of a
+    container can need seconds for that."""
+    deadline = time.monotonic() + within_s
+    left = list(processes)
+    while (left := [one for one in left if not ended(one)]) and time.monotonic() < deadline:
+        time.sleep(pause_s(deadline - within_s))
+    return left
+
+
+def ended(process: psutil.Process) -> bool:
+    """Whether a process has ended, even if its parent has not asked for its exit code."""
+    try:
+        return not process.is_running() or bool(process.status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True

@@ -49,8 +49,8 @@ FLAGS = [
 ]
 ALLOWED = "--use-fake-ui-for-media-stream"
 """Grants the microphone permission without a prompt."""
-DEADLINE_MS = 40_000
-"""Timeout for every wait: four times the longest that is not for a recording, because the machine can be busy."""
+DEADLINE_MS = 60_000
+"""Timeout for every wait: six times the longest that is not for a recording, because the machine can be busy."""
 LOOK_MS = 5_000
 """Timeout for a look at the page of a failed test."""
 LOOKING = """async (argument) => {{

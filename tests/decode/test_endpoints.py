@@ -28,7 +28,7 @@ from tests.server_process import (
     serving,
 )
 from tests.stt.recordings import TRAINED
-from tests.waiting import until
+from tests.waiting import left_of, until
 
 QUESTION = "what_is_two_plus_three"
 FLAC, TAGS = BOMBS["flac"]
@@ -160,7 +160,7 @@ def test_a_service_with_a_hostile_job_shuts_down(tmp_path: Path) -> None:
             until(lambda: decoders(service))
             working = decoders(service)
         service.end()
-        assert not psutil.wait_procs(working, timeout=END_S)[1]
+        assert not left_of(working, END_S)
 
 
 @pytest.mark.parametrize("closing", [False, True])

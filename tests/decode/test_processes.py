@@ -25,7 +25,7 @@ from pipeline.errors import BadInput
 from pipeline.support.threads import NICENESS, in_threads
 from pipeline.transcripts.transcription import likeliest_language
 from tests.decode.bombs import BOMBS, muxed, written
-from tests.waiting import WAIT_S, eventually, until
+from tests.waiting import ended, eventually, left_of, until
 
 SDP = b"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=audio %d RTP/AVP 0\na=rtpmap:0 PCMU/8000\n"
 
@@ -103,20 +103,20 @@ async def test_a_cancelled_call_ends_its_process_even_in_c_code() -> None:
     assert not call.done()
     call.cancel()
     await asyncio.wait([call])
-    await eventually(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE)
+    await eventually(lambda: ended(process))
     assert call.cancelled()
 
 
 async def test_a_cancelled_step_of_a_recording_ends_at_once() -> None:
     make, count = BOMBS["matroska"]
     recording = Recording(io.BytesIO(make(count)), max_seconds=10)
-    ended: list[type[BaseException]] = []
+    stopped_by: list[type[BaseException]] = []
 
     def steps() -> object:
         try:
             yield from recording.blocks()
         except BaseException as error:
-            ended.append(type(error))
+            stopped_by.append(type(error))
             raise
 
     async def read() -> None:
@@ -128,8 +128,8 @@ async def test_a_cancelled_step_of_a_recording_ends_at_once() -> None:
     process = await begun()
     reading.cancel()
     await asyncio.wait([reading])
-    assert ended == [Stopped]
-    await eventually(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE)
+    assert stopped_by == [Stopped]
+    await eventually(lambda: ended(process))
 
 
 class TellsEnglish:
@@ -146,7 +146,7 @@ async def test_a_cancelled_language_detection_ends_its_process() -> None:
     process = await begun()
     asking.cancel()
     await asyncio.wait([asking])
-    await eventually(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE)
+    await eventually(lambda: ended(process))
     assert recording._stopping.stopped
 
 
@@ -257,8 +257,7 @@ def test_no_decoder_outlives_a_killed_service(tmp_path: Path) -> None:
         parent = psutil.Process(int(service.stdout.readline()))
         children = until(parent.children)
         service.kill()
-    _, alive = psutil.wait_procs([parent, *children], timeout=WAIT_S)
-    assert not alive
+    assert not left_of([parent, *children])
 
 
 def udp_ports() -> set[int]:

@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 
 from tests.servers.running import closed_port
+from tests.waiting import left_of
 
 START_S = 60.0
 
@@ -66,8 +67,7 @@ class Postgres:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
         self.process.wait(20)
-        _, alive = psutil.wait_procs(family, 20)  # the next server needs their shared memory
-        assert not alive
+        assert not left_of(family, 20)  # the next server needs their shared memory
 
     def stop(self) -> None:
         if self.process is not None and self.process.poll() is None:
