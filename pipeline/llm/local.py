@@ -74,8 +74,7 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
     size = await asyncio.to_thread(parameters, folder)
     config = _config(settings, folder, size, await models_hardware(settings))
     spec = EngineSpec("local", "pipeline.llm.local_engine:LocalModel", config)
-    serving = Serving(streaming.FIRST_TOKEN_TIMEOUT_S, threads=config.threads if config.device == "cpu" else 1)
-    async with open_worker(spec, settings, serving) as worker:
+    async with open_worker(spec, settings, Serving(streaming.FIRST_TOKEN_TIMEOUT_S)) as worker:
         about = await worker.call("describe")
         name = folder.name
         kind = str(about["compute_type"]).removesuffix("_float32")

@@ -279,7 +279,6 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
     serving = Serving(
         stt.TIMEOUT_S,
         replicas,
-        threads,
         batched=frozenset({"transcribe", "segments"}),
         batch=batch,
         file_batch=batch,

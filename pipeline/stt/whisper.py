@@ -111,7 +111,6 @@ async def _open(choice: weights.Choice, report: Report) -> AsyncIterator[Opened[
     serving = Serving(
         stt.TIMEOUT_S,
         planned.replicas,
-        planned.threads if planned.ways[0][0] == "cpu" else 1,
         batched=frozenset({"transcribe", "segments"}),
         batch=planned.batch,
         file_batch=planned.file_batch,

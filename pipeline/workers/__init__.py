@@ -67,8 +67,6 @@ class Serving:
     """A call that returns nothing for this long is considered hung, and its process is ended."""
     replicas: int = 1
     """Copies of the model, each with its own memory."""
-    threads: int = 1
-    """CPU threads of each copy; one for a model on a GPU."""
     batched: frozenset[str] = frozenset()
     """Methods that can also run many calls at once (see `run_calls.py`)."""
     batch: int = 1
@@ -162,7 +160,6 @@ def hosting_of(settings: "Settings") -> Hosting:
 
 def open_here(spec: EngineSpec, serving: Serving, hosting: Hosting) -> AbstractAsyncContextManager["Pool"]:
     """Open a worker on this machine. Raises the errors of the engine's constructor."""
-    from pipeline.workers.cores import shared_cores
     from pipeline.workers.pool import Host, Pool
     from pipeline.workers.process import ProcessHost
     from pipeline.workers.thread import ThreadHost
@@ -186,7 +183,6 @@ def open_here(spec: EngineSpec, serving: Serving, hosting: Hosting) -> AbstractA
         max_wait_s=hosting.max_wait_s,
         idle_s=hosting.idle_s,
         retry=hosting.retry,
-        cores=shared_cores(),
     )
     return pool.open()
 

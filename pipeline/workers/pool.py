@@ -11,7 +11,6 @@ from pipeline.errors import EngineError, Overloaded, ParleyError, WorkerCrashed
 from pipeline.telemetry import metrics, tracing
 from pipeline.workers import Load, Serving
 from pipeline.workers.caller import Caller, Urgency, current
-from pipeline.workers.cores import Cores
 from pipeline.workers.lag import Lag
 from pipeline.workers.model_call import ModelCall
 from pipeline.workers.results import ResultsWorker
@@ -63,10 +62,9 @@ class Pool(ResultsWorker):
         max_wait_s: float,
         idle_s: float,
         retry: bool = True,
-        cores: Cores | None = None,
     ) -> None:
-        """max_waiting, max_wait_s, cores: see `Scheduler`. idle_s: time without calls after which a replica is
-        unloaded; 0: never. retry: whether a call of a lost engine is retried here, and not by its caller."""
+        """max_waiting, max_wait_s: see `Scheduler`. idle_s: time without calls after which a replica is unloaded; 0:
+        never. retry: whether a call of a lost engine is retried here, and not by its caller."""
         self._name = name
         self._hosts = hosts
         self._serving = serving
@@ -74,13 +72,7 @@ class Pool(ResultsWorker):
         self._max_wait_s = max_wait_s
         self._retry = retry
         self._scheduler: Scheduler[ModelCall] = Scheduler(
-            name,
-            max_waiting=max_waiting,
-            max_wait_s=max_wait_s,
-            size=len(hosts),
-            gather_s=serving.gather_s,
-            threads=serving.threads,
-            cores=cores,
+            name, max_waiting=max_waiting, max_wait_s=max_wait_s, size=len(hosts), gather_s=serving.gather_s
         )
         self._closed = False
         self._lag = Lag()

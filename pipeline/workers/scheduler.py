@@ -11,7 +11,6 @@ from typing import Generic, Protocol, TypeVar
 
 from pipeline.errors import Overloaded
 from pipeline.workers.caller import Caller, Urgency
-from pipeline.workers.cores import Cores
 
 
 class Waiting(Protocol):
@@ -48,30 +47,19 @@ class Scheduler(Generic[T]):
     OWN_SHARE); as many files may wait beside them. While conversations use the model, files leave one replica free, and
     so do the calls of one account while others use it. Files, and accounts with several calls at a time, leave the
     first one to accounts with fewer: its process has the highest priority, so what the other replicas compute takes
-    little of its core. `Cores` keeps a core free in the same way, whatever models an account uses.
+    little of its core.
     """
 
     def __init__(
-        self,
-        name: str,
-        *,
-        max_waiting: int,
-        max_wait_s: float = math.inf,
-        size: int = 1,
-        gather_s: float = 0.0,
-        threads: int = 1,
-        cores: Cores | None = None,
+        self, name: str, *, max_waiting: int, max_wait_s: float = math.inf, size: int = 1, gather_s: float = 0.0
     ) -> None:
         """max_wait_s: see `put`. size: number of replicas. gather_s: time that a batch waits for as many calls as the
-        previous one had. threads: CPU threads of a replica. cores: shared with other models; None: not shared."""
+        previous one had."""
         self._name = name
         self._max_waiting = max_waiting
         self._max_wait_s = max_wait_s
         self._size = size
         self._gather_s = gather_s
-        self._threads = threads
-        self._cores = Cores() if cores is None else cores
-        self._cores.share_with(self)
         self._queue: list[T] = []
         self._takers: list[tuple[int, asyncio.Future[T]]] = []
         """Replicas that wait for a call, by number."""
@@ -101,13 +89,11 @@ class Scheduler(Generic[T]):
         # A call of the service itself, such as the first one to a model that was just loaded, has neither of the two.
         if call.caller.urgency < Urgency.FILE and (call.caller.session or call.caller.account):
             self._conversed_at = asyncio.get_running_loop().time()
-        self._cores.come(call.caller)
         if self._hand_over(call):
             return
         ahead = sum(other.caller.urgency <= call.caller.urgency for other in self._queue)
         late = call.caller.urgency < Urgency.FILE and ahead * self._mean_s / self._size > self._max_wait_s
         if late or self._full(call.caller) or self._greedy(call.caller):
-            self._left([call])
             raise self.overloaded()
         self._queue.append(call)
         self._arrived.set()
@@ -143,7 +129,6 @@ class Scheduler(Generic[T]):
 
     def put_back(self, call: T) -> None:
         """Return a call that was taken and not served to the queue, as the next one of its session."""
-        self._cores.come(call.caller)
         if not self._hand_over(call):
             self._queue.insert(0, call)
             self._arrived.set()
@@ -154,7 +139,6 @@ class Scheduler(Generic[T]):
             self._queue.remove(call)
         except ValueError:
             return False
-        self._left([call])
         return True
 
     @property
@@ -189,9 +173,8 @@ class Scheduler(Generic[T]):
                 await self._fill(batch, most, replica)
         except BaseException:
             self._end(first)
-            self.running -= len(batch)
-            self._left(batch)
             for call in reversed(batch):
+                self.running -= 1
                 self.put_back(call)
             raise
         return batch
@@ -203,9 +186,9 @@ class Scheduler(Generic[T]):
         self._last_batch = (len(calls), asyncio.get_running_loop().time())
         self.running -= len(calls)
         self._end(calls[0])
-        self._left(calls)
+        self._dispatch()
 
-    def dispatch(self) -> None:
+    def _dispatch(self) -> None:
         """Hand waiting calls to replicas that wait for one."""
         for replica, _ in sorted(self._takers, key=lambda taker: taker[0]):
             if (ready := self._ready(replica)) and self._hand_over(call := self._next(ready)):
@@ -214,14 +197,7 @@ class Scheduler(Generic[T]):
     def clear(self) -> list[T]:
         """Remove and return the calls that still wait: their model is closed."""
         left, self._queue = self._queue, []
-        self._left(left)
         return left
-
-    def _left(self, calls: Sequence[T]) -> None:
-        """Note that these calls neither wait nor run any longer."""
-        for call in calls:
-            self._cores.leave(call.caller)
-        self._cores.changed()
 
     async def _handed(self, replica: int) -> T:
         taker: asyncio.Future[T] = asyncio.get_running_loop().create_future()
@@ -231,7 +207,6 @@ class Scheduler(Generic[T]):
         except asyncio.CancelledError:
             if taker.done() and not taker.cancelled():
                 self._end(taker.result())
-                self._cores.leave(taker.result().caller)
                 self.put_back(taker.result())  # passed on at the moment when the replica stopped
             raise
 
@@ -255,9 +230,7 @@ class Scheduler(Generic[T]):
         """Whether calls like this one run on all replicas but one, which is kept free for others that use the model:
         files for all conversations, calls of one account for those of others. A session's own less urgent calls, such
         as its partial transcripts, do not count. The free one is the first, except for the account with the
-        fewest calls. Nor may a call run that must leave its core to others."""
-        if self._cores.refuse(caller, self._threads):
-            return True
+        fewest calls."""
         if self._size == 1:
             return False
         if replica == 0 and self._yields_first(caller):
@@ -285,13 +258,11 @@ class Scheduler(Generic[T]):
     def _begin(self, first: T) -> None:
         """Note a replica that is about to run a batch beginning with this call."""
         self._held.append(first.caller)
-        self._cores.begin(first.caller, self._threads)
 
     def _end(self, first: T) -> None:
         """Note that it is free again."""
         index = next(index for index, held in enumerate(self._held) if held is first.caller)
         del self._held[index]
-        self._cores.end(first.caller)
 
     async def _fill(self, batch: list[T], most: int, replica: int) -> None:
         before, ended = self._last_batch

@@ -16,7 +16,7 @@ class Profile:
 
     context: BrowserContext
     _keeper: CDPSession = field(init=False)
-    """Of an empty page that keeps the process running."""
+    """Session of an empty page, which keeps the process running."""
     _origins: set[str] = field(default_factory=set)
     """Origins whose pages may have stored something."""
 
