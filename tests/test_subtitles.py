@@ -64,6 +64,8 @@ def test_a_text_is_never_read_as_the_times_of_an_srt_cue() -> None:
     text = render("srt", [Segment(0.0, 1.0, "00:00:05,000 --> 00:00:06,000", speaker="00:00:07,000 --> 00:00:08,000")])
     assert text.count("-->") == 1
     assert parsed_srt(text)[0].content == "[00:00:07,000 → 00:00:08,000]: 00:00:05,000 → 00:00:06,000"
+    other = "pi is 3.14 --> and more, chapter 2--> next"
+    assert parsed_srt(render("srt", [Segment(0.0, 1.0, other)]))[0].content == other
 
 
 def test_vtt_has_its_header_and_is_read_back() -> None:

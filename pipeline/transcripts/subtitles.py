@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from html import escape
-from itertools import groupby
+from itertools import groupby, pairwise
 from math import inf
 
 from pipeline.stt import Segment
@@ -30,8 +30,10 @@ from pipeline.transcripts.line_breaks import (
 
 LEAST_MS = 100
 """Minimum duration of a cue or a word mark while there is room: recognisers give some words a duration of zero."""
-_ARROW = re.compile(r"(?:(?<=\d)|(?<=\d\s))-->")
-"""The arrow of a line that readers of srt would take for the times of a cue; the format has no escape."""
+ARROW = "-->"
+"""Between the times of a cue of srt."""
+SEPARATORS = ",.:，．。："
+"""Characters between the numbers of such a time, in files that readers accept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,9 +305,22 @@ def _srt(segments: Sequence[Segment], layout: Layout) -> str:
     for cue in cues(segments, layout, _bracketed):
         for start, end, rows in _steps(cue, layout):
             times = f"{timestamp(start, ',')} --> {timestamp(end, ',')}"
-            shown = [_ARROW.sub("→", line) for line in _lines(rows, str, cue.lead)]
+            shown = [_without_times(line) for line in _lines(rows, str, cue.lead)]
             blocks.append("\n".join([str(len(blocks) + 1), times, *shown]) + "\n")
     return "\n".join(blocks)
+
+
+def _without_times(line: str) -> str:
+    """Replace the arrow after a clock time: readers would take the line for the times of a cue, and srt has no
+    escape."""
+    parts = line.split(ARROW)
+    shown = parts[:1]
+    for before, after in pairwise(parts):
+        end = before.rstrip()
+        time = end[len(end.rstrip(f"0123456789{SEPARATORS}")) :]
+        is_time = sum(char in SEPARATORS for char in time) >= 2
+        shown += ["→" if is_time else ARROW, after]
+    return "".join(shown)
 
 
 def _vtt(segments: Sequence[Segment], layout: Layout) -> str:
