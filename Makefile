@@ -15,7 +15,7 @@ VENV   ?= .venv
 # Test files that run at a time: more than there are processors, because most tests wait more than they compute. Browser
 # tests run after the others, and fewer at a time, because they play and record in real time and need more memory.
 AT_ONCE ?= 5
-BROWSERS ?= 4
+BROWSERS ?= 3
 FAST ?= 4
 HA_PYTHON ?= python3.14
 HA_VENV ?= .venv-ha

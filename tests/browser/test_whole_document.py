@@ -7,10 +7,9 @@ import pytest
 from anyio.from_thread import start_blocking_portal
 from docx import Document as open_docx
 
-from pipeline.audio.clip import encode_wav
 from tests.browser.conftest import Visit, Visitor, said
 from tests.browser.test_recording import record
-from tests.browser.test_transcribe import PAGE, give
+from tests.browser.test_transcribe import PAGE
 from tests.clips import hearing
 from tests.servers.chat import FakeChat
 from tests.servers.running import running
@@ -23,10 +22,14 @@ def text_of(docx: Path) -> str:
     return "\n".join(paragraph.text for paragraph in open_docx(str(docx)).paragraphs)
 
 
-def read_newest(visitor: Visitor, count: int) -> None:
-    """Wait for this number of transcripts, and open the newest, of two speakers."""
-    visitor.until("n => document.querySelectorAll('#jobs .job[data-state=completed]').length === n", count)
-    visitor.page.click("#jobs .job[data-state=completed] .open >> nth=0")
+def record_talk(visitor: Visitor, seconds: float) -> None:
+    """Record this much of the talk, and wait for its transcript with two speakers."""
+    page = visitor.page
+    before = page.locator("#jobs .job[data-state=completed]").count()
+    record(visitor, seconds)
+    page.click("#record-stop")
+    visitor.until("n => document.querySelectorAll('#jobs .job[data-state=completed]').length > n", before)
+    page.click("#jobs .job[data-state=completed] .open >> nth=0")
     visitor.until("document.querySelectorAll('.speaker-row').length === 2")
 
 
@@ -34,8 +37,8 @@ def test_a_recording_becomes_a_document_and_its_speaker_is_known_again(visit: Vi
     speakers = pytest.importorskip("tests.speakers.test_speakers")
     # The longer sentences, four of each voice: enough speech for a voiceprint.
     voices = (speakers.WOMAN, speakers.MAN)
-    turns = [(one, speakers.SENTENCES[2 + n % 2]) for n in range(4) for one in voices]
-    talk, truth = speakers.conversation(*turns, pause_s=2.2)
+    talk, truth = speakers.conversation(*[(one, speakers.SENTENCES[2 + n % 2]) for n in range(4) for one in voices])
+    seconds = truth[-1][1] + 1
     model = FakeChat(reply="**Time**\n- Two people talk [0:01].")
     with start_blocking_portal() as portal, portal.wrap_async_context_manager(running(model.app())) as url:
         settings = {"LLM_ENGINE": "openai", "LLM_OPENAI_URL": f"{url}/v1"}
@@ -46,9 +49,7 @@ def test_a_recording_becomes_a_document_and_its_speaker_is_known_again(visit: Vi
             page.select_option("#job-options [name=language]", "en")
             page.check("#job-options [name=diarize]")
             page.select_option("#job-options [name=speakers]", "2")
-            record(visitor, truth[-1][1] + 1)
-            page.click("#record-stop")
-            read_newest(visitor, 1)
+            record_talk(visitor, seconds)
             assert page.locator(".who").all_text_contents() == [f"Speaker {letter}" for letter in "ABABABAB"]
             # Correct a word.
             page.locator("#transcript .word").first.dblclick()
@@ -78,9 +79,8 @@ def test_a_recording_becomes_a_document_and_its_speaker_is_known_again(visit: Vi
             document = text_of(download.value.path())
             assert "Corrected" in document
             assert "Thomas" in document
-            # The next recording of the same people, by another microphone.
-            give(visitor, ("next.wav", encode_wav(talk)))
-            read_newest(visitor, 2)
+            # The next recording of the same people.
+            record_talk(visitor, seconds)
             page.click(".suggestion:has-text('Thomas')")
             visitor.see(".who:has-text('Thomas')")
             assert page.locator(".who").all_text_contents() == ["Speaker A", "Thomas"] * 4

@@ -38,15 +38,15 @@ WOMAN, MAN = "en-us+f2", "en-us+m3"
 SENTENCES = ["what time is it", "what day is it today", "what is the date today", "what is two plus three"]
 
 
-def conversation(*said: tuple[str, str], pause_s: float = 2.5) -> tuple[Clip, list[tuple[float, float, str]]]:
-    """A conversation of (voice, text) pairs in order, with these pauses, and its true speaker turns."""
-    espeak, pause = Espeak(), int(pause_s * RATE_HZ)
+def conversation(*said: tuple[str, str]) -> tuple[Clip, list[tuple[float, float, str]]]:
+    """A conversation of (voice, text) pairs in order, and its true speaker turns."""
+    espeak = Espeak()
     pieces, truth, at = [np.zeros(8_000, np.float32)], [], 8_000
     for voice, text in said:
         sound = espeak.say(text, voice)
-        pieces += [sound, np.zeros(pause, np.float32)]
+        pieces += [sound, np.zeros(int(2.5 * RATE_HZ), np.float32)]
         truth.append((at / RATE_HZ, (at + len(sound)) / RATE_HZ, voice))
-        at += len(sound) + pause
+        at += len(sound) + int(2.5 * RATE_HZ)
     return Clip(np.concatenate(pieces), RATE_HZ), truth
 
 
