@@ -33,6 +33,8 @@ def run() -> None:
     try:
         from commands import cli
 
+        # From here on there can be something to close.
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
         signal.signal(signal.SIGINT, signal.default_int_handler)
         cli()
     except ImportError as error:

@@ -54,6 +54,8 @@ def serve(host: HostOption = None, port: PortOption = None) -> None:
     settings = load_settings(host=host, port=port)
     set_up(settings.log_format, logging.DEBUG if settings.debug_mode else logging.INFO, Redaction(secrets_of(settings)))
     warn_of_unknown()
+    # Until the server has a handler: there is nothing to close yet, and an exception during its imports can be lost.
+    signal.signal(signal.SIGTERM, lambda number, frame: leave())
     try:
         # Outside the loop, so that spans of its last moment are exported.
         with tracing.exporting():

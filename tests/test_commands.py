@@ -19,9 +19,11 @@ from pipeline.settings import HOME, Settings
 from server import VERSION
 from tests import forked
 from tests.questions import SUM, SUM_ANSWER, sample, spoken
+from tests.real_models import real_model
 from tests.server_process import ServerProcess, ask, environment, serving, wav
 from tests.servers.running import closed_port
 from tests.stt.recordings import MODEL, TRAINED, spliced
+from tests.waiting import until
 
 
 def parley(*arguments: str | Path, folder: Path, **settings: str) -> subprocess.CompletedProcess[str]:
@@ -308,6 +310,19 @@ def test_interrupted_start_exits_cleanly(moment: str, signal: str, code: int, tm
     assert done.returncode == code
     assert "Traceback" not in done.stderr
     assert "listens on" not in done.stderr
+
+
+def test_a_stopped_conversion_leaves_nothing_behind(tmp_path: Path) -> None:
+    (model,) = real_model("smollm2-135m").glob("*.gguf")
+    process = forked.start("convert", str(model), str(tmp_path / "made"), folder=tmp_path, env=environment())
+    try:
+        until((tmp_path / "made.partial").exists)
+        process.terminate()
+        process.communicate(timeout=60)
+        assert not list(tmp_path.glob("made*"))
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_service_that_is_stopped_when_ready_exits_cleanly(tmp_path: Path) -> None:
